@@ -1,0 +1,52 @@
+//! How `main` must start.
+//!
+//! Core re-executes its own binary under other names: as the Linux sandbox, as `apply_patch`, as
+//! the file-system helper. [`run`] hands such calls over before anything else happens; it also
+//! loads `$CODEX_HOME/.env` and builds the runtime, with stacks of the size that core needs.
+
+use std::future::Future;
+use std::path::PathBuf;
+
+/// Where the helpers of this process are.
+#[derive(Debug, Clone, Default)]
+pub struct HelperPaths {
+    /// This binary.
+    pub self_exe: Option<PathBuf>,
+    /// The alias under which this binary is the Linux sandbox.
+    pub linux_sandbox_exe: Option<PathBuf>,
+    /// The alias under which this binary wraps `execve`.
+    pub execve_wrapper_exe: Option<PathBuf>,
+}
+
+/// Runs `main`, unless this process was started as one of core's helpers.
+///
+/// # Errors
+/// What `main` returns, or that the runtime could not be built.
+pub fn run<F, Fut>(main: F) -> anyhow::Result<()>
+where
+    F: FnOnce(HelperPaths) -> Fut + Send + 'static,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    // Before the dispatch, which puts core's helper aliases there. A failure comes up again, with a
+    // better message, when the configuration is loaded.
+    let _ = codex_home();
+    codex_arg0::arg0_dispatch_or_else(|paths| {
+        main(HelperPaths {
+            self_exe: paths.codex_self_exe,
+            linux_sandbox_exe: paths.codex_linux_sandbox_exe,
+            execve_wrapper_exe: paths.main_execve_wrapper_exe,
+        })
+    })
+}
+
+/// The folder that codex calls its home: `CODEX_HOME`, else `~/.codex`.
+///
+/// # Errors
+/// `CODEX_HOME` names something that is not a folder, or there is no home folder.
+pub fn codex_home() -> std::io::Result<PathBuf> {
+    // Core wants the folder that CODEX_HOME names to exist; a fresh container has none yet.
+    if let Some(home) = std::env::var_os("CODEX_HOME").filter(|home| !home.is_empty()) {
+        std::fs::create_dir_all(home)?;
+    }
+    codex_core::config::find_codex_home().map(|home| home.to_path_buf())
+}

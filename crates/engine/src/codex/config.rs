@@ -1,0 +1,127 @@
+//! Core's configuration: loaded once, then cloned and adjusted per conversation, because loading
+//! it reads a dozen files.
+
+use codex_config::LoaderOverrides;
+use codex_core::config::Config;
+use codex_core::config::ConfigBuilder;
+use codex_core::config::ConfigOverrides;
+use codex_protocol::config_types::EnvironmentVariablePattern;
+use codex_protocol::openai_models::ModelsResponse;
+use codex_protocol::protocol::AskForApproval;
+use codex_protocol::protocol::SandboxPolicy;
+use codex_utils_absolute_path::AbsolutePathBuf;
+
+use super::Options;
+use crate::Approval;
+use crate::EngineError;
+use crate::Sandbox;
+use crate::ThreadSpec;
+use crate::sandbox::Tools;
+
+/// The gateway's own secrets and those of providers: the agent's commands do not inherit them.
+const SECRET_VARIABLES: [&str; 6] =
+    ["*_API_KEY", "*_API_KEYS", "*_SECRET", "*_ACCESS_TOKEN", "GATEWAY_*", "OTEL_EXPORTER_*"];
+
+/// Core's entry for the demo model, so that it is offered every tool a real model gets.
+const DEMO_CATALOGUE: &str = include_str!("demo_model.json");
+
+pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
+    let user_config_path = match &options.config_path {
+        Some(path) => Some(AbsolutePathBuf::relative_to_current_dir(path)?),
+        None => None,
+    };
+    let mut config = ConfigBuilder::default()
+        .codex_home(options.codex_home.clone())
+        .loader_overrides(LoaderOverrides { user_config_path, ..LoaderOverrides::default() })
+        .cli_overrides(options.overrides.clone())
+        .harness_overrides(ConfigOverrides {
+            cwd: Some(options.workspace_root.clone()),
+            codex_self_exe: options.helpers.self_exe.clone(),
+            codex_linux_sandbox_exe: options.helpers.linux_sandbox_exe.clone(),
+            main_execve_wrapper_exe: options.helpers.execve_wrapper_exe.clone(),
+            ..ConfigOverrides::default()
+        })
+        .build()
+        .await?;
+    config
+        .permissions
+        .shell_environment_policy
+        .exclude
+        .extend(SECRET_VARIABLES.map(EnvironmentVariablePattern::new_case_insensitive));
+    if options.demo_model {
+        config.model_catalog = Some(serde_json::from_str::<ModelsResponse>(DEMO_CATALOGUE)?);
+    }
+    for warning in &config.startup_warnings {
+        tracing::warn!(%warning, "configuration");
+    }
+    Ok(config)
+}
+
+pub(super) fn model_name(config: &Config) -> String {
+    config.model.clone().unwrap_or_else(|| "default".to_owned())
+}
+
+/// The configuration of one conversation.
+pub(super) fn for_thread(
+    base: &Config,
+    spec: &ThreadSpec,
+    tools: Tools,
+) -> Result<Config, EngineError> {
+    let mut config = base.clone();
+    let cwd = AbsolutePathBuf::from_absolute_path(&spec.cwd)
+        .map_err(|error| EngineError::Rejected(error.to_string()))?;
+    if let Some(model) = &spec.model {
+        config.model = Some(model.clone());
+    }
+    if let Some(id) = &spec.model_provider {
+        let provider = config.model_providers.get(id).ok_or_else(|| {
+            let mut known: Vec<_> = config.model_providers.keys().map(String::as_str).collect();
+            known.sort_unstable();
+            EngineError::Rejected(format!(
+                "model_provider: {id:?} is not configured; known are {}",
+                known.join(", ")
+            ))
+        })?;
+        config.model_provider = provider.clone();
+        config.model_provider_id.clone_from(id);
+    }
+    let approval = spec.approval_policy.unwrap_or(Approval::Never);
+    config
+        .permissions
+        .approval_policy
+        .set(ask_for_approval(approval))
+        .map_err(|error| EngineError::Rejected(format!("approval_policy: {error}")))?;
+    let policy = sandbox_policy(spec.sandbox.unwrap_or(Sandbox::WorkspaceWrite), tools);
+    config
+        .permissions
+        .set_legacy_sandbox_policy(policy, &cwd)
+        .map_err(|error| EngineError::Rejected(format!("sandbox: {error}")))?;
+    config.workspace_roots = vec![cwd.clone()];
+    config.cwd = cwd;
+    Ok(config)
+}
+
+pub(super) fn ask_for_approval(approval: Approval) -> AskForApproval {
+    match approval {
+        Approval::Never => AskForApproval::Never,
+        Approval::OnRequest => AskForApproval::OnRequest,
+        Approval::Untrusted => AskForApproval::UnlessTrusted,
+    }
+}
+
+/// Where no sandbox works and the operator said to go on without, asking core for one would only
+/// make every command fail.
+pub(super) fn sandbox_policy(sandbox: Sandbox, tools: Tools) -> SandboxPolicy {
+    match (tools, sandbox) {
+        (Tools::Unsandboxed, _) | (_, Sandbox::DangerFullAccess) => SandboxPolicy::DangerFullAccess,
+        (Tools::On | Tools::Off, Sandbox::ReadOnly) => {
+            SandboxPolicy::ReadOnly { network_access: false }
+        }
+        (Tools::On | Tools::Off, Sandbox::WorkspaceWrite) => SandboxPolicy::WorkspaceWrite {
+            writable_roots: Vec::new(),
+            network_access: false,
+            exclude_tmpdir_env_var: false,
+            exclude_slash_tmp: false,
+        },
+    }
+}

@@ -1,0 +1,164 @@
+//! The extensions that Codex's own app-server installs: goals, guardian, memories, MCP servers and
+//! plug-ins, web search, image generation, skills. A registry without them is a Codex without
+//! these features, so all of them are installed here too. Two hosts' services are not an
+//! extension's and are left out: attestation and an outside clock belong to OpenAI's own clients.
+//! Goals need the state database; where it cannot be opened, they stay out and the log says so.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::Weak;
+
+use codex_analytics::AnalyticsEventsClient;
+use codex_core::NewThread;
+use codex_core::StartThreadOptions;
+use codex_core::ThreadManager;
+use codex_core::config::Config;
+use codex_exec_server::EnvironmentManager;
+use codex_extension_api::AgentSpawnFuture;
+use codex_extension_api::ExtensionEventSink;
+use codex_extension_api::ExtensionRegistry;
+use codex_extension_api::ExtensionRegistryBuilder;
+use codex_features::Feature;
+use codex_goal_extension::GoalService;
+use codex_login::AuthManager;
+use codex_protocol::ThreadId;
+use codex_protocol::error::CodexErr;
+use codex_protocol::protocol::Event;
+use codex_protocol::protocol::EventMsg;
+use codex_protocol::protocol::Product;
+use codex_protocol::protocol::SessionSource;
+use codex_rollout::state_db::StateDbHandle;
+use codex_skills_extension::ExecutorSkillProvider;
+use codex_skills_extension::HostSkillProvider;
+use codex_skills_extension::OrchestratorSkillProvider;
+use codex_skills_extension::SkillProviders;
+use codex_skills_extension::SkillsExtensionConfig;
+use tokio::sync::mpsc;
+
+/// How many events of extensions may wait for a conversation's pump; a goal changes a few times a
+/// turn. What does not fit is dropped and logged.
+const EVENT_QUEUE: usize = 64;
+
+/// What the extensions lean on.
+pub(super) struct Hosts {
+    pub(super) events: Arc<ExtensionEvents>,
+    pub(super) auth: Arc<AuthManager>,
+    pub(super) state_db: Option<StateDbHandle>,
+    pub(super) manager: Weak<ThreadManager>,
+    pub(super) environments: Arc<EnvironmentManager>,
+    pub(super) restriction_product: Option<Product>,
+}
+
+pub(super) fn install(hosts: Hosts) -> Arc<ExtensionRegistry<Config>> {
+    let Hosts { events, auth, state_db, manager, environments, restriction_product } = hosts;
+    let mut registry = ExtensionRegistryBuilder::<Config>::with_event_sink(events);
+
+    match state_db {
+        Some(state_db) => codex_goal_extension::install_with_backend(
+            &mut registry,
+            state_db,
+            AnalyticsEventsClient::disabled(),
+            codex_otel::global(),
+            manager.clone(),
+            Arc::new(GoalService::new()),
+            |config: &Config| config.features.enabled(Feature::Goals),
+        ),
+        None => tracing::warn!("goals are off: codex's state database could not be opened"),
+    }
+    codex_guardian::install(&mut registry, move |parent, options| {
+        spawn_agent(&manager, parent, options)
+    });
+    codex_memories_extension::install(&mut registry, codex_otel::global());
+    codex_mcp_extension::install(&mut registry);
+    codex_mcp_extension::install_executor_plugins(&mut registry, Arc::clone(&environments));
+    codex_web_search_extension::install(&mut registry, Arc::clone(&auth));
+    codex_image_generation_extension::install(&mut registry, auth, |config: &Config| {
+        Some(config.codex_home.clone())
+    });
+    let executor_skills =
+        ExecutorSkillProvider::new_with_restriction_product(environments, restriction_product);
+    codex_skills_extension::install_with_providers_and_metrics(
+        &mut registry,
+        SkillProviders::new()
+            .with_host_provider(Arc::new(HostSkillProvider::new()))
+            .with_orchestrator_provider(Arc::new(OrchestratorSkillProvider::new()))
+            .with_executor_provider(Arc::new(executor_skills)),
+        codex_otel::global(),
+        |config: &Config| SkillsExtensionConfig {
+            include_instructions: config.include_skill_instructions,
+            bundled_skills_enabled: config.bundled_skills_enabled(),
+            orchestrator_skills_enabled: config.orchestrator_skills_enabled,
+            shadow_selection_enabled: config.features.enabled(Feature::SkillSearch),
+        },
+    );
+    Arc::new(registry.build())
+}
+
+/// Guardian reviews approvals with an agent of its own, forked from the conversation.
+fn spawn_agent(
+    manager: &Weak<ThreadManager>,
+    parent: ThreadId,
+    options: StartThreadOptions,
+) -> AgentSpawnFuture<'static, NewThread, CodexErr> {
+    let manager = manager.upgrade();
+    Box::pin(async move {
+        match manager {
+            Some(manager) => Box::pin(manager.spawn_subagent(parent, options)).await,
+            None => Err(CodexErr::UnsupportedOperation("the engine has shut down".to_owned())),
+        }
+    })
+}
+
+/// Events that extensions emit, handed to the conversation they belong to.
+#[derive(Debug, Default)]
+pub(super) struct ExtensionEvents {
+    queues: Mutex<HashMap<ThreadId, mpsc::Sender<Event>>>,
+}
+
+impl ExtensionEvents {
+    pub(super) fn subscribe(&self, thread: ThreadId) -> mpsc::Receiver<Event> {
+        let (sender, receiver) = mpsc::channel(EVENT_QUEUE);
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.retain(|_, queue| !queue.is_closed());
+        queues.insert(thread, sender);
+        receiver
+    }
+}
+
+impl ExtensionEventSink for ExtensionEvents {
+    fn emit(&self, event: Event) {
+        // The only event of an extension that says which conversation it belongs to.
+        let EventMsg::ThreadGoalUpdated(goal) = &event.msg else {
+            tracing::debug!(id = %event.id, "an extension's event names no conversation");
+            return;
+        };
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = queues.get(&goal.thread_id)
+            && let Err(error) = queue.try_send(event)
+        {
+            tracing::warn!(%error, "an extension's event was dropped");
+        }
+    }
+}
+
+/// Sub-agents that core spawns are threads of their own, whose events nobody else reads: what
+/// matters of them reaches the parent as `collab_*` events. Reading them keeps their queues empty.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "these tasks end with the threads they read, and those end in `Engine::shutdown`"
+)]
+pub(super) fn drain_sub_agents(manager: &Arc<ThreadManager>) {
+    let mut created = manager.subscribe_thread_created();
+    let manager = Arc::downgrade(manager);
+    tokio::spawn(async move {
+        while let Ok(id) = created.recv().await {
+            let Some(manager) = manager.upgrade() else { return };
+            let Ok(thread) = manager.get_thread(id).await else { continue };
+            if matches!(thread.config_snapshot().await.session_source, SessionSource::SubAgent(_)) {
+                tokio::spawn(async move { while thread.next_event().await.is_ok() {} });
+            }
+        }
+    });
+}

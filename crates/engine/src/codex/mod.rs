@@ -1,0 +1,246 @@
+//! The real engine: core's `ThreadManager`, started once.
+
+mod config;
+mod extensions;
+mod thread;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use codex_core::ThreadManager;
+use codex_core::config::Config;
+use codex_exec_server::EnvironmentManager;
+use codex_exec_server::ExecServerRuntimePaths;
+use codex_home::CodexHomeUserInstructionsProvider;
+use codex_login::AuthManager;
+use codex_protocol::ThreadId;
+use codex_protocol::error::CodexErr;
+use codex_protocol::protocol::InitialHistory;
+use codex_protocol::protocol::SessionSource;
+use codex_rollout::state_db::StateDbHandle;
+use toml::Value as TomlValue;
+
+use crate::BoxFuture;
+use crate::Engine;
+use crate::EngineError;
+use crate::EngineFacts;
+use crate::Thread;
+use crate::ThreadSpec;
+use crate::arg0::HelperPaths;
+use crate::sandbox;
+use extensions::ExtensionEvents;
+use thread::CodexThread;
+
+/// What the engine needs to start.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Codex's home: configuration, histories, state.
+    pub codex_home: PathBuf,
+    /// The user's `config.toml`, where it is not the one in `codex_home`.
+    pub config_path: Option<PathBuf>,
+    /// The folder under which conversations work. It exists.
+    pub workspace_root: PathBuf,
+    /// Dotted configuration keys that win over the file.
+    pub overrides: Vec<(String, TomlValue)>,
+    /// The demo model is the provider: core gets its entry of the model catalogue.
+    pub demo_model: bool,
+    /// Run commands without a sandbox where none works (`CODEX_UNSAFE_ALLOW_NO_SANDBOX`).
+    pub allow_no_sandbox: bool,
+    /// Core's helpers.
+    pub helpers: HelperPaths,
+}
+
+/// codex-core in this process.
+pub struct CodexEngine {
+    facts: EngineFacts,
+    config: Config,
+    manager: Arc<ThreadManager>,
+    state_db: Option<StateDbHandle>,
+    extension_events: Arc<ExtensionEvents>,
+}
+
+impl std::fmt::Debug for CodexEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CodexEngine").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+/// Loads the configuration as [`CodexEngine::open`] would, and says what it resolved to: the
+/// model's name and its provider's id.
+///
+/// # Errors
+/// The configuration is not valid; the message names the file and the key.
+pub fn check(options: &Options) -> BoxFuture<'_, anyhow::Result<(String, String)>> {
+    Box::pin(async move {
+        let config = config::load(options).await?;
+        Ok((config::model_name(&config), config.model_provider_id))
+    })
+}
+
+impl CodexEngine {
+    /// Starts core: configuration, state, credentials, environments, extensions.
+    ///
+    /// # Errors
+    /// The configuration is not valid, or a part of core could not start.
+    pub fn open(options: Options) -> BoxFuture<'static, anyhow::Result<Self>> {
+        Box::pin(async move {
+            let config = config::load(&options).await?;
+            let sandbox = sandbox::self_test(
+                &options.workspace_root,
+                options.helpers.linux_sandbox_exe.clone(),
+                options.allow_no_sandbox,
+            )
+            .await;
+            let facts = EngineFacts {
+                name: "codex-core",
+                model: config::model_name(&config),
+                model_provider: config.model_provider_id.clone(),
+                sandbox,
+            };
+
+            let state_db = codex_core::init_state_db(&config).await;
+            let auth = AuthManager::shared_from_config(&config, true).await;
+            let environments = Arc::new(
+                EnvironmentManager::from_codex_home(
+                    &config.codex_home,
+                    Some(ExecServerRuntimePaths::from_optional_paths(
+                        options.helpers.self_exe.clone(),
+                        options.helpers.linux_sandbox_exe.clone(),
+                    )?),
+                )
+                .await
+                .context("cannot set up codex's execution environments")?,
+            );
+            let installation_id = codex_core::resolve_installation_id(&config.codex_home)
+                .await
+                .context("cannot write to codex's home")?;
+            let thread_store = codex_core::thread_store_from_config(&config, state_db.clone());
+            let extension_events = Arc::new(ExtensionEvents::default());
+
+            let manager = Arc::new_cyclic(|manager| {
+                ThreadManager::new(
+                    &config,
+                    Arc::clone(&auth),
+                    codex_core::build_models_manager(&config, Arc::clone(&auth)),
+                    codex_core::CodexAppsToolsCache::default(),
+                    SessionSource::Exec,
+                    Arc::clone(&environments),
+                    extensions::install(extensions::Hosts {
+                        events: Arc::clone(&extension_events),
+                        auth: Arc::clone(&auth),
+                        state_db: state_db.clone(),
+                        manager: manager.clone(),
+                        environments: Arc::clone(&environments),
+                        restriction_product: SessionSource::Exec.restriction_product(),
+                    }),
+                    Arc::new(CodexHomeUserInstructionsProvider::new(config.codex_home.clone())),
+                    None,
+                    Arc::clone(&thread_store),
+                    codex_core::local_agent_graph_store_from_state_db(state_db.as_ref()),
+                    installation_id,
+                    // Attestation and an outside clock are services of OpenAI's own clients.
+                    None,
+                    None,
+                )
+            });
+            extensions::drain_sub_agents(&manager);
+
+            Ok(Self { facts, config, manager, state_db, extension_events })
+        })
+    }
+
+    /// The folder's environments for core: none at all where nothing may run commands, which takes
+    /// the shell, `apply_patch` and `view_image` tools away from the agent.
+    fn environments(
+        &self,
+        config: &Config,
+    ) -> Vec<codex_protocol::protocol::TurnEnvironmentSelection> {
+        match self.facts.sandbox.tools {
+            sandbox::Tools::Off => Vec::new(),
+            sandbox::Tools::On | sandbox::Tools::Unsandboxed => {
+                self.manager.default_environment_selections(&config.cwd, &config.workspace_roots)
+            }
+        }
+    }
+
+    async fn spawn(
+        &self,
+        spec: &ThreadSpec,
+        history: InitialHistory,
+    ) -> Result<Arc<dyn Thread>, EngineError> {
+        let config = config::for_thread(&self.config, spec, self.facts.sandbox.tools)?;
+        let environments = self.environments(&config);
+        let started =
+            Box::pin(self.manager.start_thread_with_options(codex_core::StartThreadOptions {
+                config,
+                allow_provider_model_fallback: false,
+                initial_history: history,
+                history_mode: None,
+                session_source: None,
+                thread_source: None,
+                dynamic_tools: Vec::new(),
+                metrics_service_name: None,
+                parent_trace: None,
+                environments,
+                thread_extension_init: codex_extension_api::ExtensionDataInit::default(),
+                supports_openai_form_elicitation: false,
+            }))
+            .await
+            .map_err(engine_error)?;
+        let events = self.extension_events.subscribe(started.thread_id);
+        Ok(Arc::new(CodexThread::new(Arc::clone(&self.manager), started, events, spec)))
+    }
+}
+
+impl Engine for CodexEngine {
+    fn facts(&self) -> &EngineFacts {
+        &self.facts
+    }
+
+    fn start(&self, spec: ThreadSpec) -> BoxFuture<'_, Result<Arc<dyn Thread>, EngineError>> {
+        Box::pin(async move { self.spawn(&spec, InitialHistory::New).await })
+    }
+
+    fn resume(
+        &self,
+        thread_id: String,
+        spec: ThreadSpec,
+    ) -> BoxFuture<'_, Result<Arc<dyn Thread>, EngineError>> {
+        Box::pin(async move {
+            let not_found = || EngineError::NotFound(thread_id.clone());
+            ThreadId::from_string(&thread_id).map_err(|_| not_found())?;
+            let rollout = codex_core::find_thread_path_by_id_str(
+                &self.config.codex_home,
+                &thread_id,
+                self.state_db.as_deref(),
+            )
+            .await
+            .map_err(|error| EngineError::Failed(error.to_string()))?
+            .ok_or_else(not_found)?;
+            let history = codex_core::RolloutRecorder::get_rollout_history(&rollout)
+                .await
+                .map_err(|error| EngineError::Failed(error.to_string()))?;
+            self.spawn(&spec, history).await
+        })
+    }
+
+    fn shutdown(&self, limit: Duration) -> BoxFuture<'_, usize> {
+        Box::pin(async move {
+            let report = self.manager.shutdown_all_threads_bounded(limit).await;
+            report.timed_out.len() + report.submit_failed.len()
+        })
+    }
+}
+
+fn engine_error(error: CodexErr) -> EngineError {
+    match error {
+        CodexErr::InvalidRequest(_)
+        | CodexErr::UnsupportedOperation(_)
+        | CodexErr::AgentLimitReached { .. } => EngineError::Rejected(error.to_string()),
+        CodexErr::ThreadNotFound(id) => EngineError::NotFound(id.to_string()),
+        // Core's error type is upstream's and grows: whatever else it says is a failure.
+        other => EngineError::Failed(other.to_string()),
+    }
+}

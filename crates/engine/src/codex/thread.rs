@@ -1,0 +1,129 @@
+//! One live conversation on core.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use codex_core::NewThread;
+use codex_core::ThreadManager;
+use codex_protocol::ThreadId;
+use codex_protocol::protocol::Event;
+use codex_protocol::protocol::Op;
+use codex_protocol::protocol::Submission as CoreSubmission;
+use codex_protocol::protocol::ThreadSettingsOverrides;
+use codex_protocol::user_input::UserInput;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc;
+
+use super::config::ask_for_approval;
+use super::engine_error;
+use crate::BoxFuture;
+use crate::EngineError;
+use crate::Prompt;
+use crate::Submission;
+use crate::Thread;
+use crate::ThreadFacts;
+use crate::ThreadSpec;
+
+pub(super) struct CodexThread {
+    facts: ThreadFacts,
+    id: ThreadId,
+    manager: Arc<ThreadManager>,
+    thread: Arc<codex_core::CodexThread>,
+    /// Behind a lock because receiving needs `&mut`; the pump is the only one to take it.
+    extension_events: Mutex<mpsc::Receiver<Event>>,
+}
+
+impl CodexThread {
+    pub(super) fn new(
+        manager: Arc<ThreadManager>,
+        started: NewThread,
+        extension_events: mpsc::Receiver<Event>,
+        spec: &ThreadSpec,
+    ) -> Self {
+        let facts = ThreadFacts {
+            id: started.thread_id.to_string(),
+            model: started.session_configured.model.clone(),
+            model_provider: started.session_configured.model_provider_id.clone(),
+            cwd: spec.cwd.clone(),
+        };
+        Self {
+            facts,
+            id: started.thread_id,
+            manager,
+            thread: started.thread,
+            extension_events: Mutex::new(extension_events),
+        }
+    }
+
+    async fn submit_op(&self, id: String, op: Op) -> Result<(), EngineError> {
+        let submission = CoreSubmission { id, op, client_user_message_id: None, trace: None };
+        self.thread.submit_with_id(submission).await.map_err(engine_error)
+    }
+}
+
+impl Thread for CodexThread {
+    fn facts(&self) -> &ThreadFacts {
+        &self.facts
+    }
+
+    fn submit(&self, id: String, submission: Submission) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            match submission {
+                Submission::Prompt(prompt) => self.submit_op(id, prompt_op(prompt)).await,
+                Submission::Interrupt => {
+                    self.submit_op(id.clone(), Op::Interrupt).await?;
+                    // An interrupt spares processes in the background: nobody would end them.
+                    self.submit_op(format!("{id}-background"), Op::CleanBackgroundTerminals).await
+                }
+                Submission::Steer { turn_id, text } => self
+                    .thread
+                    .steer_input(text_input(text), BTreeMap::new(), Some(&turn_id), None, None)
+                    .await
+                    .map(|_turn_id| ())
+                    .map_err(|error| EngineError::Rejected(format!("{error:?}"))),
+            }
+        })
+    }
+
+    fn next_event(&self) -> BoxFuture<'_, Option<Event>> {
+        Box::pin(async move {
+            let mut extension_events = self.extension_events.lock().await;
+            tokio::select! {
+                event = self.thread.next_event() => event.ok(),
+                Some(event) = extension_events.recv() => Some(event),
+            }
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Err(error) = self.thread.shutdown_and_wait().await {
+                tracing::debug!(%error, thread = %self.id, "the conversation had already ended");
+            }
+            self.manager.remove_thread(&self.id).await;
+        })
+    }
+}
+
+fn text_input(text: String) -> Vec<UserInput> {
+    vec![UserInput::Text { text, text_elements: Vec::new() }]
+}
+
+fn prompt_op(prompt: Prompt) -> Op {
+    let Prompt { text, images, output_schema, model, sandbox, approval_policy } = prompt;
+    let mut items = text_input(text);
+    items.extend(images.into_iter().map(|image_url| UserInput::Image { image_url, detail: None }));
+    Op::UserInput {
+        items,
+        final_output_json_schema: output_schema,
+        responsesapi_client_metadata: None,
+        additional_context: BTreeMap::new(),
+        thread_settings: ThreadSettingsOverrides {
+            model,
+            approval_policy: approval_policy.map(ask_for_approval),
+            sandbox_policy: sandbox
+                .map(|sandbox| super::config::sandbox_policy(sandbox, crate::sandbox::Tools::On)),
+            ..ThreadSettingsOverrides::default()
+        },
+    }
+}

@@ -1,0 +1,197 @@
+//! The engine: codex-core, linked in this process.
+//!
+//! This is the only crate that names codex crates. Core's async functions are generic state
+//! machines that are compiled into whichever crate calls them, minutes of work; here they stay
+//! behind boxed futures, so that the gateway itself rebuilds in seconds.
+//!
+//! What the gateway sees is the seam in this file: an [`Engine`] starts [`Thread`]s (codex's word
+//! for a conversation), a thread takes [`Submission`]s and yields [`Event`]s. Reading order:
+//!
+//! - this file: the seam;
+//! - [`arg0`]: how `main` must start, because core re-executes its own binary as helpers;
+//! - [`codex`]: the real engine (`ThreadManager`, extensions, configuration);
+//! - [`sandbox`]: what protects tool calls, found out by trying.
+
+// The layout of core's nested futures is deeper than the default limit in a release build.
+#![recursion_limit = "256"]
+
+pub mod arg0;
+pub mod codex;
+pub mod sandbox;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::Value;
+
+/// Core's protocol types that cross the seam.
+pub mod protocol {
+    pub use codex_protocol::protocol::ErrorEvent;
+    pub use codex_protocol::protocol::Event;
+    pub use codex_protocol::protocol::EventMsg;
+    pub use codex_protocol::protocol::ExecOutputStream;
+    pub use codex_protocol::protocol::FileChange;
+    pub use codex_protocol::protocol::TokenUsage;
+    pub use codex_protocol::protocol::TurnAbortReason;
+    /// Core rejects user input of more characters than this.
+    pub use codex_protocol::user_input::MAX_USER_INPUT_TEXT_CHARS;
+}
+
+use protocol::Event;
+
+/// A boxed future: the price of one allocation buys a rebuild in seconds.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What can go wrong between the gateway and core.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Core would not take the request as it was put.
+    #[error("{0}")]
+    Rejected(String),
+    /// No conversation with that id is kept on disk.
+    #[error("no conversation {0} is kept")]
+    NotFound(String),
+    /// Core itself failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Where conversations come from. Called once per conversation, never on the event path.
+pub trait Engine: Send + Sync + 'static {
+    /// What this engine is, for `/health` and the banner.
+    fn facts(&self) -> &EngineFacts;
+
+    /// Starts a new conversation.
+    fn start(&self, spec: ThreadSpec) -> BoxFuture<'_, Result<Arc<dyn Thread>, EngineError>>;
+
+    /// Takes up a conversation that an earlier process recorded on disk.
+    fn resume(
+        &self,
+        thread_id: String,
+        spec: ThreadSpec,
+    ) -> BoxFuture<'_, Result<Arc<dyn Thread>, EngineError>>;
+
+    /// Ends every conversation, flushing its history. Returns how many did not end in time.
+    fn shutdown(&self, limit: Duration) -> BoxFuture<'_, usize>;
+}
+
+/// One live conversation.
+pub trait Thread: Send + Sync + 'static {
+    /// What was settled when the conversation started.
+    fn facts(&self) -> &ThreadFacts;
+
+    /// Hands core a submission under an id that the caller chose; a prompt's id is its turn's id.
+    fn submit(&self, id: String, submission: Submission) -> BoxFuture<'_, Result<(), EngineError>>;
+
+    /// The next event, or `None` once the conversation has ended. One consumer.
+    fn next_event(&self) -> BoxFuture<'_, Option<Event>>;
+
+    /// Ends the conversation and waits until its history is on disk.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What an engine says about itself.
+#[derive(Debug, Clone, Serialize)]
+pub struct EngineFacts {
+    /// `codex-core`, or the name of a stand-in.
+    pub name: &'static str,
+    /// The model that a prompt gets unless it names another.
+    pub model: String,
+    /// The id of the model's provider in the configuration.
+    pub model_provider: String,
+    /// What protects tool calls.
+    pub sandbox: sandbox::Report,
+}
+
+/// What was settled when a conversation started.
+#[derive(Debug, Clone)]
+pub struct ThreadFacts {
+    /// Codex's thread id: a UUID.
+    pub id: String,
+    /// The model in use.
+    pub model: String,
+    /// The id of the model's provider.
+    pub model_provider: String,
+    /// The folder that the conversation works in.
+    pub cwd: PathBuf,
+}
+
+/// What a caller may choose when a conversation starts; `None` means the configured default.
+#[derive(Debug, Clone, Default)]
+pub struct ThreadSpec {
+    /// The folder to work in. It exists.
+    pub cwd: PathBuf,
+    /// Model slug.
+    pub model: Option<String>,
+    /// Provider id, a key of `model_providers`.
+    pub model_provider: Option<String>,
+    /// What commands may touch.
+    pub sandbox: Option<Sandbox>,
+    /// When core asks before it acts.
+    pub approval_policy: Option<Approval>,
+}
+
+/// What commands of the agent may touch (core's `sandbox_mode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sandbox {
+    /// Read everything, write nothing, no network.
+    ReadOnly,
+    /// Read everything, write the conversation's folder and the temporary folder, no network.
+    WorkspaceWrite,
+    /// No sandbox.
+    DangerFullAccess,
+}
+
+/// When the agent stops to ask (core's `approval_policy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Approval {
+    /// Never: what the sandbox refuses, fails.
+    Never,
+    /// When the model asks to leave the sandbox.
+    OnRequest,
+    /// For every command that is not known to only read.
+    Untrusted,
+}
+
+/// What goes into a conversation.
+#[derive(Debug, Clone)]
+pub enum Submission {
+    /// Starts a turn.
+    Prompt(Prompt),
+    /// Adds text to the turn that is running, if it is this one.
+    Steer { turn_id: String, text: String },
+    /// Stops the turn that is running, with the processes that it left in the background.
+    Interrupt,
+}
+
+/// One prompt and what it overrides for its turn and the ones after it.
+#[derive(Debug, Clone, Default)]
+pub struct Prompt {
+    /// What the user says.
+    pub text: String,
+    /// `data:` URIs of images.
+    pub images: Vec<String>,
+    /// JSON Schema that the final message must satisfy.
+    pub output_schema: Option<Value>,
+    /// Model slug.
+    pub model: Option<String>,
+    /// What commands may touch.
+    pub sandbox: Option<Sandbox>,
+    /// When core asks before it acts.
+    pub approval_policy: Option<Approval>,
+}
+
+/// Appends an event's JSON, `{"id":…,"msg":{"type":…}}`, to `out`.
+///
+/// # Errors
+/// Only if a value inside the event cannot be JSON, which core's types rule out.
+pub fn encode(event: &Event, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    serde_json::to_writer(out, event)
+}

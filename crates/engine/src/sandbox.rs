@@ -1,0 +1,179 @@
+//! What protects tool calls, found out by trying.
+//!
+//! Core's default on Linux is bubblewrap. Where it is missing or forbidden (Docker's default
+//! profile, hosted containers), core's helper panics and the model is shown a backtrace as the
+//! result of its command. So one command runs in core's sandbox at start-up, and what happened is
+//! told: in `/health`, in the log, in every answer.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::path::PathBuf;
+
+use codex_core::exec::ExecCapturePolicy;
+use codex_core::exec::ExecParams;
+use codex_core::exec::process_exec_tool_call;
+use codex_protocol::config_types::WindowsSandboxLevel;
+use codex_protocol::models::PermissionProfile;
+use codex_protocol::models::SandboxPermissions;
+use codex_protocol::permissions::NetworkSandboxPolicy;
+use codex_utils_absolute_path::AbsolutePathBuf;
+use serde::Serialize;
+
+use crate::BoxFuture;
+
+/// How long the self-test may take, in milliseconds.
+const LIMIT_MS: u64 = 10_000;
+
+/// What the self-test found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// What confines commands.
+    pub mechanism: Mechanism,
+    /// Whether the agent may run commands and write files.
+    pub tools: Tools,
+    /// What was seen.
+    pub detail: String,
+    /// What to do about it, where there is something to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<&'static str>,
+}
+
+/// What confines commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mechanism {
+    /// Linux: bubblewrap and seccomp.
+    Bubblewrap,
+    /// macOS: `sandbox-exec`.
+    Seatbelt,
+    /// Nothing.
+    None,
+}
+
+/// Whether the agent may run commands and write files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tools {
+    /// Yes, confined.
+    On,
+    /// Yes, unconfined: the operator said so.
+    Unsandboxed,
+    /// No.
+    Off,
+}
+
+const FIX: &str = "install bubblewrap (`apt-get install bubblewrap`); in Docker also run with \
+    `--security-opt seccomp=unconfined --security-opt apparmor=unconfined` or `--privileged`; or, \
+    where the container itself is the sandbox, set CODEX_UNSAFE_ALLOW_NO_SANDBOX=1";
+
+/// Runs a command in core's sandbox that writes inside its folder and tries to write outside.
+pub fn self_test(
+    workspace_root: &Path,
+    linux_sandbox_exe: Option<PathBuf>,
+    allow_no_sandbox: bool,
+) -> BoxFuture<'_, Report> {
+    Box::pin(async move {
+        match probe(workspace_root, linux_sandbox_exe).await {
+            Ok(()) => Report {
+                mechanism: if cfg!(target_os = "macos") {
+                    Mechanism::Seatbelt
+                } else {
+                    Mechanism::Bubblewrap
+                },
+                tools: Tools::On,
+                detail: "commands write inside their folder only and have no network".to_owned(),
+                fix: None,
+            },
+            Err(reason) if allow_no_sandbox => Report {
+                mechanism: Mechanism::None,
+                tools: Tools::Unsandboxed,
+                detail: format!(
+                    "no sandbox works ({reason}); CODEX_UNSAFE_ALLOW_NO_SANDBOX is set, so commands run with the gateway's own rights"
+                ),
+                fix: Some(FIX),
+            },
+            Err(reason) => Report {
+                mechanism: Mechanism::None,
+                tools: Tools::Off,
+                detail: format!(
+                    "no sandbox works ({reason}), so the agent gets no tool that runs commands or writes files"
+                ),
+                fix: Some(FIX),
+            },
+        }
+    })
+}
+
+async fn probe(workspace_root: &Path, linux_sandbox_exe: Option<PathBuf>) -> Result<(), String> {
+    let text = |error: std::io::Error| error.to_string();
+    let scratch = workspace_root.join(format!(".sandbox-probe-{}", std::process::id()));
+    let inside = scratch.join("inside");
+    let outside = scratch.join("outside");
+    std::fs::create_dir_all(&inside).map_err(text)?;
+    let verdict = run(&inside, linux_sandbox_exe).await.and_then(|()| {
+        match (inside.join("probe").exists(), outside.exists()) {
+            (true, false) => Ok(()),
+            (false, _) => Err("a command could not write inside its own folder".to_owned()),
+            (true, true) => Err("a command could write outside its folder".to_owned()),
+        }
+    });
+    let _ = std::fs::remove_dir_all(&scratch);
+    verdict
+}
+
+async fn run(cwd: &Path, linux_sandbox_exe: Option<PathBuf>) -> Result<(), String> {
+    let cwd = AbsolutePathBuf::from_absolute_path(cwd).map_err(|error| error.to_string())?;
+    // Temporary folders are left out of what is writable: the workspace may lie in one.
+    let profile = PermissionProfile::workspace_write_with(
+        std::slice::from_ref(&cwd),
+        NetworkSandboxPolicy::Restricted,
+        true,
+        true,
+    );
+    let params = ExecParams {
+        command: [
+            "/bin/sh",
+            "-c",
+            "echo probe > probe && { echo probe > ../outside; } 2>/dev/null; test -e probe",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        cwd: cwd.clone(),
+        expiration: LIMIT_MS.into(),
+        capture_policy: ExecCapturePolicy::ShellTool,
+        env: std::env::vars().filter(|(name, _)| name == "PATH").collect::<HashMap<_, _>>(),
+        network: None,
+        network_environment_id: None,
+        sandbox_permissions: SandboxPermissions::UseDefault,
+        windows_sandbox_level: WindowsSandboxLevel::Disabled,
+        windows_sandbox_private_desktop: false,
+        justification: None,
+        arg0: None,
+    };
+    let roots = [cwd.clone()];
+    let output = Box::pin(process_exec_tool_call(
+        params,
+        &profile,
+        &cwd,
+        &roots,
+        &linux_sandbox_exe,
+        false,
+        None,
+    ))
+    .await
+    .map_err(|error| first_line(&error.to_string()))?;
+    match output.exit_code {
+        0 => Ok(()),
+        code => Err(format!("exit code {code}: {}", first_line(&output.aggregated_output.text))),
+    }
+}
+
+/// A helper's panic is a page of backtrace; its message is one line of it.
+fn first_line(text: &str) -> String {
+    let line = text
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty() && !line.starts_with("thread "))
+        .unwrap_or("no output");
+    line.chars().take(200).collect()
+}

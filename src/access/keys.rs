@@ -1,0 +1,102 @@
+//! API keys: several, named, kept as SHA-256 hashes, compared in constant time.
+
+use std::sync::Arc;
+
+use sha2::Digest;
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+/// The keys that may call. Empty means development mode.
+#[derive(Clone, Default)]
+pub struct Keys {
+    keys: Vec<(Arc<str>, [u8; 32])>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
+}
+
+impl Keys {
+    /// Reads keys written `KEY` or `name=KEY`. A key without a name is called `key-N`.
+    ///
+    /// # Errors
+    /// A key is empty, has white space inside, or two share a name.
+    pub fn parse<'a>(list: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Self> {
+        let mut keys: Vec<(Arc<str>, [u8; 32])> = Vec::new();
+        for (index, entry) in list.into_iter().enumerate() {
+            let entry = entry.trim();
+            let (name, key) = match entry.split_once('=') {
+                Some((name, key)) if is_name(name) && !key.trim_matches('=').is_empty() => {
+                    (name.to_owned(), key)
+                }
+                // Base64 ends in `=`: a long entry without anything behind it is a key by itself.
+                Some((name, _)) if is_name(name) && entry.len() < 16 => {
+                    anyhow::bail!(
+                        "key {} has a name and nothing behind it; write name=KEY",
+                        index + 1
+                    )
+                }
+                _ => (format!("key-{}", index + 1), entry),
+            };
+            if key.is_empty() || key.contains(char::is_whitespace) {
+                anyhow::bail!("key {} is empty or has white space inside", index + 1);
+            }
+            if keys.iter().any(|(known, _)| **known == *name) {
+                anyhow::bail!("two keys are named {name:?}");
+            }
+            keys.push((name.into(), Sha256::digest(key.as_bytes()).into()));
+        }
+        Ok(Self { keys })
+    }
+
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The names of the keys.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|(name, _)| &**name)
+    }
+
+    /// The name of a key. Takes the same time whichever it is, and whether or not it is known.
+    pub fn find(&self, key: &[u8]) -> Option<Arc<str>> {
+        let hash: [u8; 32] = Sha256::digest(key).into();
+        let mut found = None;
+        for (name, known) in &self.keys {
+            if bool::from(known.ct_eq(&hash)) {
+                found = Some(name);
+            }
+        }
+        found.cloned()
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 64
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_named_or_numbered_and_never_shown() {
+        let keys = Keys::parse(["alpha", "ops=beta", "Zm9vYmFyYmF6cXV4=="]).unwrap();
+        assert_eq!(keys.names().collect::<Vec<_>>(), ["key-1", "ops", "key-3"]);
+        assert_eq!(format!("{keys:?}"), r#"["key-1", "ops", "key-3"]"#);
+        assert_eq!(keys.find(b"Zm9vYmFyYmF6cXV4==").as_deref(), Some("key-3"));
+        assert_eq!(keys.find(b"ops=beta"), None);
+    }
+
+    #[test]
+    fn a_bad_list_says_what_is_wrong() {
+        for list in [&["a="][..], &[""], &["two words"], &["a=x", "a=y"]] {
+            assert!(Keys::parse(list.iter().copied()).is_err(), "{list:?}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Conversations:
+//!
+//! - `GET /api/v1/conversations/{id}`: what can be seen of it at this moment
+//! - `GET /api/v1/conversations/{id}/events?after=N&follow=true|false`: its events from `N` on
+
+use std::sync::Arc;
+
+use http::Response;
+use http::StatusCode;
+use serde_json::Value;
+use serde_json::json;
+
+use super::exec::Framing;
+use crate::conversation::Conversation;
+use crate::conversation::id::ConversationId;
+use crate::conversation::id::Seq;
+use crate::conversation::registry::Known;
+use crate::conversation::registry::Opening;
+use crate::conversation::registry::Selector;
+use crate::conversation::registry::unknown;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::gateway::Body;
+use crate::gateway::Context;
+use crate::gateway::Gateway;
+use crate::gateway::reply;
+use crate::stream;
+use crate::stream::Until;
+
+/// `GET /api/v1/conversations/{id}`
+pub fn show(gateway: &Gateway, id: &ConversationId) -> Result<Response<Body>, Error> {
+    let known = gateway.conversations().known(id).ok_or_else(|| unknown(id))?;
+    Ok(reply::json(StatusCode::OK, &document(&known)))
+}
+
+/// A conversation as clients see it.
+pub fn document(known: &Known) -> Value {
+    match known {
+        Known::Live(conversation) => {
+            let snapshot = conversation.snapshot();
+            json!({
+                "conversation_id": conversation.id(),
+                "session_id": conversation.session_id(),
+                "status": snapshot.activity,
+                "turn_id": snapshot.turn_id.as_deref(),
+                "model": snapshot.model,
+                "model_provider": conversation.model_provider(),
+                "cwd": conversation.cwd(),
+                "created_at": rfc3339(conversation.created_at()),
+                "updated_at": rfc3339(snapshot.updated_at),
+                "usage": snapshot.usage,
+                "last_seq": conversation.log().last_seq(),
+                "oldest_seq": conversation.log().oldest_seq(),
+            })
+        }
+        Known::Recorded(record) => json!({
+            "conversation_id": record.conversation_id,
+            "session_id": record.session_id,
+            "status": "idle",
+            "turn_id": null,
+            "model": record.model,
+            "model_provider": record.model_provider,
+            "cwd": record.cwd,
+            "created_at": rfc3339(record.created_at),
+            "updated_at": rfc3339(record.created_at),
+            "usage": null,
+            "last_seq": 0,
+            "oldest_seq": 1,
+        }),
+    }
+}
+
+/// RFC 3339, milliseconds, `Z`.
+pub fn rfc3339(time: chrono::DateTime<chrono::Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}
+
+/// `GET /api/v1/conversations/{id}/events`
+pub async fn events(
+    gateway: &Arc<Gateway>,
+    context: &Context,
+    id: &ConversationId,
+) -> Result<Response<Body>, Error> {
+    let Range { after, follow } = range(context)?;
+    let selector = Selector { conversation_id: Some(id.clone()), session_id: None };
+    let conversation: Arc<Conversation> =
+        gateway.conversations().open(&selector, &Opening::default()).await?;
+    let log = conversation.log();
+    let (oldest_seq, last_seq) = (log.oldest_seq(), log.last_seq());
+    if after + 1 < oldest_seq {
+        return Err(Error::new(
+            Kind::Gone { oldest_seq },
+            format!(
+                "events up to {} are no longer kept: expected after={} or later",
+                oldest_seq - 1,
+                oldest_seq - 1
+            ),
+        ));
+    }
+    if after > last_seq {
+        return Err(Error::invalid(format!(
+            "after: expected at most {last_seq}, the newest event"
+        )));
+    }
+    let until = if follow { Until::Forever } else { Until::CaughtUp };
+    let items = stream::events(
+        log.cursor(after),
+        id.clone(),
+        until,
+        gateway.config().turns.heartbeat,
+        gateway.shutdown().drain.clone(),
+    );
+    Ok(Framing::of(context).reply(items, gateway.stream_guard()))
+}
+
+/// Which events a request wants.
+struct Range {
+    after: Seq,
+    follow: bool,
+}
+
+/// `after` and `follow` of the query; `Last-Event-ID` is where a browser's `EventSource` left off.
+fn range(context: &Context) -> Result<Range, Error> {
+    let mut range = Range { after: 0, follow: false };
+    let last_event_id = context.headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    if let Some(text) = last_event_id {
+        range.after = parse_seq("Last-Event-ID", text)?;
+    }
+    for pair in
+        context.query.as_deref().unwrap_or_default().split('&').filter(|pair| !pair.is_empty())
+    {
+        match pair.split_once('=').unwrap_or((pair, "")) {
+            // A reconnecting EventSource repeats its URL: where it left off is what counts.
+            ("after", _) if last_event_id.is_some() => {}
+            ("after", text) => range.after = parse_seq("after", text)?,
+            ("follow", "true" | "1" | "") => range.follow = true,
+            ("follow", "false" | "0") => range.follow = false,
+            ("follow", _) => return Err(Error::invalid("follow: expected true or false")),
+            (name, _) => {
+                return Err(Error::invalid(format!(
+                    "expected the query parameters after and follow, got {}",
+                    crate::conversation::id::excerpt(name)
+                )));
+            }
+        }
+    }
+    Ok(range)
+}
+
+fn parse_seq(name: &str, text: &str) -> Result<Seq, Error> {
+    text.parse().map_err(|_| {
+        Error::invalid(format!(
+            "{name}: expected the seq of an event, got {}",
+            crate::conversation::id::excerpt(text)
+        ))
+    })
+}

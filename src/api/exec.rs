@@ -1,0 +1,232 @@
+//! Running a prompt. One request, three views of its turn:
+//!
+//! - `POST /exec`: core's events as JSON lines, or as SSE by `Accept`
+//! - `POST /api/v1/exec/stream`: the task view, as SSE
+//! - `POST /api/v1/exec`: waits and answers one JSON document
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::Stream;
+use futures::StreamExt;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use hyper::body::Incoming;
+use serde_json::Value;
+use serde_json::json;
+
+use super::json as body_json;
+use super::prompt::PromptRequest;
+use crate::conversation::Turn;
+use crate::conversation::report::Change;
+use crate::conversation::report::Report;
+use crate::conversation::report::Status;
+use crate::error::Error;
+use crate::gateway::Body;
+use crate::gateway::Context;
+use crate::gateway::Gateway;
+use crate::gateway::reply;
+use crate::stream;
+use crate::stream::Item;
+use crate::stream::Until;
+use crate::stream::task::TaskView;
+
+/// The framings of core's events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Framing {
+    Sse,
+    NdJson,
+    Jsonl,
+}
+
+impl Framing {
+    /// What `Accept` asks for; JSON lines unless it names something else.
+    pub(super) fn of(context: &Context) -> Self {
+        let accept = context.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        match accept.unwrap_or_default() {
+            accept if accept.contains("text/event-stream") => Self::Sse,
+            accept if accept.contains("application/jsonl") => Self::Jsonl,
+            _ => Self::NdJson,
+        }
+    }
+
+    pub(super) fn reply<S>(self, items: S, owned: impl std::any::Any + Send) -> Response<Body>
+    where
+        S: Stream<Item = Item> + Send + 'static,
+    {
+        let (content_type, frame): (_, fn(Item) -> Bytes) = match self {
+            Self::Sse => ("text/event-stream", stream::sse::frame),
+            Self::NdJson => ("application/x-ndjson", stream::jsonl::frame),
+            Self::Jsonl => ("application/jsonl", stream::jsonl::frame),
+        };
+        reply::stream(content_type, Body::stream(items.map(frame), owned))
+    }
+}
+
+/// Reads the request and starts its turn.
+async fn start(gateway: &Arc<Gateway>, context: &Context, body: Incoming) -> Result<Turn, Error> {
+    let bytes = body_json::read(&context.headers, body, &gateway.config().server).await?;
+    let request: PromptRequest = body_json::decode(&bytes)?;
+    request.check(gateway)?.start(gateway).await
+}
+
+/// Stops a turn when it is dropped, where the client tied the turn to its connection.
+#[derive(Debug)]
+struct CancelOnDrop(Option<Turn>);
+
+impl CancelOnDrop {
+    fn new(context: &Context, turn: &Turn) -> Self {
+        let tied = context.headers.get("x-cancel-on-disconnect");
+        let tied = tied.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
+        Self(tied.then(|| turn.clone()))
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some(turn) = &self.0 {
+            turn.cancel();
+        }
+    }
+}
+
+fn items(gateway: &Gateway, turn: &Turn) -> impl Stream<Item = Item> + Send + 'static {
+    stream::events(
+        turn.cursor(),
+        turn.conversation.id().clone(),
+        Until::TurnEnds(turn.id.clone()),
+        gateway.config().turns.heartbeat,
+        gateway.shutdown().drain.clone(),
+    )
+}
+
+/// `POST /exec`
+pub async fn events(
+    gateway: &Arc<Gateway>,
+    context: &Context,
+    body: Incoming,
+) -> Result<Response<Body>, Error> {
+    let turn = start(gateway, context, body).await?;
+    let owned = (CancelOnDrop::new(context, &turn), gateway.stream_guard());
+    Ok(named(Framing::of(context).reply(items(gateway, &turn), owned), &turn))
+}
+
+/// `POST /api/v1/exec/stream`
+pub async fn task_stream(
+    gateway: &Arc<Gateway>,
+    context: &Context,
+    body: Incoming,
+) -> Result<Response<Body>, Error> {
+    let turn = start(gateway, context, body).await?;
+    let owned = (CancelOnDrop::new(context, &turn), gateway.stream_guard());
+    let items = items(gateway, &turn);
+    let mut view = TaskView::new(&turn);
+    let followed = turn.clone();
+    let frames = async_stream::stream! {
+        yield view.started(followed.after);
+        let mut seq = followed.after;
+        for await item in items {
+            if let Item::Events(entries) = &item {
+                seq = entries.last().map_or(seq, |entry| entry.seq);
+            }
+            yield view.frame(item);
+        }
+        if let Ok(report) = followed.report().await {
+            yield view.ended(seq, &report);
+        }
+    };
+    Ok(named(reply::stream("text/event-stream", Body::stream(frames, owned)), &turn))
+}
+
+/// `POST /api/v1/exec`
+pub async fn task(
+    gateway: &Arc<Gateway>,
+    context: &Context,
+    body: Incoming,
+) -> Result<Response<Body>, Error> {
+    let turn = start(gateway, context, body).await?;
+    let mut tied = CancelOnDrop::new(context, &turn);
+    let report = turn.report().await?;
+    tied.0 = None;
+    Ok(named(reply::json(StatusCode::OK, &document(gateway, &turn, &report)), &turn))
+}
+
+/// Says in the head which conversation and turn this is: a client that is cut off before the first
+/// event can still come back.
+fn named(mut response: Response<Body>, turn: &Turn) -> Response<Body> {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        ("x-conversation-id", turn.conversation.id().as_str()),
+        ("x-session-id", turn.conversation.session_id().as_str()),
+        ("x-turn-id", &turn.id),
+    ] {
+        if let Ok(value) = http::HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    }
+    response
+}
+
+fn document(gateway: &Gateway, turn: &Turn, report: &Report) -> Value {
+    let artifacts: Vec<Value> = report
+        .files
+        .iter()
+        .filter_map(|(path, change)| match change {
+            Change::Created { content, truncated } => Some(json!({
+                "artifact_type": "file",
+                "name": path.file_name().map(|name| name.to_string_lossy()),
+                "path": path.display().to_string(),
+                "content": content,
+                "metadata": { "truncated": truncated },
+            })),
+            Change::Modified | Change::Deleted => None,
+        })
+        .collect();
+    let sandbox = &gateway.facts().sandbox;
+    json!({
+        "session_id": turn.conversation.session_id(),
+        "conversation_id": turn.conversation.id(),
+        "turn_id": &*turn.id,
+        "exit_code": report.status.exit_code(),
+        "status": report.status,
+        "task_result": {
+            "success": report.status == Status::Completed,
+            "summary": report.message,
+            "artifacts": artifacts,
+            "next_steps": next_steps(gateway, report),
+        },
+        "error": report.error.as_ref().map(|error| json!({
+            "source": error.source,
+            "message": error.message,
+        })),
+        "files_created": report.created(),
+        "files_modified": report.modified(),
+        "files_deleted": report.deleted(),
+        "steps_completed": report.steps,
+        "execution_time_ms": report.duration_ms,
+        "stdout": report.stdout.text(),
+        "stderr": report.stderr.text(),
+        "usage": report.usage,
+        "model": turn.conversation.snapshot().model,
+        "sandbox": sandbox.mechanism,
+        "tools": sandbox.tools,
+    })
+}
+
+fn next_steps(gateway: &Gateway, report: &Report) -> Vec<String> {
+    let mut steps = Vec::new();
+    match report.status {
+        Status::TimedOut => steps.push(format!(
+            "The turn was interrupted after {} ms: send a longer timeout_ms (at most {}), or go on \
+             with the same session_id.",
+            report.duration_ms,
+            crate::config::TIMEOUT_RANGE_MS.end()
+        )),
+        Status::Cancelled => steps.push("Go on with the same session_id.".to_owned()),
+        Status::Failed => steps.push("See error, then send the prompt again.".to_owned()),
+        Status::Completed => {}
+    }
+    steps.extend(gateway.facts().sandbox.fix.map(|fix| format!("To sandbox tools: {fix}.")));
+    steps
+}

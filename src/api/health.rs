@@ -1,0 +1,63 @@
+//! - `GET /health`: JSON, or `OK` for `Accept: text/plain`
+//! - `GET /health/live`: the process runs
+//! - `GET /health/ready`: it takes requests (503 while draining)
+
+use http::Response;
+use http::StatusCode;
+use http::header;
+use serde_json::json;
+
+use crate::error::Error;
+use crate::error::Kind;
+use crate::gateway::Body;
+use crate::gateway::Context;
+use crate::gateway::Gateway;
+use crate::gateway::reply;
+
+/// `GET /health`
+pub fn health(gateway: &Gateway, context: &Context) -> Response<Body> {
+    let accept = context.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    if accept.is_some_and(|accept| accept.trim_start().starts_with("text/plain")) {
+        return reply::text(StatusCode::OK, "OK");
+    }
+    let facts = gateway.facts();
+    reply::json(
+        StatusCode::OK,
+        &json!({
+            "status": "healthy",
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": gateway.started().elapsed().as_secs(),
+            "ready": gateway.is_ready(),
+            "mode": if gateway.config().is_development() { "development" } else { "production" },
+            "engine": facts.name,
+            "model": facts.model,
+            "model_provider": facts.model_provider,
+            "model_reason": gateway.config().provider.reason(),
+            "sandbox": facts.sandbox.mechanism,
+            "tools": facts.sandbox.tools,
+            "sandbox_detail": facts.sandbox.detail,
+            "sandbox_fix": facts.sandbox.fix,
+            "load": {
+                "conversations": gateway.conversations().len(),
+                "turns": gateway.conversations().running(),
+                "connections": gateway.shutdown().connections(),
+                "streams": gateway.open_streams(),
+                "tasks": gateway.shutdown().tasks(),
+            },
+        }),
+    )
+}
+
+/// `GET /health/live`
+pub fn live() -> Response<Body> {
+    reply::json(StatusCode::OK, &json!({ "status": "live" }))
+}
+
+/// `GET /health/ready`
+pub fn ready(gateway: &Gateway) -> Result<Response<Body>, Error> {
+    if gateway.is_ready() {
+        Ok(reply::json(StatusCode::OK, &json!({ "status": "ready" })))
+    } else {
+        Err(Error::new(Kind::Unavailable, "the gateway is starting or shutting down"))
+    }
+}

@@ -1,0 +1,92 @@
+//! What core sends, as far as the script needs it.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// A Responses request, boiled down.
+#[derive(Debug, Default)]
+pub(super) struct Request {
+    /// What the user has said, turn by turn; the last is the one to answer.
+    pub(super) prompts: Vec<String>,
+    /// What tools answered since then, in order.
+    pub(super) outputs: Vec<String>,
+    /// The names of the tools on offer.
+    pub(super) tools: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Written {
+    input: Vec<Value>,
+    #[serde(default)]
+    tools: Vec<Value>,
+}
+
+impl Request {
+    pub(super) fn parse(body: &[u8]) -> serde_json::Result<Self> {
+        let written: Written = serde_json::from_slice(body)?;
+        let mut request = Self::default();
+        for item in &written.input {
+            match item["type"].as_str() {
+                Some("message") | None if item["role"] == "user" => {
+                    let text = text(&item["content"]);
+                    // Core puts context of its own into messages of the user, in tags.
+                    if !text.trim_start().starts_with(['<', '#']) {
+                        request.prompts.push(text);
+                        request.outputs.clear();
+                    }
+                }
+                Some("function_call_output" | "custom_tool_call_output") => {
+                    request.outputs.push(text(&item["output"]));
+                }
+                _ => {}
+            }
+        }
+        let name =
+            |tool: &Value| tool["name"].as_str().or(tool["type"].as_str()).map(str::to_owned);
+        request.tools = written.tools.iter().filter_map(name).collect();
+        Ok(request)
+    }
+
+    pub(super) fn prompt(&self) -> &str {
+        self.prompts.last().map_or("", |prompt| prompt.trim())
+    }
+
+    pub(super) fn offers(&self, tool: &str) -> bool {
+        self.tools.iter().any(|offered| offered == tool)
+    }
+}
+
+/// Content is a string, or a list of parts with a `text` each.
+fn text(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => {
+            parts.iter().filter_map(|part| part["text"].as_str()).collect::<Vec<_>>().join("\n")
+        }
+        other => other["content"].as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_user_said_is_told_from_what_core_added() {
+        let body = serde_json::json!({
+            "input": [
+                { "type": "message", "role": "developer", "content": [{ "type": "input_text", "text": "x" }] },
+                { "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "<environment_context>" }] },
+                { "type": "message", "role": "user", "content": [{ "type": "input_text", "text": "one" }] },
+                { "type": "function_call_output", "call_id": "c", "output": "old" },
+                { "type": "message", "role": "user", "content": "two" },
+                { "type": "function_call_output", "call_id": "c", "output": "new" },
+            ],
+            "tools": [{ "type": "function", "name": "shell_command" }, { "type": "web_search" }],
+        });
+        let request = Request::parse(body.to_string().as_bytes()).unwrap();
+        assert_eq!(request.prompts, ["one", "two"]);
+        assert_eq!(request.outputs, ["new"]);
+        assert_eq!(request.tools, ["shell_command", "web_search"]);
+    }
+}

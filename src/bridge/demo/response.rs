@@ -1,0 +1,101 @@
+//! How the demo model says it: the events of a Responses stream.
+
+use std::time::Duration;
+
+use futures::Stream;
+use serde_json::Value;
+use serde_json::json;
+
+use super::script::Reply;
+
+/// The events of one response. `request_bytes` stands in for a count of input tokens.
+pub(super) fn events(reply: Reply, request_bytes: usize) -> impl Stream<Item = Value> + Send {
+    let response_id = format!("resp_{}", uuid::Uuid::now_v7().simple());
+    let item_id = format!("item_{}", uuid::Uuid::now_v7().simple());
+    async_stream::stream! {
+        yield json!({ "type": "response.created", "response": { "id": response_id } });
+        let mut output_tokens = 8;
+        match reply {
+            Reply::Call { name, arguments } => {
+                yield done(json!({
+                    "type": "function_call",
+                    "id": item_id,
+                    "call_id": call_id(),
+                    "name": name,
+                    "arguments": arguments.to_string(),
+                }));
+            }
+            Reply::Patch(input) => {
+                yield done(json!({
+                    "type": "custom_tool_call",
+                    "id": item_id,
+                    "call_id": call_id(),
+                    "name": "apply_patch",
+                    "input": input,
+                }));
+            }
+            Reply::Text(_) | Reply::Deltas(_) | Reply::Slow { .. } => {
+                let (deltas, pause) = deltas(reply);
+                yield json!({
+                    "type": "response.output_item.added",
+                    "output_index": 0,
+                    "item": { "type": "message", "role": "assistant", "id": item_id, "content": [] },
+                });
+                let mut text = String::new();
+                for delta in deltas {
+                    if let Some(pause) = pause {
+                        tokio::time::sleep(pause).await;
+                    }
+                    output_tokens += 1;
+                    text.push_str(&delta);
+                    yield json!({
+                        "type": "response.output_text.delta",
+                        "item_id": item_id,
+                        "output_index": 0,
+                        "content_index": 0,
+                        "delta": delta,
+                    });
+                }
+                yield done(json!({
+                    "type": "message",
+                    "role": "assistant",
+                    "id": item_id,
+                    "content": [{ "type": "output_text", "text": text }],
+                }));
+            }
+        }
+        let input_tokens = request_bytes / 4;
+        yield json!({
+            "type": "response.completed",
+            "response": {
+                "id": response_id,
+                "usage": {
+                    "input_tokens": input_tokens,
+                    "input_tokens_details": { "cached_tokens": 0 },
+                    "output_tokens": output_tokens,
+                    "output_tokens_details": { "reasoning_tokens": 0 },
+                    "total_tokens": input_tokens + output_tokens,
+                },
+            },
+        });
+    }
+}
+
+fn done(item: Value) -> Value {
+    json!({ "type": "response.output_item.done", "output_index": 0, "item": item })
+}
+
+fn call_id() -> String {
+    format!("call_{}", uuid::Uuid::now_v7().simple())
+}
+
+/// The pieces of a text, and the pause between them.
+fn deltas(reply: Reply) -> (Vec<String>, Option<Duration>) {
+    let numbered = |count: usize| (0..count).map(|n| format!("{n} ")).collect();
+    match reply {
+        Reply::Text(text) => (text.split_inclusive(' ').map(str::to_owned).collect(), None),
+        Reply::Deltas(count) => (numbered(count), None),
+        Reply::Slow { words, pause_ms } => (numbered(words), Some(Duration::from_millis(pause_ms))),
+        Reply::Call { .. } | Reply::Patch(_) => (Vec::new(), None),
+    }
+}

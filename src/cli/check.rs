@@ -1,0 +1,56 @@
+//! `codex-gateway check`: what the configuration resolved to. Nothing is started and no secret is
+//! shown.
+
+use codex_gateway_engine::arg0::HelperPaths;
+
+use crate::bridge::Endpoint;
+use crate::config::Config;
+use crate::config::Provider;
+
+pub(super) async fn run(config: &Config, helpers: HelperPaths) -> anyhow::Result<u8> {
+    // The demo model is not started, but core's configuration has to name it.
+    let endpoint = Endpoint { base_url: "http://127.0.0.1/v1".into(), bearer_token: "-".into() };
+    let demo = (config.provider == Provider::Demo).then_some(&endpoint);
+    let mut options = config.engine_options(helpers, demo);
+    // Checking makes no folders; core wants one that exists.
+    if !options.workspace_root.exists() {
+        options.workspace_root.clone_from(&config.codex_home);
+    }
+    let (model, provider) = codex_gateway_engine::codex::check(&options).await?;
+    let keys: Vec<String> = config.keys.names().map(|name| format!("{name}=****")).collect();
+    let file = if config.config_path.exists() { "" } else { " (not there: defaults)" };
+    println!("config file      {}{file}", config.config_path.display());
+    println!("codex home       {}", config.codex_home.display());
+    println!("listen on        {}:{}", config.host, config.port);
+    println!(
+        "API keys         {}",
+        if keys.is_empty() {
+            "none: development mode, loopback only".into()
+        } else {
+            keys.join(", ")
+        }
+    );
+    println!("model            {model}, provider {provider} ({})", config.provider.reason());
+    println!("workspace root   {}", config.workspace_root.display());
+    println!("turn timeout     {} ms", config.turns.default_timeout.as_millis());
+    println!("prompt limit     {} characters", config.turns.prompt_limit_chars);
+    println!("queued prompts   {} per conversation", config.turns.max_queued);
+    println!("event log        {} bytes per conversation", config.turns.event_log_bytes);
+    println!("heartbeat        {} ms", config.turns.heartbeat.as_millis());
+    println!("connections      {}", config.server.max_connections);
+    println!("body limit       {} bytes", config.server.body_limit);
+    println!("header timeout   {} ms", config.server.header_timeout.as_millis());
+    println!("body timeout     {} ms", config.server.body_timeout.as_millis());
+    println!("drain timeout    {} ms", config.server.drain_timeout.as_millis());
+    println!(
+        "full access      {}",
+        if config.allow_danger_full_access { "allowed" } else { "refused" }
+    );
+    println!("raw events       {}", if config.allow_raw_events { "allowed" } else { "refused" });
+    println!(
+        "no sandbox       {}",
+        if config.allow_no_sandbox { "allowed (UNSAFE)" } else { "tools off" }
+    );
+    println!("ok");
+    Ok(0)
+}

@@ -1,0 +1,111 @@
+//! `codex-gateway exec "PROMPT"`: one prompt, in this process, without a server.
+
+use std::io::IsTerminal;
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use codex_gateway_engine::Prompt;
+use codex_gateway_engine::ThreadSpec;
+use codex_gateway_engine::arg0::HelperPaths;
+use futures::StreamExt;
+
+use super::House;
+use super::terminal::Terminal;
+use crate::api::prompt::selector;
+use crate::config::Config;
+use crate::conversation::IfBusy;
+use crate::conversation::Turn;
+use crate::conversation::registry::Opening;
+use crate::stream;
+use crate::stream::Item;
+use crate::stream::Until;
+
+#[derive(Debug, Args)]
+pub(super) struct Exec {
+    /// What to do
+    prompt: String,
+    /// Print core's events as JSON lines
+    #[arg(long)]
+    json: bool,
+    /// Go on with this session, or start one under this name
+    #[arg(long, value_name = "NAME")]
+    session_id: Option<String>,
+    /// The model
+    #[arg(long)]
+    model: Option<String>,
+    /// Work in this folder inside the workspace root
+    #[arg(long, value_name = "FOLDER")]
+    cwd: Option<String>,
+    /// Interrupt the turn after this many milliseconds
+    #[arg(long, value_name = "MS")]
+    timeout_ms: Option<u64>,
+}
+
+pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> anyhow::Result<u8> {
+    anyhow::ensure!(!exec.prompt.trim().is_empty(), "the prompt is empty");
+    let House { config, engine, facts, conversations, shutdown } =
+        super::open(config, helpers).await?;
+    if let Some(fix) = facts.sandbox.fix {
+        eprintln!("sandbox: {}\n    fix: {fix}", facts.sandbox.detail);
+    }
+    let opening = Opening {
+        cwd: exec.cwd,
+        spec: ThreadSpec { model: exec.model.clone(), ..ThreadSpec::default() },
+    };
+    let conversation =
+        conversations.open(&selector(exec.session_id.as_deref(), None)?, &opening).await?;
+    let prompt = Prompt { text: exec.prompt, model: exec.model, ..Prompt::default() };
+    let limit = exec.timeout_ms.map_or(config.turns.default_timeout, Duration::from_millis);
+    let turn = conversation.prompt(prompt, limit, IfBusy::Reject).await?;
+
+    let following = follow(&turn, exec.json, &shutdown);
+    tokio::pin!(following);
+    tokio::select! {
+        followed = following.as_mut() => followed?,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted.context("cannot wait for ctrl-c")?;
+            turn.cancel();
+            following.await?;
+        }
+    }
+    let report = turn.report().await?;
+    if !exec.json {
+        if let Some(error) = &report.error {
+            eprintln!("{}: {}", report.status.as_str(), error.message);
+        }
+        if std::io::stderr().is_terminal() {
+            eprintln!("session {}", conversation.session_id());
+        }
+    }
+    engine.shutdown(Duration::from_secs(2)).await;
+    shutdown.drain.cancel();
+    shutdown.force.cancel();
+    shutdown.wait(Duration::from_secs(1)).await;
+    Ok(u8::try_from(report.status.exit_code()).unwrap_or(1))
+}
+
+async fn follow(turn: &Turn, json: bool, shutdown: &crate::server::Shutdown) -> anyhow::Result<()> {
+    let items = stream::events(
+        turn.cursor(),
+        turn.conversation.id().clone(),
+        Until::TurnEnds(turn.id.clone()),
+        Duration::from_secs(3600),
+        shutdown.drain.clone(),
+    );
+    let mut items = std::pin::pin!(items);
+    let mut terminal = Terminal::new();
+    while let Some(item) = items.next().await {
+        if json {
+            let mut out = std::io::stdout().lock();
+            out.write_all(&stream::jsonl::frame(item))?;
+            out.flush()?;
+        } else if let Item::Events(entries) = item {
+            for entry in &entries {
+                terminal.show(entry)?;
+            }
+        }
+    }
+    Ok(())
+}

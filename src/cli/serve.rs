@@ -1,0 +1,109 @@
+//! `codex-gateway serve`: bind, say where, serve, drain.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use codex_gateway_engine::EngineFacts;
+use codex_gateway_engine::arg0::HelperPaths;
+use codex_gateway_engine::sandbox::Tools;
+use tokio::net::TcpListener;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio::time::Instant;
+
+use super::House;
+use crate::config::Config;
+use crate::gateway::Gateway;
+use crate::server;
+
+/// What remains of the drain time for core to flush its histories.
+const FLUSH: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(config: Config, helpers: HelperPaths) -> anyhow::Result<u8> {
+    let begun = Instant::now();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let address = SocketAddr::from((config.host, config.port));
+    // Bound first: a port that is taken is said at once, and early clients wait instead of failing.
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let address = listener.local_addr()?;
+
+    let House { config, engine, facts, conversations, shutdown } =
+        super::open(config, helpers).await?;
+    announce(&config, &facts, address, begun.elapsed());
+    let limit = config.server.drain_timeout;
+    let gateway = Gateway::new(config, facts, conversations, shutdown.clone());
+
+    let serving = server::run(listener, gateway);
+    tokio::pin!(serving);
+    let name = tokio::select! {
+        served = serving.as_mut() => return served.map(|()| 0).context("the server ended"),
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+
+    tracing::info!(signal = name, limit_ms = limit.as_millis(), "draining");
+    let deadline = Instant::now() + limit;
+    shutdown.drain.cancel();
+    serving.await?;
+    let flush = FLUSH.min(limit / 2);
+    // Turns are interrupted, streams say goodbye, connections end; then core ends its threads,
+    // which ends the tasks that read them.
+    let calm = async {
+        while shutdown.connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        _ = tokio::time::timeout_at(deadline - flush, calm) => {}
+        _ = terminate.recv() => tracing::warn!("a second signal: not waiting any longer"),
+        _ = interrupt.recv() => tracing::warn!("a second signal: not waiting any longer"),
+    }
+    let unfinished = engine.shutdown(flush / 2).await;
+    shutdown.force.cancel();
+    let left = shutdown.wait(deadline.saturating_duration_since(Instant::now())).await;
+    if unfinished + left > 0 {
+        tracing::warn!(conversations = unfinished, tasks = left, "not everything ended in time");
+    }
+    tracing::info!("stopped");
+    Ok(0)
+}
+
+fn announce(config: &Config, facts: &EngineFacts, address: SocketAddr, took: Duration) {
+    let mode = if config.is_development() {
+        "development: no API key, loopback only".to_owned()
+    } else {
+        format!("API keys: {}", config.keys.names().collect::<Vec<_>>().join(", "))
+    };
+    let key = if config.is_development() { "" } else { " -H 'x-api-key: KEY'" };
+    let sandbox = match facts.sandbox.tools {
+        Tools::On => format!("{:?}: {}", facts.sandbox.mechanism, facts.sandbox.detail),
+        Tools::Unsandboxed | Tools::Off => {
+            format!(
+                "NONE: {}\n            fix: {}",
+                facts.sandbox.detail,
+                facts.sandbox.fix.unwrap_or_default()
+            )
+        }
+    };
+    // Standard error, so that it is seen beside the log and never mixed into an answer.
+    eprintln!(
+        "codex-gateway {version} on http://{address} (ready in {took} ms)\n  \
+         mode      {mode}\n  \
+         model     {model} ({reason})\n  \
+         sandbox   {sandbox}\n  \
+         workspace {workspace}\n\n  \
+         curl -N http://{address}/exec{key} -H 'content-type: application/json' -d '{{\"prompt\":\"run: echo hi\"}}'\n",
+        version = env!("CARGO_PKG_VERSION"),
+        took = took.as_millis(),
+        model = facts.model,
+        reason = config.provider.reason(),
+        workspace = config.workspace_root.display(),
+    );
+    tracing::info!(%address, model = facts.model, sandbox = ?facts.sandbox.mechanism, tools = ?facts.sandbox.tools, "serving");
+    if let Some(fix) = facts.sandbox.fix {
+        tracing::warn!(detail = facts.sandbox.detail, fix, "no sandbox");
+    }
+}

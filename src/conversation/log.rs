@@ -1,0 +1,313 @@
+//! The numbered log of a conversation's events.
+//!
+//! Not a broadcast: an event is encoded once, then numbered, kept and announced under one short
+//! lock. Readers are [`Cursor`]s, so replay, resume, fan-out and lag are one operation: *read from
+//! n*. What is kept is bounded in bytes; a cursor that asks for what is gone is told how much.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::id::ConversationId;
+use super::id::Seq;
+use super::id::TurnId;
+
+/// How much a cursor takes at a time: enough to fill a socket's buffer, little enough to be fair.
+const READ_BYTES: usize = 64 * 1024;
+
+/// One event as it goes out.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its number.
+    pub seq: Seq,
+    /// `{"seq":…,"conversation_id":…,"id":…,"msg":{"type":…}}` and a line feed.
+    pub line: Bytes,
+    /// Where in `line` the value of `msg.type` begins and ends.
+    kind: (u32, u32),
+    /// The turn that this event ends.
+    pub ends: Option<TurnId>,
+}
+
+impl Entry {
+    /// `msg.type`.
+    pub fn kind(&self) -> &str {
+        let (start, end) = (self.kind.0 as usize, self.kind.1 as usize);
+        self.line
+            .get(start..end)
+            .and_then(|kind| std::str::from_utf8(kind).ok())
+            .unwrap_or_default()
+    }
+
+    /// `msg`, as JSON.
+    pub fn msg(&self) -> &[u8] {
+        // `{"type":"` lies before the kind; `}` and the line feed close the envelope.
+        let start = (self.kind.0 as usize).saturating_sub(MSG_OPEN.len() - MSG_KEY.len());
+        self.line.get(start..self.line.len().saturating_sub(2)).unwrap_or_default()
+    }
+
+    /// The members of `msg` but its type, with the closing brace: `"message":"…"}`.
+    pub fn members(&self) -> &[u8] {
+        let rest = self.line.get(self.kind.1 as usize + 1..self.line.len().saturating_sub(2));
+        let rest = rest.unwrap_or_default();
+        rest.strip_prefix(b",").unwrap_or(rest)
+    }
+
+    /// A piece of something that a later event holds whole.
+    pub fn is_delta(&self) -> bool {
+        self.kind().ends_with("_delta")
+    }
+}
+
+const MSG_KEY: &str = r#""msg":"#;
+const MSG_OPEN: &str = r#""msg":{"type":""#;
+
+/// The log.
+#[derive(Debug)]
+pub struct EventLog {
+    prefix: String,
+    limit: usize,
+    kept: Mutex<Kept>,
+    last: watch::Sender<Seq>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    closed: bool,
+}
+
+impl EventLog {
+    /// An empty log that keeps at most about `limit` bytes, and always the newest event.
+    pub fn new(conversation: &ConversationId, limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            prefix: format!(r#","conversation_id":"{conversation}","#),
+            limit,
+            kept: Mutex::default(),
+            last: watch::Sender::new(0),
+        })
+    }
+
+    /// Numbers and keeps an event, given as `{"id":…,"msg":{"type":…}}`, and wakes the readers.
+    pub fn append(&self, event: &[u8], ends: Option<TurnId>) -> Seq {
+        let mut kept = self.lock();
+        let seq = *self.last.borrow() + 1;
+        let entry = self.entry(seq, event, ends);
+        kept.bytes += entry.line.len();
+        kept.entries.push_back(entry);
+        while kept.bytes > self.limit && kept.entries.len() > 1 {
+            if let Some(gone) = kept.entries.pop_front() {
+                kept.bytes -= gone.line.len();
+            }
+        }
+        self.last.send_replace(seq);
+        seq
+    }
+
+    fn entry(&self, seq: Seq, event: &[u8], ends: Option<TurnId>) -> Entry {
+        use std::io::Write;
+
+        let body = event.strip_prefix(b"{").unwrap_or(event);
+        let mut line = Vec::with_capacity(self.prefix.len() + body.len() + 32);
+        // Writing to a Vec cannot fail.
+        let _ = write!(line, r#"{{"seq":{seq}{}"#, self.prefix);
+        let body_at = line.len();
+        line.extend_from_slice(body);
+        line.push(b'\n');
+        let start = find(body, MSG_OPEN.as_bytes()).map_or(0, |at| body_at + at + MSG_OPEN.len());
+        let length = line.get(start..).and_then(|rest| rest.iter().position(|byte| *byte == b'"'));
+        let kind = (start as u32, (start + length.unwrap_or(0)) as u32);
+        Entry { seq, line: line.into(), kind, ends }
+    }
+
+    /// The number of the newest event; 0 before the first.
+    pub fn last_seq(&self) -> Seq {
+        *self.last.borrow()
+    }
+
+    /// The number of the oldest event that is kept.
+    pub fn oldest_seq(&self) -> Seq {
+        self.lock().entries.front().map_or(1, |entry| entry.seq)
+    }
+
+    /// What the kept events weigh.
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// No event follows: readers end when they have read what is kept.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.last.send_modify(|_| {});
+    }
+
+    /// A reader of the events after `after`.
+    pub fn cursor(self: &Arc<Self>, after: Seq) -> Cursor {
+        Cursor { log: Arc::clone(self), after, wake: self.last.subscribe() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+/// A place in a log.
+#[derive(Debug)]
+pub struct Cursor {
+    log: Arc<EventLog>,
+    after: Seq,
+    wake: watch::Receiver<Seq>,
+}
+
+/// What a cursor found.
+#[derive(Debug)]
+pub enum Read {
+    /// The next events.
+    Events(Vec<Entry>),
+    /// The next events are gone; reading goes on with the oldest kept.
+    Lagged {
+        /// How many are gone.
+        missed: u64,
+    },
+    /// Nothing yet.
+    Pending,
+    /// Nothing, ever.
+    Ended,
+}
+
+impl Cursor {
+    /// The number of the last event read.
+    pub fn after(&self) -> Seq {
+        self.after
+    }
+
+    /// Takes what is there, without waiting.
+    pub fn read(&mut self) -> Read {
+        self.wake.mark_unchanged();
+        let kept = self.log.lock();
+        let oldest = kept.entries.front().map_or(self.after + 1, |entry| entry.seq);
+        if oldest > self.after + 1 {
+            let missed = oldest - self.after - 1;
+            self.after = oldest - 1;
+            return Read::Lagged { missed };
+        }
+        let skip = usize::try_from(self.after + 1 - oldest).unwrap_or(usize::MAX);
+        let mut bytes = 0;
+        let entries: Vec<Entry> = kept
+            .entries
+            .iter()
+            .skip(skip)
+            .take_while(|entry| {
+                let fits = bytes < READ_BYTES;
+                bytes += entry.line.len();
+                fits
+            })
+            .cloned()
+            .collect();
+        match entries.last() {
+            Some(last) => {
+                self.after = last.seq;
+                Read::Events(entries)
+            }
+            None if kept.closed => Read::Ended,
+            None => Read::Pending,
+        }
+    }
+
+    /// Waits until there may be something to read.
+    pub async fn changed(&mut self) {
+        // The log lives as long as this cursor, so the sender does too.
+        let _ = self.wake.changed().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(limit: usize) -> Arc<EventLog> {
+        EventLog::new(&ConversationId::new("c1"), limit)
+    }
+
+    fn event(text: &str) -> Vec<u8> {
+        format!(r#"{{"id":"t1","msg":{{"type":"agent_message","message":"{text}"}}}}"#).into_bytes()
+    }
+
+    #[test]
+    fn an_event_is_cores_own_json_with_two_fields_in_front() {
+        let log = log(1 << 20);
+        log.append(&event("hi"), None);
+        log.append(br#"{"id":"","msg":{"type":"shutdown_complete"}}"#, None);
+        let Read::Events(entries) = log.cursor(0).read() else { panic!("expected events") };
+        assert_eq!(
+            entries[0].line,
+            concat!(
+                r#"{"seq":1,"conversation_id":"c1","id":"t1","#,
+                r#""msg":{"type":"agent_message","message":"hi"}}"#,
+                "\n"
+            )
+        );
+        assert_eq!(entries[0].kind(), "agent_message");
+        assert_eq!(entries[0].msg(), br#"{"type":"agent_message","message":"hi"}"#);
+        assert_eq!(entries[0].members(), br#""message":"hi"}"#);
+        assert_eq!(entries[1].kind(), "shutdown_complete");
+        assert_eq!(entries[1].members(), b"}");
+    }
+
+    #[test]
+    fn a_late_reader_is_told_how_many_events_it_missed() {
+        let log = log(4 * 120);
+        for n in 0..100 {
+            log.append(&event(&n.to_string()), None);
+        }
+        let mut cursor = log.cursor(0);
+        let Read::Lagged { missed } = cursor.read() else { panic!("expected a gap") };
+        let Read::Events(entries) = cursor.read() else { panic!("expected events") };
+        assert_eq!(entries[0].seq, missed + 1);
+        assert_eq!(entries.last().unwrap().seq, 100);
+        assert_eq!(log.oldest_seq(), missed + 1);
+        assert!(log.bytes() <= 4 * 120);
+    }
+
+    #[tokio::test]
+    async fn every_reader_gets_every_event_in_order() {
+        let log = log(1 << 20);
+        let readers: Vec<_> = (0..8)
+            .map(|_| {
+                let mut cursor = log.cursor(0);
+                async move {
+                    let mut seen = Vec::new();
+                    loop {
+                        match cursor.read() {
+                            Read::Events(entries) => seen.extend(entries.iter().map(|e| e.seq)),
+                            Read::Pending => cursor.changed().await,
+                            Read::Ended => return seen,
+                            Read::Lagged { missed } => panic!("missed {missed}"),
+                        }
+                    }
+                }
+            })
+            .collect();
+        let writer = async {
+            for n in 0..1000 {
+                log.append(&event(&n.to_string()), None);
+                if n % 7 == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            log.close();
+        };
+        let (seen, ()) = tokio::join!(futures::future::join_all(readers), writer);
+        let expected: Vec<Seq> = (1..=1000).collect();
+        assert!(seen.iter().all(|seen| *seen == expected));
+    }
+}

@@ -1,0 +1,432 @@
+//! A conversation: a cheap handle on one codex thread, its event log and its turn.
+//!
+//! - [`registry`]: which conversations there are, and which session names belong to them;
+//! - [`log`]: the numbered events; [`report`]: what a turn amounted to;
+//! - `pump`: the one task that reads core's events; `keeper`: the one task per turn that may stop it;
+//! - [`workspace`]: where a conversation works.
+
+pub mod id;
+mod keeper;
+pub mod log;
+mod pump;
+pub mod registry;
+pub mod report;
+pub mod workspace;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use chrono::DateTime;
+use chrono::Utc;
+use codex_gateway_engine::Prompt;
+use codex_gateway_engine::Submission;
+use codex_gateway_engine::Thread;
+use codex_gateway_engine::protocol::TokenUsage;
+use serde::Deserialize;
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use self::id::ConversationId;
+use self::id::Seq;
+use self::id::SessionId;
+use self::id::TurnId;
+use self::log::Cursor;
+use self::log::EventLog;
+use self::report::Draft;
+use self::report::Report;
+use self::report::Status;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::server::Shutdown;
+
+/// One conversation.
+pub struct Conversation {
+    id: ConversationId,
+    session_id: SessionId,
+    cwd: PathBuf,
+    model_provider: String,
+    created_at: DateTime<Utc>,
+    thread: Arc<dyn Thread>,
+    log: Arc<EventLog>,
+    /// One turn at a time. Fair: prompts that wait get their turn in the order they came.
+    slot: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+    state: Mutex<State>,
+    shutdown: Shutdown,
+}
+
+impl std::fmt::Debug for Conversation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conversation").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    running: Option<Running>,
+    usage: Option<TokenUsage>,
+    model: String,
+    updated_at: DateTime<Utc>,
+    closed: bool,
+}
+
+/// The turn that is running.
+#[derive(Debug)]
+struct Running {
+    id: TurnId,
+    started: Instant,
+    /// Core has said that the turn began: from here on, only core says that it ended.
+    begun: bool,
+    draft: Draft,
+    /// Why it was told to stop.
+    stopped: Option<Stop>,
+    stop: CancellationToken,
+    report: watch::Sender<Option<Arc<Report>>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// Why a turn is told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Its time is up.
+    TimedOut,
+    /// A client said so, or left one that it had tied to its connection.
+    Cancelled,
+    /// The process is going.
+    Draining,
+}
+
+/// What to do with a prompt while a turn runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IfBusy {
+    /// Refuse it.
+    #[default]
+    Reject,
+    /// Add it to the running turn.
+    Steer,
+    /// Let it wait for its turn.
+    Queue,
+}
+
+/// What a conversation is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activity {
+    /// Nothing.
+    Idle,
+    /// A turn.
+    Running,
+    /// It has ended.
+    Closed,
+}
+
+/// A turn, for whoever follows it.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// Its conversation.
+    pub conversation: Arc<Conversation>,
+    /// Its id.
+    pub id: TurnId,
+    /// The last event before it.
+    pub after: Seq,
+    report: watch::Receiver<Option<Arc<Report>>>,
+}
+
+impl Turn {
+    /// A reader of the turn's events, from the first.
+    pub fn cursor(&self) -> Cursor {
+        self.conversation.log.cursor(self.after)
+    }
+
+    /// Waits for the end.
+    pub async fn report(&self) -> Result<Arc<Report>, Error> {
+        let mut report = self.report.clone();
+        let report = report.wait_for(Option::is_some).await.ok().and_then(|report| report.clone());
+        report.ok_or_else(|| Error::new(Kind::Internal, "the turn was lost"))
+    }
+
+    /// Tells the turn to stop, if it is still running.
+    pub fn cancel(&self) {
+        self.conversation.stop(Some(&self.id));
+    }
+}
+
+impl Conversation {
+    /// Takes a thread over: from here on, its events are read by this conversation's pump.
+    fn open(
+        thread: Arc<dyn Thread>,
+        session_id: SessionId,
+        limits: &crate::config::TurnLimits,
+        shutdown: &Shutdown,
+        raw_events: bool,
+    ) -> Arc<Self> {
+        let facts = thread.facts().clone();
+        let id = ConversationId::new(&facts.id);
+        let now = Utc::now();
+        let conversation = Arc::new(Self {
+            log: EventLog::new(&id, limits.event_log_bytes),
+            id,
+            session_id,
+            cwd: facts.cwd,
+            model_provider: facts.model_provider,
+            created_at: now,
+            thread,
+            slot: Arc::new(Semaphore::new(1)),
+            waiting: Arc::new(Semaphore::new(limits.max_queued)),
+            state: Mutex::new(State {
+                running: None,
+                usage: None,
+                model: facts.model,
+                updated_at: now,
+                closed: false,
+            }),
+            shutdown: shutdown.clone(),
+        });
+        shutdown.spawn(pump::run(Arc::clone(&conversation), raw_events));
+        conversation
+    }
+
+    /// Codex's thread id.
+    pub fn id(&self) -> &ConversationId {
+        &self.id
+    }
+
+    /// The name that a client chose, or that was chosen for it.
+    pub fn session_id(&self) -> &SessionId {
+        &self.session_id
+    }
+
+    /// The folder it works in.
+    pub fn cwd(&self) -> &std::path::Path {
+        &self.cwd
+    }
+
+    /// The id of the model's provider.
+    pub fn model_provider(&self) -> &str {
+        &self.model_provider
+    }
+
+    /// When it began.
+    pub fn created_at(&self) -> DateTime<Utc> {
+        self.created_at
+    }
+
+    /// Its events.
+    pub fn log(&self) -> &Arc<EventLog> {
+        &self.log
+    }
+
+    /// What can be seen of it at this moment.
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.lock();
+        Snapshot {
+            activity: match (&state.running, state.closed) {
+                (_, true) => Activity::Closed,
+                (Some(_), false) => Activity::Running,
+                (None, false) => Activity::Idle,
+            },
+            turn_id: state.running.as_ref().map(|running| running.id.clone()),
+            model: state.model.clone(),
+            updated_at: state.updated_at,
+            usage: state.usage.clone(),
+        }
+    }
+
+    /// Starts a turn, or does with the prompt what `if_busy` says.
+    ///
+    /// # Errors
+    /// `Busy` where a turn runs and `if_busy` is to reject; `Overloaded` where too many wait;
+    /// `Unavailable` while draining; what core says of the prompt.
+    pub async fn prompt(
+        self: &Arc<Self>,
+        prompt: Prompt,
+        limit: Duration,
+        if_busy: IfBusy,
+    ) -> Result<Turn, Error> {
+        loop {
+            let slot = match Arc::clone(&self.slot).try_acquire_owned() {
+                Ok(slot) => slot,
+                Err(_) => match if_busy {
+                    IfBusy::Reject => return Err(self.busy()),
+                    IfBusy::Queue => self.queue().await?,
+                    IfBusy::Steer => match self.steer(&prompt).await? {
+                        Some(turn) => return Ok(turn),
+                        // The turn ended meanwhile: the prompt starts one of its own.
+                        None => {
+                            tokio::task::yield_now().await;
+                            continue;
+                        }
+                    },
+                },
+            };
+            return self.begin(slot, prompt, limit).await;
+        }
+    }
+
+    fn busy(&self) -> Error {
+        let turn_id = self.snapshot().turn_id.map(|id| id.to_string()).unwrap_or_default();
+        Error::new(
+            Kind::Busy { turn_id },
+            "a turn is running on this conversation: wait for it, cancel it, or send \"if_busy\": \
+             \"steer\" or \"queue\"",
+        )
+    }
+
+    async fn queue(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let _place = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| {
+            Error::new(Kind::Overloaded, "too many prompts are waiting for this conversation")
+        })?;
+        tokio::select! {
+            slot = Arc::clone(&self.slot).acquire_owned() => slot.map_err(|_| self.gone()),
+            () = self.shutdown.drain.cancelled() => Err(draining()),
+        }
+    }
+
+    async fn steer(self: &Arc<Self>, prompt: &Prompt) -> Result<Option<Turn>, Error> {
+        let after = self.log.last_seq();
+        let Some((turn_id, report)) = self
+            .lock()
+            .running
+            .as_ref()
+            .map(|running| (running.id.clone(), running.report.subscribe()))
+        else {
+            return Ok(None);
+        };
+        let steer = Submission::Steer { turn_id: turn_id.to_string(), text: prompt.text.clone() };
+        match self.thread.submit(new_turn_id().to_string(), steer).await {
+            Ok(()) => Ok(Some(Turn { conversation: Arc::clone(self), id: turn_id, after, report })),
+            Err(_) if report.borrow().is_some() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn begin(
+        self: &Arc<Self>,
+        slot: OwnedSemaphorePermit,
+        prompt: Prompt,
+        limit: Duration,
+    ) -> Result<Turn, Error> {
+        if self.shutdown.drain.is_cancelled() {
+            return Err(draining());
+        }
+        let id = new_turn_id();
+        let (report, reports) = watch::channel(None);
+        let stop = CancellationToken::new();
+        let after = {
+            let mut state = self.lock();
+            if state.closed {
+                return Err(self.gone());
+            }
+            if let Some(model) = &prompt.model {
+                state.model.clone_from(model);
+            }
+            state.updated_at = Utc::now();
+            state.running = Some(Running {
+                id: id.clone(),
+                started: Instant::now(),
+                begun: false,
+                draft: Draft::new(),
+                stopped: None,
+                stop: stop.clone(),
+                report,
+                _slot: slot,
+            });
+            self.log.last_seq()
+        };
+        let turn = Turn { conversation: Arc::clone(self), id: id.clone(), after, report: reports };
+        // Not in this request's task: a client that leaves now must not leave half a submission.
+        let submitted = {
+            let conversation = Arc::clone(self);
+            let (sender, submitted) = tokio::sync::oneshot::channel();
+            self.shutdown.spawn(async move {
+                let result =
+                    conversation.thread.submit(id.to_string(), Submission::Prompt(prompt)).await;
+                let accepted = result.is_ok();
+                if !accepted {
+                    conversation.lock().running = None;
+                }
+                let _ = sender.send(result);
+                if accepted {
+                    keeper::run(conversation, id, limit, stop).await;
+                }
+            });
+            submitted
+        };
+        match submitted.await {
+            Ok(Ok(())) => Ok(turn),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Error::new(Kind::Internal, "the prompt was lost")),
+        }
+    }
+
+    /// Tells the running turn to stop: any, or only this one. Returns it, if it was running.
+    pub fn stop(self: &Arc<Self>, only: Option<&TurnId>) -> Option<Turn> {
+        let state = self.lock();
+        let running = state.running.as_ref()?;
+        if only.is_some_and(|only| *only != running.id) {
+            return None;
+        }
+        running.stop.cancel();
+        Some(Turn {
+            conversation: Arc::clone(self),
+            id: running.id.clone(),
+            after: self.log.last_seq(),
+            report: running.report.subscribe(),
+        })
+    }
+
+    /// The session is over: its history goes to disk, its readers end.
+    pub async fn close(&self) {
+        self.thread.close().await;
+    }
+
+    fn gone(&self) -> Error {
+        Error::new(Kind::NotFound, format!("conversation {} has ended", self.id))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What can be seen of a conversation at a moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// What it is doing.
+    pub activity: Activity,
+    /// The turn that is running.
+    pub turn_id: Option<TurnId>,
+    /// The model in use.
+    pub model: String,
+    /// When something last happened.
+    pub updated_at: DateTime<Utc>,
+    /// Tokens of all turns together.
+    pub usage: Option<TokenUsage>,
+}
+
+fn new_turn_id() -> TurnId {
+    uuid::Uuid::now_v7().to_string().into()
+}
+
+fn draining() -> Error {
+    Error::new(Kind::Unavailable, "the gateway is shutting down; send the prompt again in a moment")
+}
+
+/// How a turn that core says is over ended, as the caller sees it.
+fn status_of(stopped: Option<Stop>, aborted: bool, failed: bool) -> Status {
+    match (stopped, aborted, failed) {
+        (Some(Stop::TimedOut), true, _) => Status::TimedOut,
+        (_, true, _) => Status::Cancelled,
+        (_, false, true) => Status::Failed,
+        (_, false, false) => Status::Completed,
+    }
+}

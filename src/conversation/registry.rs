@@ -1,0 +1,305 @@
+//! Which conversations there are, and which session names belong to them.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
+use codex_gateway_engine::Engine;
+use codex_gateway_engine::EngineError;
+use codex_gateway_engine::Thread;
+use codex_gateway_engine::ThreadSpec;
+use tokio::sync::OnceCell;
+
+use super::Activity;
+use super::Conversation;
+use super::id::ConversationId;
+use super::id::SessionId;
+use super::workspace;
+use crate::config::TurnLimits;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::server::Shutdown;
+use crate::store::sessions::Record;
+use crate::store::sessions::Sessions;
+
+/// Which conversation a request means.
+#[derive(Debug, Clone, Default)]
+pub struct Selector {
+    /// The name that the client chose.
+    pub session_id: Option<SessionId>,
+    /// Codex's thread id.
+    pub conversation_id: Option<ConversationId>,
+}
+
+/// How a new conversation is to be; `cwd` as the client wrote it.
+#[derive(Debug, Clone, Default)]
+pub struct Opening {
+    /// A folder inside the workspace root.
+    pub cwd: Option<String>,
+    /// The rest; its own `cwd` is not used.
+    pub spec: ThreadSpec,
+}
+
+/// A conversation that is known.
+#[derive(Debug, Clone)]
+pub enum Known {
+    /// It is live in this process.
+    Live(Arc<Conversation>),
+    /// An earlier process recorded it; a prompt would take it up again.
+    Recorded(Record),
+}
+
+/// The conversations of this process.
+pub struct Registry {
+    engine: Arc<dyn Engine>,
+    sessions: Sessions,
+    root: PathBuf,
+    limits: TurnLimits,
+    raw_events: bool,
+    shutdown: Shutdown,
+    live: Mutex<HashMap<ConversationId, Arc<Conversation>>>,
+    /// A cell per name, so that two prompts at once for a new name start one conversation.
+    names: Mutex<HashMap<SessionId, Arc<OnceCell<Arc<Conversation>>>>>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("live", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// An empty registry over what `sessions` remembers.
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        sessions: Sessions,
+        root: PathBuf,
+        limits: TurnLimits,
+        raw_events: bool,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self {
+            engine,
+            sessions,
+            root,
+            limits,
+            raw_events,
+            shutdown,
+            live: Mutex::default(),
+            names: Mutex::default(),
+        }
+    }
+
+    /// How many conversations are live.
+    pub fn len(&self) -> usize {
+        self.live().len()
+    }
+
+    /// None is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many turns are running.
+    pub fn running(&self) -> usize {
+        let live = self.live();
+        live.values().filter(|one| one.snapshot().activity == Activity::Running).count()
+    }
+
+    /// The conversation that a prompt goes to: the one it names, taken up again where an earlier
+    /// process recorded it, or a new one.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown `conversation_id`; `InvalidRequest` where the two names disagree,
+    /// or `cwd` is not the conversation's; what the engine says.
+    pub async fn open(
+        &self,
+        selector: &Selector,
+        opening: &Opening,
+    ) -> Result<Arc<Conversation>, Error> {
+        if self.shutdown.drain.is_cancelled() {
+            return Err(Error::new(Kind::Unavailable, "the gateway is shutting down"));
+        }
+        let session_id = match (&selector.conversation_id, &selector.session_id) {
+            (None, None) => {
+                // Nobody else knows this name yet, so it needs no cell.
+                let conversation = self.start(&generated_name(), opening).await?;
+                self.names().insert(conversation.session_id.clone(), cell(&conversation));
+                return Ok(conversation);
+            }
+            (Some(id), session_id) => {
+                let owner = match self.known(id) {
+                    Some(Known::Live(conversation)) => conversation.session_id.clone(),
+                    Some(Known::Recorded(record)) => SessionId::parse(&record.session_id)?,
+                    None => return Err(unknown(id)),
+                };
+                if session_id.as_ref().is_some_and(|session_id| *session_id != owner) {
+                    return Err(Error::invalid(format!(
+                        "session_id: conversation {id} belongs to session {owner}; send one of the two"
+                    )));
+                }
+                owner
+            }
+            (None, Some(session_id)) => session_id.clone(),
+        };
+        let conversation = self.by_name(&session_id, opening).await?;
+        if let Some(cwd) = &opening.cwd
+            && workspace::named(&self.root, cwd).await? != conversation.cwd
+        {
+            return Err(Error::invalid(format!(
+                "cwd: the conversation already works in {}; a folder is chosen when it starts",
+                conversation.cwd.display()
+            )));
+        }
+        Ok(conversation)
+    }
+
+    async fn by_name(
+        &self,
+        session_id: &SessionId,
+        opening: &Opening,
+    ) -> Result<Arc<Conversation>, Error> {
+        loop {
+            let cell = Arc::clone(self.names().entry(session_id.clone()).or_default());
+            let conversation = cell
+                .get_or_try_init(|| async {
+                    match self.sessions.by_session(session_id) {
+                        Some(record) => self.resume(session_id, record, opening).await,
+                        None => self.start(session_id, opening).await,
+                    }
+                })
+                .await;
+            let conversation = match conversation {
+                Ok(conversation) => Arc::clone(conversation),
+                Err(error) => {
+                    // An empty cell of a name that never came to be is not kept.
+                    self.names().retain(|name, kept| {
+                        name != session_id || kept.initialized() || Arc::strong_count(kept) > 2
+                    });
+                    return Err(error);
+                }
+            };
+            if conversation.snapshot().activity != Activity::Closed {
+                return Ok(conversation);
+            }
+            // Its thread has ended; the next round takes it up again from its record.
+            self.live().remove(&conversation.id);
+            self.names().retain(|name, kept| name != session_id || !Arc::ptr_eq(kept, &cell));
+        }
+    }
+
+    async fn start(
+        &self,
+        session_id: &SessionId,
+        opening: &Opening,
+    ) -> Result<Arc<Conversation>, Error> {
+        let cwd = match &opening.cwd {
+            Some(cwd) => workspace::named(&self.root, cwd).await?,
+            None => workspace::fresh(&self.root).await?,
+        };
+        let spec = ThreadSpec { cwd: cwd.clone(), ..opening.spec.clone() };
+        let thread = match self.engine.start(spec).await {
+            Ok(thread) => thread,
+            Err(error) => {
+                if opening.cwd.is_none() {
+                    let _ = tokio::fs::remove_dir(&cwd).await;
+                }
+                return Err(error.into());
+            }
+        };
+        let conversation = self.adopt(thread, session_id);
+        let record = Record {
+            session_id: session_id.to_string(),
+            conversation_id: conversation.id.to_string(),
+            cwd,
+            model: conversation.snapshot().model,
+            model_provider: conversation.model_provider.clone(),
+            created_at: conversation.created_at,
+        };
+        if let Err(error) = self.sessions.insert(record).await {
+            tracing::error!(%error, %session_id, "the session will not survive a restart");
+        }
+        Ok(conversation)
+    }
+
+    async fn resume(
+        &self,
+        session_id: &SessionId,
+        record: Record,
+        opening: &Opening,
+    ) -> Result<Arc<Conversation>, Error> {
+        tokio::fs::create_dir_all(&record.cwd).await.map_err(|error| {
+            Error::new(Kind::Internal, format!("cannot make its folder: {error}"))
+        })?;
+        let mut spec = ThreadSpec { cwd: record.cwd.clone(), ..opening.spec.clone() };
+        spec.model.get_or_insert(record.model);
+        let id = record.conversation_id;
+        match self.engine.resume(id.clone(), spec).await {
+            Ok(thread) => Ok(self.adopt(thread, session_id)),
+            // Recorded here, but no turn was ever recorded by core: there is nothing to take up.
+            Err(EngineError::NotFound(_)) => {
+                tracing::info!(%session_id, conversation = id, "no history is kept: starting anew");
+                self.start(session_id, opening).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn adopt(&self, thread: Arc<dyn Thread>, session_id: &SessionId) -> Arc<Conversation> {
+        let conversation = Conversation::open(
+            thread,
+            session_id.clone(),
+            &self.limits,
+            &self.shutdown,
+            self.raw_events,
+        );
+        self.live().insert(conversation.id.clone(), Arc::clone(&conversation));
+        conversation
+    }
+
+    /// A conversation by its id.
+    pub fn known(&self, id: &ConversationId) -> Option<Known> {
+        if let Some(conversation) = self.live().get(id) {
+            return Some(Known::Live(Arc::clone(conversation)));
+        }
+        self.sessions.by_conversation(id).map(Known::Recorded)
+    }
+
+    /// The conversation that a request means, without starting or taking up anything.
+    pub fn find(&self, selector: &Selector) -> Option<Known> {
+        if let Some(id) = &selector.conversation_id {
+            return self.known(id);
+        }
+        let session_id = selector.session_id.as_ref()?;
+        let live = self.names().get(session_id).and_then(|cell| cell.get().cloned());
+        match live {
+            Some(conversation) => Some(Known::Live(conversation)),
+            None => self.sessions.by_session(session_id).map(Known::Recorded),
+        }
+    }
+
+    fn live(&self) -> MutexGuard<'_, HashMap<ConversationId, Arc<Conversation>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn names(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<OnceCell<Arc<Conversation>>>>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn cell(conversation: &Arc<Conversation>) -> Arc<OnceCell<Arc<Conversation>>> {
+    Arc::new(OnceCell::new_with(Some(Arc::clone(conversation))))
+}
+
+fn generated_name() -> SessionId {
+    // A UUID satisfies the grammar of session names.
+    SessionId::generated(uuid::Uuid::now_v7())
+}
+
+/// No conversation has this id.
+pub fn unknown(id: &ConversationId) -> Error {
+    Error::new(Kind::NotFound, format!("no conversation has the id {id}"))
+}

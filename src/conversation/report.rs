@@ -1,0 +1,327 @@
+//! What a turn amounted to: folded from its events as they pass, so that nobody has to read them
+//! again. Bounded: output and file contents are cut, and say so.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::path::Path;
+use std::path::PathBuf;
+
+use codex_gateway_engine::protocol::EventMsg;
+use codex_gateway_engine::protocol::ExecOutputStream;
+use codex_gateway_engine::protocol::FileChange;
+use codex_gateway_engine::protocol::TokenUsage;
+use serde::Serialize;
+
+use super::id::TurnId;
+
+/// How much of each output stream a report keeps.
+const OUTPUT_LIMIT: usize = 256 * 1024;
+/// How much of a created file a report keeps.
+const CONTENT_LIMIT: usize = 64 * 1024;
+
+/// How a turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The agent finished.
+    Completed,
+    /// The model, core or the gateway failed.
+    Failed,
+    /// The time limit interrupted it.
+    TimedOut,
+    /// Somebody cancelled it, or the process drained.
+    Cancelled,
+}
+
+impl Status {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// As a process would exit: 124 as `timeout(1)`, 130 as a shell says of SIGINT.
+    pub fn exit_code(self) -> i32 {
+        match self {
+            Self::Completed => 0,
+            Self::Failed => 1,
+            Self::TimedOut => 124,
+            Self::Cancelled => 130,
+        }
+    }
+}
+
+/// What happened to a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// It was created, with this content (perhaps cut).
+    Created { content: String, truncated: bool },
+    /// It was changed.
+    Modified,
+    /// It was removed.
+    Deleted,
+}
+
+/// What a turn amounted to.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The turn.
+    pub turn_id: TurnId,
+    /// How it ended.
+    pub status: Status,
+    /// The agent's last message, or what there was of it.
+    pub message: String,
+    /// What failed.
+    pub error: Option<Failure>,
+    /// What the files went through, by path relative to the conversation's folder.
+    pub files: BTreeMap<PathBuf, Change>,
+    /// What commands printed.
+    pub stdout: Output,
+    /// What commands printed to standard error.
+    pub stderr: Output,
+    /// Commands, patches and tool calls that ended.
+    pub steps: u64,
+    /// Tokens of the turn.
+    pub usage: Option<TokenUsage>,
+    /// How long it took.
+    pub duration_ms: u64,
+}
+
+/// A failure inside a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// `gateway` or `model`.
+    pub source: &'static str,
+    /// What happened.
+    pub message: String,
+}
+
+impl Report {
+    /// The paths of files that went through a change of this sort.
+    pub fn paths(&self, sort: impl Fn(&Change) -> bool) -> Vec<String> {
+        self.files
+            .iter()
+            .filter(|(_, change)| sort(change))
+            .map(|(path, _)| path.display().to_string())
+            .collect()
+    }
+
+    /// Created files.
+    pub fn created(&self) -> Vec<String> {
+        self.paths(|change| matches!(change, Change::Created { .. }))
+    }
+
+    /// Deleted files.
+    pub fn deleted(&self) -> Vec<String> {
+        self.paths(|change| matches!(change, Change::Deleted))
+    }
+
+    /// Modified files.
+    pub fn modified(&self) -> Vec<String> {
+        self.paths(|change| matches!(change, Change::Modified))
+    }
+}
+
+/// Output with a bound. The end is what matters, so the beginning is what goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output {
+    bytes: Vec<u8>,
+    cut: usize,
+}
+
+impl Output {
+    fn push(&mut self, chunk: &[u8]) {
+        self.bytes.extend_from_slice(chunk);
+        // Cutting moves what stays; doing it at twice the limit keeps that rare.
+        if self.bytes.len() > 2 * OUTPUT_LIMIT {
+            let cut = self.bytes.len() - OUTPUT_LIMIT;
+            self.bytes.drain(..cut);
+            self.cut += cut;
+        }
+    }
+
+    /// The text, with a first line that says how much was cut.
+    pub fn text(&self) -> String {
+        let text = String::from_utf8_lossy(&self.bytes);
+        if self.cut == 0 { text.into_owned() } else { format!("[{} bytes cut]\n{text}", self.cut) }
+    }
+}
+
+/// A report in the making.
+#[derive(Debug)]
+pub(super) struct Draft {
+    message: String,
+    partial: String,
+    error: Option<Failure>,
+    files: BTreeMap<PathBuf, Change>,
+    stdout: Output,
+    stderr: Output,
+    /// Commands that sent output as it came: their last event repeats it.
+    streamed: HashMap<String, ()>,
+    steps: u64,
+    usage: Option<TokenUsage>,
+}
+
+impl Draft {
+    pub(super) fn new() -> Self {
+        Self {
+            message: String::new(),
+            partial: String::new(),
+            error: None,
+            files: BTreeMap::new(),
+            stdout: Output::default(),
+            stderr: Output::default(),
+            streamed: HashMap::new(),
+            steps: 0,
+            usage: None,
+        }
+    }
+
+    /// Takes one event in.
+    pub(super) fn fold(&mut self, msg: &EventMsg, cwd: &Path) {
+        match msg {
+            EventMsg::AgentMessageContentDelta(delta) if self.partial.len() < OUTPUT_LIMIT => {
+                self.partial.push_str(&delta.delta);
+            }
+            EventMsg::AgentMessage(message) => {
+                self.message.clone_from(&message.message);
+                self.partial.clear();
+            }
+            EventMsg::ExecCommandOutputDelta(delta) => {
+                self.streamed.entry(delta.call_id.clone()).or_default();
+                match delta.stream {
+                    ExecOutputStream::Stdout => self.stdout.push(&delta.chunk),
+                    ExecOutputStream::Stderr => self.stderr.push(&delta.chunk),
+                }
+            }
+            EventMsg::ExecCommandEnd(end) => {
+                if self.streamed.remove(&end.call_id).is_none() {
+                    self.stdout.push(end.stdout.as_bytes());
+                    self.stderr.push(end.stderr.as_bytes());
+                }
+                self.steps += 1;
+            }
+            EventMsg::PatchApplyEnd(end) => {
+                self.steps += 1;
+                if end.success {
+                    for (path, change) in &end.changes {
+                        self.change(path.strip_prefix(cwd).unwrap_or(path), change);
+                    }
+                }
+            }
+            EventMsg::McpToolCallEnd(_)
+            | EventMsg::WebSearchEnd(_)
+            | EventMsg::ImageGenerationEnd(_) => self.steps += 1,
+            EventMsg::TokenCount(count) => {
+                if let Some(info) = &count.info {
+                    let usage = self.usage.get_or_insert_default();
+                    add(usage, &info.last_token_usage);
+                }
+            }
+            EventMsg::Error(error) => {
+                self.error = Some(Failure { source: "model", message: error.message.clone() });
+            }
+            EventMsg::TurnComplete(complete) => {
+                if let Some(message) = &complete.last_agent_message {
+                    self.message.clone_from(message);
+                }
+                if let Some(error) = &complete.error {
+                    self.error = Some(Failure { source: "model", message: error.message.clone() });
+                }
+            }
+            // Core's events grow with upstream; the rest adds nothing to a report.
+            _ => {}
+        }
+    }
+
+    fn change(&mut self, path: &Path, change: &FileChange) {
+        let before = self.files.get(path);
+        let after = match (change, before) {
+            (FileChange::Add { content }, _) => {
+                let end = content.floor_char_boundary(CONTENT_LIMIT);
+                Change::Created {
+                    content: content.get(..end).unwrap_or_default().to_owned(),
+                    truncated: end < content.len(),
+                }
+            }
+            (FileChange::Delete { .. }, Some(Change::Created { .. })) => {
+                self.files.remove(path);
+                return;
+            }
+            (FileChange::Delete { .. }, _) => Change::Deleted,
+            (FileChange::Update { move_path: Some(target), .. }, _) => {
+                let target = target.clone();
+                self.files.insert(path.to_owned(), Change::Deleted);
+                self.files.insert(target, Change::Modified);
+                return;
+            }
+            (FileChange::Update { .. }, Some(Change::Created { .. })) => return,
+            (FileChange::Update { .. }, _) => Change::Modified,
+        };
+        self.files.insert(path.to_owned(), after);
+    }
+
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.error = Some(failure);
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.error.is_some()
+    }
+
+    pub(super) fn finish(self, turn_id: TurnId, status: Status, duration_ms: u64) -> Report {
+        Report {
+            turn_id,
+            status,
+            message: if self.message.is_empty() { self.partial } else { self.message },
+            error: self.error.filter(|_| status != Status::Completed),
+            files: self.files,
+            stdout: self.stdout,
+            stderr: self.stderr,
+            steps: self.steps,
+            usage: self.usage,
+            duration_ms,
+        }
+    }
+}
+
+fn add(total: &mut TokenUsage, one: &TokenUsage) {
+    total.input_tokens += one.input_tokens;
+    total.cached_input_tokens += one.cached_input_tokens;
+    total.output_tokens += one.output_tokens;
+    total.reasoning_output_tokens += one.reasoning_output_tokens;
+    total.total_tokens += one.total_tokens;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_output_keeps_its_end_and_says_what_was_cut() {
+        let mut output = Output::default();
+        for _ in 0..600 {
+            output.push(&[b'x'; 1024]);
+        }
+        output.push(b"the end");
+        let text = output.text();
+        assert!(text.starts_with('['), "{}", &text[..40]);
+        assert!(text.ends_with("the end"));
+        assert!(text.len() <= 2 * OUTPUT_LIMIT + 64);
+    }
+
+    #[test]
+    fn a_file_created_and_changed_in_one_turn_is_created() {
+        let mut draft = Draft::new();
+        let path = Path::new("a.py");
+        draft.change(path, &FileChange::Add { content: "x".into() });
+        draft.change(path, &FileChange::Update { unified_diff: String::new(), move_path: None });
+        assert!(matches!(draft.files[path], Change::Created { .. }));
+        draft.change(path, &FileChange::Delete { content: "x".into() });
+        assert!(draft.files.is_empty());
+    }
+}

@@ -1,0 +1,76 @@
+//! The one body type. It cannot fail, and it owns what must end with it: dropping the body is what
+//! a disconnect, a drain and a normal end have in common.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+
+use bytes::Bytes;
+use futures::Stream;
+use futures::StreamExt;
+use http_body::Frame;
+use http_body::SizeHint;
+
+/// A response's body.
+pub struct Body(Inner);
+
+enum Inner {
+    Whole(Bytes),
+    Stream { frames: Pin<Box<dyn Stream<Item = Bytes> + Send>>, _owned: Box<dyn Any + Send> },
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Inner::Whole(bytes) => f.debug_tuple("Whole").field(&bytes.len()).finish(),
+            Inner::Stream { .. } => f.write_str("Stream"),
+        }
+    }
+}
+
+impl Body {
+    /// A body that is there.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self(Inner::Whole(bytes.into()))
+    }
+
+    /// A body that comes as it happens. Empty frames are skipped; `owned` is dropped with it.
+    pub fn stream<S>(frames: S, owned: impl Any + Send) -> Self
+    where
+        S: Stream<Item = Bytes> + Send + 'static,
+    {
+        let frames = frames.filter(|frame| std::future::ready(!frame.is_empty()));
+        Self(Inner::Stream { frames: Box::pin(frames), _owned: Box::new(owned) })
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut self.0 {
+            Inner::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Inner::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Inner::Stream { frames, .. } => {
+                frames.as_mut().poll_next(cx).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(&self.0, Inner::Whole(bytes) if bytes.is_empty())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Stream { .. } => SizeHint::default(),
+        }
+    }
+}

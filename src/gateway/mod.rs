@@ -1,0 +1,188 @@
+//! The hyper service: one request in, one response out.
+//!
+//! [`Gateway::call`] makes the request id, parses the [`Route`], admits the caller, dispatches, and
+//! is the one place where an [`Error`] becomes a response.
+
+mod body;
+pub mod reply;
+mod route;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use codex_gateway_engine::EngineFacts;
+use http::HeaderMap;
+use http::HeaderValue;
+use http::Request;
+use http::Response;
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+pub use body::Body;
+pub use route::Access;
+pub use route::Route;
+
+use crate::access;
+use crate::access::Caller;
+use crate::api;
+use crate::config::Config;
+use crate::conversation::registry::Registry;
+use crate::error::Error;
+use crate::rpc;
+use crate::server::Counted;
+use crate::server::Shutdown;
+
+/// Everything a request needs.
+#[derive(Debug)]
+pub struct Gateway {
+    config: Config,
+    facts: EngineFacts,
+    conversations: Registry,
+    shutdown: Shutdown,
+    started: Instant,
+    streams: Arc<AtomicUsize>,
+}
+
+/// What is known of a request before its body is read.
+#[derive(Debug)]
+pub struct Context {
+    /// Sent back as `X-Request-Id`, and in every error.
+    pub request_id: String,
+    /// The head.
+    pub headers: HeaderMap,
+    /// What follows the `?`.
+    pub query: Option<String>,
+    /// Who is calling; `None` on open endpoints.
+    pub caller: Option<Caller>,
+}
+
+impl Gateway {
+    /// A gateway over an engine that has started.
+    pub fn new(
+        config: Config,
+        facts: EngineFacts,
+        conversations: Registry,
+        shutdown: Shutdown,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            config,
+            facts,
+            conversations,
+            shutdown,
+            started: Instant::now(),
+            streams: Arc::default(),
+        })
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What the engine is.
+    pub fn facts(&self) -> &EngineFacts {
+        &self.facts
+    }
+
+    /// The conversations of this process.
+    pub fn conversations(&self) -> &Registry {
+        &self.conversations
+    }
+
+    /// The stages of the end.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.shutdown
+    }
+
+    /// Since when the process serves.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Draining has not begun. (Before start-up is done, nothing is accepted.)
+    pub fn is_ready(&self) -> bool {
+        !self.shutdown.drain.is_cancelled()
+    }
+
+    /// How many event streams are open.
+    pub fn open_streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Counts an event stream for as long as the guard lives.
+    pub(crate) fn stream_guard(&self) -> Counted {
+        Counted::new(&self.streams)
+    }
+
+    /// Answers a request.
+    pub async fn call(self: &Arc<Self>, request: Request<Incoming>) -> Response<Body> {
+        let request_id = request_id(request.headers());
+        let path = request.uri().path().to_owned();
+        let route = Route::parse(request.method(), &path);
+        let name = route.as_ref().map_or("unknown", Route::name);
+        let span =
+            tracing::info_span!("request", %request_id, method = %request.method(), route = name);
+        async {
+            let mut response = match self.dispatch(route, request, &request_id).await {
+                Ok(response) => response,
+                Err(error) => {
+                    if error.status().is_server_error() {
+                        tracing::error!(%error, code = error.code(), "request failed");
+                    } else {
+                        tracing::debug!(%error, code = error.code(), "request refused");
+                    }
+                    reply::problem(&error, &request_id, &path)
+                }
+            };
+            if let Ok(value) = HeaderValue::from_str(&request_id) {
+                response.headers_mut().insert("x-request-id", value);
+            }
+            tracing::debug!(status = response.status().as_u16(), "answered");
+            response
+        }
+        .instrument(span)
+        .await
+    }
+
+    async fn dispatch(
+        self: &Arc<Self>,
+        route: Result<Route, Error>,
+        request: Request<Incoming>,
+        request_id: &str,
+    ) -> Result<Response<Body>, Error> {
+        let route = route?;
+        let caller = access::admit(&self.config.keys, route.access(), request.headers())?;
+        let (head, body) = request.into_parts();
+        let context = Context {
+            request_id: request_id.to_owned(),
+            query: head.uri.query().map(str::to_owned),
+            headers: head.headers,
+            caller,
+        };
+        match route {
+            Route::Health => Ok(api::health::health(self, &context)),
+            Route::Live => Ok(api::health::live()),
+            Route::Ready => api::health::ready(self),
+            Route::Exec => api::exec::events(self, &context, body).await,
+            Route::ExecTask => api::exec::task(self, &context, body).await,
+            Route::ExecStream => api::exec::task_stream(self, &context, body).await,
+            Route::Conversation(id) => api::conversations::show(self, &id),
+            Route::ConversationEvents(id) => api::conversations::events(self, &context, &id).await,
+            Route::JsonRpc => rpc::http(self, &context, body).await,
+        }
+    }
+}
+
+/// The client's `X-Request-Id` where it is sane, else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    headers
+        .get("x-request-id")
+        .and_then(|value| value.to_str().ok())
+        .filter(|value| (1..=128).contains(&value.len()))
+        .filter(|value| {
+            value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte))
+        })
+        .map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
+}

@@ -1,0 +1,77 @@
+//! Responses.
+
+use http::HeaderValue;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use serde::Serialize;
+
+use super::Body;
+use crate::error::Error;
+use crate::error::Kind;
+
+/// A JSON document.
+pub fn json(status: StatusCode, document: &impl Serialize) -> Response<Body> {
+    match serde_json::to_vec(document) {
+        Ok(bytes) => with_type(status, "application/json", Body::whole(bytes)),
+        Err(error) => {
+            tracing::error!(%error, "a response could not be encoded");
+            with_type(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", Body::whole("Error"))
+        }
+    }
+}
+
+/// Plain text.
+pub fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+    with_type(status, "text/plain; charset=utf-8", Body::whole(text))
+}
+
+/// Nothing.
+pub fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::whole(""));
+    *response.status_mut() = status;
+    response
+}
+
+/// An event stream. Proxies are told not to buffer or change it.
+pub fn stream(content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = with_type(StatusCode::OK, content_type, body);
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// An error as a problem document (RFC 9457).
+pub fn problem(error: &Error, request_id: &str, instance: &str) -> Response<Body> {
+    let mut response = json(error.status(), &error.problem(request_id, instance));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    match error.kind() {
+        Kind::Unauthorized => {
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"codex-gateway\""),
+            );
+        }
+        Kind::MethodNotAllowed { allow } => {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        Kind::Unavailable | Kind::Overloaded => {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        Kind::TooLarge | Kind::BodyTimeout => {
+            // The rest of the body is not read, so the connection cannot be used again.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        _ => {}
+    }
+    response
+}
+
+fn with_type(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,26 @@
+//! The binary: arguments, then one of the commands of [`codex_gateway::cli`]. Everything starts
+//! inside core's arg0 dispatch, because core re-executes this binary as its helpers.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering;
+
+use clap::Parser;
+use codex_gateway::cli;
+
+fn main() -> std::process::ExitCode {
+    let code = Arc::new(AtomicU8::new(0));
+    let exit_code = Arc::clone(&code);
+    let outcome = codex_gateway_engine::arg0::run(move |helpers| async move {
+        let arguments = cli::Arguments::parse();
+        exit_code.store(cli::run(arguments, helpers).await?, Ordering::Relaxed);
+        Ok(())
+    });
+    match outcome {
+        Ok(()) => code.load(Ordering::Relaxed).into(),
+        Err(error) => {
+            eprintln!("codex-gateway: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What must outlive the process.
+
+pub mod sessions;

@@ -1,0 +1,146 @@
+//! Which session name belongs to which conversation: a file of JSON lines, appended to. The last
+//! line of a session wins; a line that a crash cut short is skipped.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use chrono::DateTime;
+use chrono::Utc;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::conversation::id::ConversationId;
+use crate::conversation::id::SessionId;
+
+/// One conversation, as it is remembered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// The name that a client chose, or that was chosen for it.
+    pub session_id: String,
+    /// Codex's thread id.
+    pub conversation_id: String,
+    /// The folder it works in.
+    pub cwd: PathBuf,
+    /// The model when it began.
+    pub model: String,
+    /// The id of the model's provider.
+    pub model_provider: String,
+    /// When it began.
+    pub created_at: DateTime<Utc>,
+}
+
+/// The file.
+#[derive(Debug, Clone)]
+pub struct Sessions {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    file: std::fs::File,
+    by_session: HashMap<String, Record>,
+    sessions: HashMap<String, String>,
+}
+
+impl Sessions {
+    /// Opens the file, or makes it.
+    ///
+    /// # Errors
+    /// It cannot be read or written.
+    pub fn open(path: &Path) -> std::io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
+        if text.last().is_some_and(|last| *last != b'\n') {
+            // A crash in mid-line: what follows starts on a line of its own.
+            file.write_all(b"\n")?;
+        }
+        let mut inner = Inner { file, by_session: HashMap::new(), sessions: HashMap::new() };
+        for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            match serde_json::from_slice::<Record>(line) {
+                Ok(record) => inner.remember(record),
+                Err(error) => tracing::warn!(%error, "a line of the session file was skipped"),
+            }
+        }
+        Ok(Self { inner: Arc::new(Mutex::new(inner)) })
+    }
+
+    /// Remembers a conversation.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub async fn insert(&self, record: Record) -> std::io::Result<()> {
+        let inner = Arc::clone(&self.inner);
+        let write = move || {
+            let mut line = serde_json::to_vec(&record)?;
+            line.push(b'\n');
+            let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
+            inner.file.write_all(&line)?;
+            inner.remember(record);
+            Ok(())
+        };
+        tokio::task::spawn_blocking(write).await.map_err(std::io::Error::other)?
+    }
+
+    /// The conversation of a session.
+    pub fn by_session(&self, session: &SessionId) -> Option<Record> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.by_session.get(session.as_str()).cloned()
+    }
+
+    /// A conversation.
+    pub fn by_conversation(&self, id: &ConversationId) -> Option<Record> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.by_session.get(inner.sessions.get(id.as_str())?).cloned()
+    }
+}
+
+impl Inner {
+    fn remember(&mut self, record: Record) {
+        self.sessions.insert(record.conversation_id.clone(), record.session_id.clone());
+        self.by_session.insert(record.session_id.clone(), record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_line_cut_by_a_crash_loses_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/sessions.jsonl");
+        let record = |session: &str, conversation: &str| Record {
+            session_id: session.into(),
+            conversation_id: conversation.into(),
+            cwd: "/w".into(),
+            model: "demo".into(),
+            model_provider: "demo".into(),
+            created_at: Utc::now(),
+        };
+        let sessions = Sessions::open(&path).unwrap();
+        sessions.insert(record("a", "1")).await.unwrap();
+        drop(sessions);
+        let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(br#"{"session_id":"b","conv"#).unwrap();
+
+        let sessions = Sessions::open(&path).unwrap();
+        sessions.insert(record("c", "3")).await.unwrap();
+        let sessions = Sessions::open(&path).unwrap();
+        let find = |name: &str| sessions.by_session(&SessionId::parse(name).unwrap());
+        assert_eq!(find("a").unwrap().conversation_id, "1");
+        assert!(find("b").is_none());
+        assert_eq!(find("c").unwrap().conversation_id, "3");
+    }
+}

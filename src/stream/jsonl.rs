@@ -1,0 +1,26 @@
+//! JSON lines: `application/x-ndjson`, or `application/jsonl`. One event a line, as it is in the
+//! log; what is there at once goes out in one write.
+
+use bytes::Bytes;
+use bytes::BytesMut;
+
+use super::Item;
+
+/// The frame of an item. A heartbeat is an empty line, which readers of JSON lines skip.
+pub fn frame(item: Item) -> Bytes {
+    match item {
+        Item::Events(entries) => match entries.as_slice() {
+            [only] => only.line.clone(),
+            entries => {
+                let mut bytes =
+                    BytesMut::with_capacity(entries.iter().map(|entry| entry.line.len()).sum());
+                for entry in entries {
+                    bytes.extend_from_slice(&entry.line);
+                }
+                bytes.freeze()
+            }
+        },
+        Item::Own(own) => own.line().into(),
+        Item::Heartbeat => Bytes::from_static(b"\n"),
+    }
+}

@@ -1,0 +1,179 @@
+//! Events on their way out.
+//!
+//! [`events`] is a cursor over a conversation's log with a heartbeat, an end, and a goodbye on
+//! drain. The framings only frame: [`jsonl`], [`sse`], and [`task`] (the task view of the same
+//! turn). A stream cannot fail, it can only end.
+
+pub mod jsonl;
+pub mod sse;
+pub mod task;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use tokio_util::sync::CancellationToken;
+
+use crate::conversation::id::ConversationId;
+use crate::conversation::id::Seq;
+use crate::conversation::id::TurnId;
+use crate::conversation::log::Cursor;
+use crate::conversation::log::Entry;
+use crate::conversation::log::Read;
+
+/// What a framing frames.
+#[derive(Debug)]
+pub enum Item {
+    /// The next events; one or more.
+    Events(Vec<Entry>),
+    /// An event of the gateway's own, not part of the log.
+    Own(Own),
+    /// Nothing happened for a while.
+    Heartbeat,
+}
+
+/// An event of the gateway's own. Its `seq` is that of the last event before it, so that a client
+/// resumes from it without a gap.
+#[derive(Debug)]
+pub struct Own {
+    /// The last event before it.
+    pub seq: Seq,
+    /// The conversation.
+    pub conversation_id: ConversationId,
+    /// What happened.
+    pub what: What,
+}
+
+/// What an event of the gateway's own says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Events are missing here: they were gone before this reader came for them.
+    Lagged {
+        /// How many.
+        missed: u64,
+    },
+    /// The process is going: resume from here at another.
+    Draining,
+}
+
+impl Own {
+    /// `msg.type`.
+    pub fn kind(&self) -> &'static str {
+        match self.what {
+            What::Lagged { .. } => "gateway_lagged",
+            What::Draining => "gateway_draining",
+        }
+    }
+
+    /// The wire event, with its line feed.
+    pub fn line(&self) -> String {
+        let members = match self.what {
+            What::Lagged { missed } => format!(r#","missed":{missed}"#),
+            What::Draining => r#","message":"the gateway is shutting down""#.to_owned(),
+        };
+        format!(
+            "{{\"seq\":{},\"conversation_id\":\"{}\",\"id\":\"\",\"msg\":{{\"type\":\"{}\"{members}}}}}\n",
+            self.seq,
+            self.conversation_id,
+            self.kind()
+        )
+    }
+}
+
+/// When a stream ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Until {
+    /// With the last event of a turn, which shutdown interrupts, so it comes.
+    TurnEnds(TurnId),
+    /// When it has caught up.
+    CaughtUp,
+    /// With the conversation, or the process.
+    Forever,
+}
+
+/// The events that a cursor finds, until they end.
+pub fn events(
+    mut cursor: Cursor,
+    conversation_id: ConversationId,
+    until: Until,
+    heartbeat: Duration,
+    drain: CancellationToken,
+) -> impl Stream<Item = Item> + Send + 'static {
+    async_stream::stream! {
+        loop {
+            match cursor.read() {
+                Read::Events(mut entries) => {
+                    let end = match &until {
+                        Until::TurnEnds(turn) => entries.iter().position(|entry| {
+                            entry.ends.as_ref().is_some_and(|ended| Arc::ptr_eq(ended, turn) || ended == turn)
+                        }),
+                        Until::CaughtUp | Until::Forever => None,
+                    };
+                    if let Some(end) = end {
+                        entries.truncate(end + 1);
+                        yield Item::Events(entries);
+                        return;
+                    }
+                    yield Item::Events(entries);
+                }
+                Read::Lagged { missed } => {
+                    let what = What::Lagged { missed };
+                    yield Item::Own(Own { seq: cursor.after(), conversation_id: conversation_id.clone(), what });
+                }
+                Read::Ended => return,
+                Read::Pending if until == Until::CaughtUp => return,
+                Read::Pending => {
+                    let goodbye = until == Until::Forever;
+                    tokio::select! {
+                        () = cursor.changed() => {}
+                        () = tokio::time::sleep(heartbeat) => yield Item::Heartbeat,
+                        () = drain.cancelled(), if goodbye => {
+                            let what = What::Draining;
+                            yield Item::Own(Own { seq: cursor.after(), conversation_id, what });
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+    use crate::conversation::log::EventLog;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_stream_beats_and_says_goodbye_when_the_process_drains() {
+        let id = ConversationId::new("c");
+        let log = EventLog::new(&id, 1 << 20);
+        let drain = CancellationToken::new();
+        let stream =
+            events(log.cursor(0), id, Until::Forever, Duration::from_secs(15), drain.clone());
+        let mut stream = std::pin::pin!(stream);
+        assert!(matches!(stream.next().await, Some(Item::Heartbeat)));
+        drain.cancel();
+        let Some(Item::Own(own)) = stream.next().await else { panic!("expected a goodbye") };
+        assert_eq!(own.kind(), "gateway_draining");
+        assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_turns_stream_ends_with_its_last_event() {
+        let id = ConversationId::new("c");
+        let log = EventLog::new(&id, 1 << 20);
+        let event = br#"{"id":"t","msg":{"type":"x"}}"#;
+        log.append(event, None);
+        log.append(event, Some("t".into()));
+        log.append(event, None);
+        let until = Until::TurnEnds("t".into());
+        let drain = CancellationToken::new();
+        let stream = events(log.cursor(0), id, until, Duration::from_secs(15), drain);
+        let items: Vec<_> = stream.collect().await;
+        let [Item::Events(entries)] = items.as_slice() else { panic!("{items:?}") };
+        assert_eq!(entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);
+    }
+}
