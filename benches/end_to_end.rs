@@ -1,1 +1,241 @@
-fn main() {}
+//! Turns through HTTP beside the same turns on codex-core driven directly, in one process, turn and
+//! turn about (A B A B), on the demo model; and how long the process takes to be ready.
+//!
+//! `cargo bench --locked --bench end_to_end`. Run by `cargo test`, it does each thing twice and
+//! measures nothing worth reading.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::process::ExitCode;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use codex_gateway::assembly::Assembly;
+use codex_gateway::config::Config;
+use codex_gateway::config::Overrides;
+use codex_gateway::server;
+use codex_gateway_engine::Engine;
+use codex_gateway_engine::Prompt;
+use codex_gateway_engine::Submission;
+use codex_gateway_engine::Thread;
+use codex_gateway_engine::ThreadSpec;
+use codex_gateway_engine::arg0::HelperPaths;
+use codex_gateway_engine::protocol::EventMsg;
+use http::Request;
+use http_body_util::BodyExt;
+use http_body_util::Full;
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// Set in the process that measures: core reads CODEX_HOME before `main` could change it.
+const CHILD: &str = "CODEX_GATEWAY_BENCH_CHILD";
+
+fn main() -> ExitCode {
+    let outcome = if std::env::var_os(CHILD).is_some() {
+        codex_gateway_engine::arg0::run(measure)
+    } else {
+        with_a_home_of_its_own()
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn with_a_home_of_its_own() -> anyhow::Result<()> {
+    let home = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
+    // `cargo bench` says so; `cargo test` does not.
+    let full = std::env::args().any(|argument| argument == "--bench");
+    let rounds = if full { 40 } else { 2 };
+    println!("start to ready ({} runs)", rounds / 4 + 1);
+    let mut ready =
+        (0..=rounds / 4).map(|_| start_to_ready(home.path())).collect::<Result<Vec<_>, _>>()?;
+    println!("  median {:>9.2?}   slowest {:>9.2?}", median(&mut ready), ready.last());
+
+    let status = Command::new(std::env::current_exe()?)
+        .env("CODEX_HOME", home.path())
+        .env(CHILD, rounds.to_string())
+        .status()?;
+    anyhow::ensure!(status.success(), "the measuring process failed");
+    Ok(())
+}
+
+/// From spawn until the gateway says where it listens.
+fn start_to_ready(home: &Path) -> anyhow::Result<Duration> {
+    use std::io::BufRead;
+
+    let begun = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_codex-gateway"))
+        .env("CODEX_HOME", home)
+        .env("PORT", "0")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let stderr = child.stderr.take().context("stderr")?;
+    let line = std::io::BufReader::new(stderr).lines().next().context("no banner")??;
+    let took = begun.elapsed();
+    child.kill()?;
+    child.wait()?;
+    anyhow::ensure!(line.contains("http://"), "no address: {line}");
+    Ok(took)
+}
+
+/// When the first event came and when the last.
+#[derive(Clone, Copy)]
+struct Took {
+    first: Duration,
+    last: Duration,
+    events: usize,
+}
+
+async fn measure(helpers: HelperPaths) -> anyhow::Result<()> {
+    let rounds: usize = std::env::var(CHILD)?.parse()?;
+    let config = Config::load(&Overrides::default())?;
+    let workspace = config.workspace_root.clone();
+    let (gateway, engine) = Assembly::open(config, helpers).await?.into_gateway();
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    gateway.shutdown().spawn({
+        let gateway = Arc::clone(&gateway);
+        async move { drop(server::run(listener, gateway).await) }
+    });
+    let mut client = connect(&gateway, address).await?;
+    let direct_cwd = workspace.join("direct");
+    std::fs::create_dir_all(&direct_cwd)?;
+
+    let hello = "say: hello there";
+    let mut pairs = Vec::new();
+    for _ in 0..rounds {
+        let begun = Instant::now();
+        let thread = start(&engine, &direct_cwd).await?;
+        let direct = drive(&*thread, hello, begun).await?;
+        let http = post(&mut client, hello, None).await?;
+        pairs.push((direct, http));
+    }
+    report("new conversation and its first turn", &pairs);
+
+    let thread = start(&engine, &direct_cwd).await?;
+    drive(&*thread, hello, Instant::now()).await?;
+    post(&mut client, hello, Some("warm")).await?;
+    let mut pairs = Vec::new();
+    for _ in 0..rounds {
+        let direct = drive(&*thread, hello, Instant::now()).await?;
+        pairs.push((direct, post(&mut client, hello, Some("warm")).await?));
+    }
+    report("warm turn", &pairs);
+
+    let mut pairs = Vec::new();
+    for _ in 0..rounds.div_ceil(4) {
+        let direct = drive(&*thread, "deltas: 10000", Instant::now()).await?;
+        pairs.push((direct, post(&mut client, "deltas: 10000", Some("warm")).await?));
+    }
+    report("turn of 10,000 deltas", &pairs);
+
+    gateway.shutdown().drain.cancel();
+    engine.shutdown(Duration::from_secs(5)).await;
+    gateway.shutdown().force.cancel();
+    Ok(())
+}
+
+fn report(name: &str, pairs: &[(Took, Took)]) {
+    let of = |pick: fn(&(Took, Took)) -> Duration| {
+        median(&mut pairs.iter().map(pick).collect::<Vec<_>>())
+    };
+    let (direct, http) = (of(|pair| pair.0.last), of(|pair| pair.1.last));
+    let share = http.as_secs_f64() - direct.as_secs_f64();
+    println!("{name} ({} pairs, medians)", pairs.len());
+    println!(
+        "  core directly   first event {:>9.2?}   last {direct:>9.2?}",
+        of(|pair| pair.0.first)
+    );
+    println!("  through HTTP    first event {:>9.2?}   last {http:>9.2?}", of(|pair| pair.1.first));
+    println!(
+        "  gateway's share {:+.3} ms, {:+.1} %",
+        share * 1e3,
+        share / direct.as_secs_f64() * 100.0
+    );
+    if let Some((direct_, http_)) = pairs.first().filter(|pair| pair.0.events > 1000) {
+        println!(
+            "  events a second {:.0} directly, {:.0} through HTTP",
+            direct_.events as f64 / direct.as_secs_f64(),
+            http_.events as f64 / http.as_secs_f64()
+        );
+    }
+}
+
+fn median(values: &mut [Duration]) -> Duration {
+    values.sort();
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+async fn start(engine: &Arc<dyn Engine>, cwd: &Path) -> anyhow::Result<Arc<dyn Thread>> {
+    Ok(engine.start(ThreadSpec { cwd: cwd.to_owned(), ..ThreadSpec::default() }).await?)
+}
+
+/// A turn on core, without HTTP.
+async fn drive(thread: &dyn Thread, prompt: &str, begun: Instant) -> anyhow::Result<Took> {
+    let id = uuid::Uuid::now_v7().to_string();
+    let prompt = Prompt { text: prompt.to_owned(), ..Prompt::default() };
+    thread.submit(id, Submission::Prompt(prompt)).await?;
+    let mut took = Took { first: Duration::ZERO, last: Duration::ZERO, events: 0 };
+    loop {
+        let event = thread.next_event().await.context("core ended")?;
+        if took.events == 0 {
+            took.first = begun.elapsed();
+        }
+        took.events += 1;
+        if matches!(event.msg, EventMsg::TurnComplete(_)) {
+            took.last = begun.elapsed();
+            return Ok(took);
+        }
+    }
+}
+
+async fn connect(
+    gateway: &codex_gateway::gateway::Gateway,
+    address: SocketAddr,
+) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    let socket = TcpStream::connect(address).await?;
+    socket.set_nodelay(true)?;
+    let (client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
+    gateway.shutdown().spawn(async move { drop(connection.await) });
+    Ok(client)
+}
+
+/// The same turn through `/exec`, on a connection that is kept.
+async fn post(
+    client: &mut SendRequest<Full<Bytes>>,
+    prompt: &str,
+    session_id: Option<&str>,
+) -> anyhow::Result<Took> {
+    let body = serde_json::json!({ "prompt": prompt, "session_id": session_id }).to_string();
+    let request = Request::post("/exec")
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(body)))?;
+    client.ready().await?;
+    let begun = Instant::now();
+    let response = client.send_request(request).await?;
+    anyhow::ensure!(response.status().is_success(), "{}", response.status());
+    let mut body = response.into_body();
+    let mut took = Took { first: Duration::ZERO, last: Duration::ZERO, events: 0 };
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if took.events == 0 {
+            took.first = begun.elapsed();
+        }
+        took.events += data.iter().filter(|byte| **byte == b'\n').count();
+    }
+    took.last = begun.elapsed();
+    Ok(took)
+}

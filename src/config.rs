@@ -12,12 +12,13 @@ use anyhow::Context;
 use anyhow::bail;
 use codex_gateway_engine::codex::Options as EngineOptions;
 use serde::Deserialize;
+use serde::Serialize;
 use toml::Value as TomlValue;
 
 use crate::access::Keys;
 
 /// The `[gateway]` table as it is written. `config.toml.example` explains each key.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
     host: Option<IpAddr>,
@@ -82,8 +83,8 @@ pub struct Config {
     max_retries: Option<u32>,
     /// The provider that the file both defines and chooses.
     file_provider: Option<String>,
-    /// The file says something about `features.shell_snapshot`.
-    shell_snapshot_set: bool,
+    /// The features that the gateway turns off and the file says nothing about.
+    features_off: Vec<&'static str>,
 }
 
 /// Bounds of connections and bodies.
@@ -239,10 +240,7 @@ impl Config {
                 .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true")),
             max_retries: env_parse(&env, "CODEX_MAX_RETRIES", "a number of retries")?,
             file_provider: file_provider(&document),
-            shell_snapshot_set: document
-                .get("features")
-                .and_then(|features| features.get("shell_snapshot"))
-                .is_some(),
+            features_off: features_off(&document),
             codex_home,
             config_path,
         })
@@ -261,9 +259,8 @@ impl Config {
     ) -> EngineOptions {
         let mut overrides: Vec<(String, TomlValue)> = Vec::new();
         let mut set = |key: &str, value: TomlValue| overrides.push((key.to_owned(), value));
-        if !self.shell_snapshot_set {
-            // A login shell per conversation: seconds when many start at once.
-            set("features.shell_snapshot", false.into());
+        for feature in &self.features_off {
+            set(&format!("features.{feature}"), false.into());
         }
         let provider = match &self.provider {
             Provider::Codex => self.file_provider.as_deref(),
@@ -350,6 +347,22 @@ fn choose_provider(
     }
 }
 
+/// Features of core that are on by default and do not fit a server. `config.toml.example` says why
+/// at more length.
+///
+/// - `shell_snapshot`: a login shell per conversation, minutes when many start at once;
+/// - `unified_exec`: what a command prints in its first 150 ms is missing from its output events,
+///   and its end may be announced after the turn's.
+const FEATURES_OFF: [&str; 2] = ["shell_snapshot", "unified_exec"];
+
+fn features_off(document: &toml::Table) -> Vec<&'static str> {
+    let in_file = document.get("features");
+    FEATURES_OFF
+        .into_iter()
+        .filter(|feature| in_file.and_then(|features| features.get(*feature)).is_none())
+        .collect()
+}
+
 fn file_provider(document: &toml::Table) -> Option<String> {
     let id = document.get("model_provider")?.as_str()?;
     document.get("model_providers")?.get(id).map(|_| id.to_owned())
@@ -403,6 +416,46 @@ mod tests {
         let env: std::collections::HashMap<String, String> =
             env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         Config::resolve(&Overrides::default(), &|name| env.get(name).cloned(), home.path().into())
+    }
+
+    #[test]
+    fn the_example_has_every_key_with_its_default() {
+        let example = include_str!("../config.toml.example");
+        // A commented-out key is written `#key = value`, a sentence `# Sentence`.
+        let all: String = example
+            .lines()
+            .map(|line| match line.strip_prefix('#') {
+                Some(key)
+                    if key
+                        .starts_with(|first: char| first.is_ascii_lowercase() || first == '[') =>
+                {
+                    key
+                }
+                _ => line,
+            })
+            .fold(String::new(), |text, line| text + line + "\n");
+        let document: toml::Table = all.parse().unwrap();
+        let table = gateway_table(&document, Path::new("config.toml.example")).unwrap();
+        let written = serde_json::to_value(&table).unwrap();
+        for (key, value) in written.as_object().unwrap() {
+            assert!(!value.is_null(), "config.toml.example lacks gateway.{key}");
+        }
+
+        let shown = load(
+            &toml::to_string(&toml::Table::from_iter([(
+                "gateway".to_owned(),
+                document["gateway"].clone(),
+            )]))
+            .unwrap(),
+            &[],
+        );
+        let (shown, default) = (shown.unwrap(), load("", &[]).unwrap());
+        assert_eq!(shown.host, default.host);
+        assert_eq!(shown.port, default.port);
+        assert_eq!(format!("{:?}", shown.server), format!("{:?}", default.server));
+        assert_eq!(format!("{:?}", shown.turns), format!("{:?}", default.turns));
+        assert_eq!(shown.allow_danger_full_access, default.allow_danger_full_access);
+        assert_eq!(shown.allow_raw_events, default.allow_raw_events);
     }
 
     #[test]

@@ -23,7 +23,8 @@
 //! # Reading order
 //!
 //! [`config`] · [`error`] · [`server`] · [`gateway`] · [`access`] · [`api`] · [`rpc`] ·
-//! [`conversation`] · [`stream`] · [`store`] · [`bridge`] · [`telemetry`] · [`cli`]; and the crate
+//! [`conversation`] · [`stream`] · [`store`] · [`bridge`] · [`telemetry`] · [`assembly`] ·
+//! [`cli`]; and the crate
 //! `codex-gateway-engine`, the only one that names codex crates.
 //!
 //! # Invariants
@@ -39,6 +40,7 @@
 
 pub mod access;
 pub mod api;
+pub mod assembly;
 pub mod bridge;
 pub mod cli;
 pub mod config;

@@ -103,13 +103,7 @@ pub async fn events(
         )));
     }
     let until = if follow { Until::Forever } else { Until::CaughtUp };
-    let items = stream::events(
-        log.cursor(after),
-        id.clone(),
-        until,
-        gateway.config().turns.heartbeat,
-        gateway.shutdown().drain.clone(),
-    );
+    let items = stream::events(gateway.reading(&conversation, after, until, false));
     Ok(Framing::of(context).reply(items, gateway.stream_guard()))
 }
 

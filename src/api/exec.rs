@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::json as body_json;
 use super::prompt::PromptRequest;
+use super::tied::Tied;
 use crate::conversation::Turn;
 use crate::conversation::report::Change;
 use crate::conversation::report::Report;
@@ -64,41 +65,21 @@ impl Framing {
     }
 }
 
-/// Reads the request and starts its turn.
-async fn start(gateway: &Arc<Gateway>, context: &Context, body: Incoming) -> Result<Turn, Error> {
+/// Reads the request and starts its turn. Says also whether raw events are wanted.
+async fn start(
+    gateway: &Arc<Gateway>,
+    context: &Context,
+    body: Incoming,
+) -> Result<(Turn, bool), Error> {
     let bytes = body_json::read(&context.headers, body, &gateway.config().server).await?;
     let request: PromptRequest = body_json::decode(&bytes)?;
-    request.check(gateway)?.start(gateway).await
+    let raw = request.raw_events;
+    Ok((request.check(gateway)?.start(gateway).await?, raw))
 }
 
-/// Stops a turn when it is dropped, where the client tied the turn to its connection.
-#[derive(Debug)]
-struct CancelOnDrop(Option<Turn>);
-
-impl CancelOnDrop {
-    fn new(context: &Context, turn: &Turn) -> Self {
-        let tied = context.headers.get("x-cancel-on-disconnect");
-        let tied = tied.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
-        Self(tied.then(|| turn.clone()))
-    }
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        if let Some(turn) = &self.0 {
-            turn.cancel();
-        }
-    }
-}
-
-fn items(gateway: &Gateway, turn: &Turn) -> impl Stream<Item = Item> + Send + 'static {
-    stream::events(
-        turn.cursor(),
-        turn.conversation.id().clone(),
-        Until::TurnEnds(turn.id.clone()),
-        gateway.config().turns.heartbeat,
-        gateway.shutdown().drain.clone(),
-    )
+fn items(gateway: &Gateway, turn: &Turn, raw: bool) -> impl Stream<Item = Item> + Send + 'static {
+    let until = Until::TurnEnds(turn.id.clone());
+    stream::events(gateway.reading(&turn.conversation, turn.after, until, raw))
 }
 
 /// `POST /exec`
@@ -107,9 +88,9 @@ pub async fn events(
     context: &Context,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let turn = start(gateway, context, body).await?;
-    let owned = (CancelOnDrop::new(context, &turn), gateway.stream_guard());
-    Ok(named(Framing::of(context).reply(items(gateway, &turn), owned), &turn))
+    let (turn, raw) = start(gateway, context, body).await?;
+    let owned = (Tied::new(context, &turn), gateway.stream_guard());
+    Ok(named(Framing::of(context).reply(items(gateway, &turn, raw), owned), &turn))
 }
 
 /// `POST /api/v1/exec/stream`
@@ -118,9 +99,9 @@ pub async fn task_stream(
     context: &Context,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let turn = start(gateway, context, body).await?;
-    let owned = (CancelOnDrop::new(context, &turn), gateway.stream_guard());
-    let items = items(gateway, &turn);
+    let (turn, raw) = start(gateway, context, body).await?;
+    let owned = (Tied::new(context, &turn), gateway.stream_guard());
+    let items = items(gateway, &turn, raw);
     let mut view = TaskView::new(&turn);
     let followed = turn.clone();
     let frames = async_stream::stream! {
@@ -145,10 +126,9 @@ pub async fn task(
     context: &Context,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let turn = start(gateway, context, body).await?;
-    let mut tied = CancelOnDrop::new(context, &turn);
+    let (turn, _raw) = start(gateway, context, body).await?;
+    let _tied = Tied::new(context, &turn);
     let report = turn.report().await?;
-    tied.0 = None;
     Ok(named(reply::json(StatusCode::OK, &document(gateway, &turn, &report)), &turn))
 }
 

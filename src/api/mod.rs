@@ -5,3 +5,4 @@ pub mod exec;
 pub mod health;
 pub mod json;
 pub mod prompt;
+pub(crate) mod tied;

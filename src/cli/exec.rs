@@ -11,15 +11,16 @@ use codex_gateway_engine::ThreadSpec;
 use codex_gateway_engine::arg0::HelperPaths;
 use futures::StreamExt;
 
-use super::House;
 use super::terminal::Terminal;
 use crate::api::prompt::selector;
+use crate::assembly::Assembly;
 use crate::config::Config;
 use crate::conversation::IfBusy;
 use crate::conversation::Turn;
 use crate::conversation::registry::Opening;
 use crate::stream;
 use crate::stream::Item;
+use crate::stream::Reading;
 use crate::stream::Until;
 
 #[derive(Debug, Args)]
@@ -45,8 +46,8 @@ pub(super) struct Exec {
 
 pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> anyhow::Result<u8> {
     anyhow::ensure!(!exec.prompt.trim().is_empty(), "the prompt is empty");
-    let House { config, engine, facts, conversations, shutdown } =
-        super::open(config, helpers).await?;
+    let Assembly { config, engine, facts, conversations, shutdown } =
+        Assembly::open(config, helpers).await?;
     if let Some(fix) = facts.sandbox.fix {
         eprintln!("sandbox: {}\n    fix: {fix}", facts.sandbox.detail);
     }
@@ -87,13 +88,14 @@ pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> any
 }
 
 async fn follow(turn: &Turn, json: bool, shutdown: &crate::server::Shutdown) -> anyhow::Result<()> {
-    let items = stream::events(
-        turn.cursor(),
-        turn.conversation.id().clone(),
-        Until::TurnEnds(turn.id.clone()),
-        Duration::from_secs(3600),
-        shutdown.drain.clone(),
-    );
+    let items = stream::events(Reading {
+        cursor: turn.cursor(),
+        conversation_id: turn.conversation.id().clone(),
+        until: Until::TurnEnds(turn.id.clone()),
+        raw: false,
+        heartbeat: Duration::from_secs(3600),
+        drain: shutdown.drain.clone(),
+    });
     let mut items = std::pin::pin!(items);
     let mut terminal = Terminal::new();
     while let Some(item) = items.next().await {

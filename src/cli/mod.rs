@@ -7,25 +7,14 @@ mod terminal;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use anyhow::Context as _;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
-use codex_gateway_engine::Engine;
-use codex_gateway_engine::EngineFacts;
 use codex_gateway_engine::arg0::HelperPaths;
-use codex_gateway_engine::codex::CodexEngine;
 
-use crate::bridge::demo;
 use crate::config::Config;
 use crate::config::Overrides;
-use crate::config::Provider;
-use crate::conversation::registry::Registry;
-use crate::conversation::workspace;
-use crate::server::Shutdown;
-use crate::store::sessions::Sessions;
 
 /// OpenAI's Codex agent behind HTTP, in one process.
 #[derive(Debug, Parser)]
@@ -82,40 +71,4 @@ pub async fn run(arguments: Arguments, helpers: HelperPaths) -> anyhow::Result<u
         Command::Exec(exec) => exec::run(exec, config, helpers).await,
         Command::Check => check::run(&config, helpers).await,
     }
-}
-
-/// Core, started, with what stands on it.
-struct House {
-    config: Config,
-    engine: Arc<dyn Engine>,
-    facts: EngineFacts,
-    conversations: Registry,
-    shutdown: Shutdown,
-}
-
-/// Starts everything but the server.
-async fn open(mut config: Config, helpers: HelperPaths) -> anyhow::Result<House> {
-    config.workspace_root = workspace::prepare_root(&config.workspace_root).with_context(|| {
-        format!("cannot make the workspace root {}", config.workspace_root.display())
-    })?;
-    let shutdown = Shutdown::default();
-    let demo = match config.provider {
-        Provider::Demo => Some(demo::start(&shutdown).await.context("the demo model")?),
-        Provider::OpenAiKey | Provider::Codex => None,
-    };
-    let options = config.engine_options(helpers, demo.as_ref());
-    let engine: Arc<dyn Engine> = Arc::new(CodexEngine::open(options).await?);
-    let facts = engine.facts().clone();
-    let sessions_path = config.codex_home.join("gateway").join("sessions.jsonl");
-    let sessions = Sessions::open(&sessions_path)
-        .with_context(|| format!("cannot use {}", sessions_path.display()))?;
-    let conversations = Registry::new(
-        Arc::clone(&engine),
-        sessions,
-        config.workspace_root.clone(),
-        config.turns.clone(),
-        config.allow_raw_events,
-        shutdown.clone(),
-    );
-    Ok(House { config, engine, facts, conversations, shutdown })
 }

@@ -12,9 +12,8 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::time::Instant;
 
-use super::House;
+use crate::assembly::Assembly;
 use crate::config::Config;
-use crate::gateway::Gateway;
 use crate::server;
 
 /// What remains of the drain time for core to flush its histories.
@@ -30,11 +29,11 @@ pub(super) async fn run(config: Config, helpers: HelperPaths) -> anyhow::Result<
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr()?;
 
-    let House { config, engine, facts, conversations, shutdown } =
-        super::open(config, helpers).await?;
-    announce(&config, &facts, address, begun.elapsed());
-    let limit = config.server.drain_timeout;
-    let gateway = Gateway::new(config, facts, conversations, shutdown.clone());
+    let assembly = Assembly::open(config, helpers).await?;
+    announce(&assembly.config, &assembly.facts, address, begun.elapsed());
+    let (gateway, engine) = assembly.into_gateway();
+    let shutdown = gateway.shutdown().clone();
+    let limit = gateway.config().server.drain_timeout;
 
     let serving = server::run(listener, gateway);
     tokio::pin!(serving);

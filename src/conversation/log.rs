@@ -57,6 +57,11 @@ impl Entry {
         rest.strip_prefix(b",").unwrap_or(rest)
     }
 
+    /// It carries the system prompt.
+    pub fn is_raw(&self) -> bool {
+        self.kind().starts_with("raw_response_")
+    }
+
     /// A piece of something that a later event holds whole.
     pub fn is_delta(&self) -> bool {
         self.kind().ends_with("_delta")

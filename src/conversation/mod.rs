@@ -75,6 +75,7 @@ struct State {
     usage: Option<TokenUsage>,
     model: String,
     updated_at: DateTime<Utc>,
+    has_had_turns: bool,
     closed: bool,
 }
 
@@ -136,7 +137,7 @@ pub struct Turn {
     pub conversation: Arc<Conversation>,
     /// Its id.
     pub id: TurnId,
-    /// The last event before it.
+    /// The last event before it. A conversation's first turn takes in what came while it started.
     pub after: Seq,
     report: watch::Receiver<Option<Arc<Report>>>,
 }
@@ -187,6 +188,7 @@ impl Conversation {
                 usage: None,
                 model: facts.model,
                 updated_at: now,
+                has_had_turns: false,
                 closed: false,
             }),
             shutdown: shutdown.clone(),
@@ -340,7 +342,7 @@ impl Conversation {
                 report,
                 _slot: slot,
             });
-            self.log.last_seq()
+            if std::mem::replace(&mut state.has_had_turns, true) { self.log.last_seq() } else { 0 }
         };
         let turn = Turn { conversation: Arc::clone(self), id: id.clone(), after, report: reports };
         // Not in this request's task: a client that leaves now must not leave half a submission.

@@ -28,11 +28,15 @@ use crate::access;
 use crate::access::Caller;
 use crate::api;
 use crate::config::Config;
+use crate::conversation::Conversation;
+use crate::conversation::id::Seq;
 use crate::conversation::registry::Registry;
 use crate::error::Error;
 use crate::rpc;
 use crate::server::Counted;
 use crate::server::Shutdown;
+use crate::stream::Reading;
+use crate::stream::Until;
 
 /// Everything a request needs.
 #[derive(Debug)]
@@ -114,6 +118,24 @@ impl Gateway {
     /// Counts an event stream for as long as the guard lives.
     pub(crate) fn stream_guard(&self) -> Counted {
         Counted::new(&self.streams)
+    }
+
+    /// A reading of a conversation's events, with this process's heartbeat and end.
+    pub(crate) fn reading(
+        &self,
+        conversation: &Conversation,
+        after: Seq,
+        until: Until,
+        raw: bool,
+    ) -> Reading {
+        Reading {
+            cursor: conversation.log().cursor(after),
+            conversation_id: conversation.id().clone(),
+            until,
+            raw,
+            heartbeat: self.config.turns.heartbeat,
+            drain: self.shutdown.drain.clone(),
+        }
     }
 
     /// Answers a request.

@@ -13,6 +13,7 @@ use crate::api::conversations;
 use crate::api::json::explain;
 use crate::api::prompt::PromptRequest;
 use crate::api::prompt::selector;
+use crate::api::tied::Tied;
 use crate::conversation::Conversation;
 use crate::conversation::Turn;
 use crate::conversation::log::Entry;
@@ -37,18 +38,6 @@ fn decode<'a, T: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, Err
     serde_json::from_str(text).map_err(|error| explain(&error, false))
 }
 
-/// Stops a turn whose caller is gone, where the caller asked for that.
-#[derive(Debug)]
-struct Tied(Option<Turn>);
-
-impl Drop for Tied {
-    fn drop(&mut self) {
-        if let Some(turn) = &self.0 {
-            turn.cancel();
-        }
-    }
-}
-
 /// Runs a prompt and answers when its turn has ended.
 pub(super) async fn prompt(
     gateway: &Arc<Gateway>,
@@ -56,20 +45,13 @@ pub(super) async fn prompt(
     params: Option<&RawValue>,
 ) -> Result<Value, Error> {
     let request: PromptRequest = decode(params)?;
-    let include_deltas = request.include_deltas;
+    let (include_deltas, raw) = (request.include_deltas, request.raw_events);
     let turn = request.check(gateway)?.start(gateway).await?;
-    let tied = context.headers.get("x-cancel-on-disconnect");
-    let tied = tied.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
-    let mut tied = Tied(tied.then(|| turn.clone()));
+    let _tied = Tied::new(context, &turn);
 
     let mut events = Vec::new();
-    let items = stream::events(
-        turn.cursor(),
-        turn.conversation.id().clone(),
-        Until::TurnEnds(turn.id.clone()),
-        gateway.config().turns.heartbeat,
-        gateway.shutdown().drain.clone(),
-    );
+    let until = Until::TurnEnds(turn.id.clone());
+    let items = stream::events(gateway.reading(&turn.conversation, turn.after, until, raw));
     let mut items = std::pin::pin!(items);
     while let Some(item) = items.next().await {
         match item {
@@ -86,7 +68,6 @@ pub(super) async fn prompt(
         }
     }
     let report = turn.report().await?;
-    tied.0 = None;
     answer(&turn, &report, events)
 }
 

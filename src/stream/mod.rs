@@ -8,7 +8,6 @@ pub mod jsonl;
 pub mod sse;
 pub mod task;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
@@ -91,30 +90,48 @@ pub enum Until {
     Forever,
 }
 
-/// The events that a cursor finds, until they end.
-pub fn events(
-    mut cursor: Cursor,
-    conversation_id: ConversationId,
-    until: Until,
-    heartbeat: Duration,
-    drain: CancellationToken,
-) -> impl Stream<Item = Item> + Send + 'static {
+/// What a reader wants.
+#[derive(Debug)]
+pub struct Reading {
+    /// From where.
+    pub cursor: Cursor,
+    /// Of which conversation.
+    pub conversation_id: ConversationId,
+    /// Until when.
+    pub until: Until,
+    /// Also the events that carry the system prompt, where the log has them.
+    pub raw: bool,
+    /// The pause after which a silent stream shows that it lives.
+    pub heartbeat: Duration,
+    /// The process is going.
+    pub drain: CancellationToken,
+}
+
+/// The events that a reader wants, until they end.
+pub fn events(reading: Reading) -> impl Stream<Item = Item> + Send + 'static {
+    let Reading { mut cursor, conversation_id, until, raw, heartbeat, drain } = reading;
     async_stream::stream! {
         loop {
             match cursor.read() {
                 Read::Events(mut entries) => {
                     let end = match &until {
-                        Until::TurnEnds(turn) => entries.iter().position(|entry| {
-                            entry.ends.as_ref().is_some_and(|ended| Arc::ptr_eq(ended, turn) || ended == turn)
-                        }),
+                        Until::TurnEnds(turn) => {
+                            entries.iter().position(|entry| entry.ends.as_ref() == Some(turn))
+                        }
                         Until::CaughtUp | Until::Forever => None,
                     };
                     if let Some(end) = end {
                         entries.truncate(end + 1);
+                    }
+                    if !raw {
+                        entries.retain(|entry| !entry.is_raw());
+                    }
+                    if !entries.is_empty() {
                         yield Item::Events(entries);
+                    }
+                    if end.is_some() {
                         return;
                     }
-                    yield Item::Events(entries);
                 }
                 Read::Lagged { missed } => {
                     let what = What::Lagged { missed };
@@ -146,13 +163,28 @@ mod tests {
     use super::*;
     use crate::conversation::log::EventLog;
 
+    fn reading(
+        log: &std::sync::Arc<EventLog>,
+        conversation_id: ConversationId,
+        until: Until,
+        drain: &CancellationToken,
+    ) -> Reading {
+        Reading {
+            cursor: log.cursor(0),
+            conversation_id,
+            until,
+            raw: false,
+            heartbeat: Duration::from_secs(15),
+            drain: drain.clone(),
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_silent_stream_beats_and_says_goodbye_when_the_process_drains() {
         let id = ConversationId::new("c");
         let log = EventLog::new(&id, 1 << 20);
         let drain = CancellationToken::new();
-        let stream =
-            events(log.cursor(0), id, Until::Forever, Duration::from_secs(15), drain.clone());
+        let stream = events(reading(&log, id, Until::Forever, &drain));
         let mut stream = std::pin::pin!(stream);
         assert!(matches!(stream.next().await, Some(Item::Heartbeat)));
         drain.cancel();
@@ -170,8 +202,7 @@ mod tests {
         log.append(event, Some("t".into()));
         log.append(event, None);
         let until = Until::TurnEnds("t".into());
-        let drain = CancellationToken::new();
-        let stream = events(log.cursor(0), id, until, Duration::from_secs(15), drain);
+        let stream = events(reading(&log, id, until, &CancellationToken::new()));
         let items: Vec<_> = stream.collect().await;
         let [Item::Events(entries)] = items.as_slice() else { panic!("{items:?}") };
         assert_eq!(entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 2]);

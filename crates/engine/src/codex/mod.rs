@@ -190,7 +190,9 @@ impl CodexEngine {
             .await
             .map_err(engine_error)?;
         let events = self.extension_events.subscribe(started.thread_id);
-        Ok(Arc::new(CodexThread::new(Arc::clone(&self.manager), started, events, spec)))
+        let manager = Arc::clone(&self.manager);
+        let tools = self.facts.sandbox.tools;
+        Ok(Arc::new(CodexThread::new(manager, started, events, spec, tools)))
     }
 }
 

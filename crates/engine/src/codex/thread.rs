@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc;
 
 use super::config::ask_for_approval;
+use super::config::sandbox_policy;
 use super::engine_error;
 use crate::BoxFuture;
 use crate::EngineError;
@@ -23,6 +24,7 @@ use crate::Submission;
 use crate::Thread;
 use crate::ThreadFacts;
 use crate::ThreadSpec;
+use crate::sandbox::Tools;
 
 pub(super) struct CodexThread {
     facts: ThreadFacts,
@@ -31,6 +33,7 @@ pub(super) struct CodexThread {
     thread: Arc<codex_core::CodexThread>,
     /// Behind a lock because receiving needs `&mut`; the pump is the only one to take it.
     extension_events: Mutex<mpsc::Receiver<Event>>,
+    tools: Tools,
 }
 
 impl CodexThread {
@@ -39,6 +42,7 @@ impl CodexThread {
         started: NewThread,
         extension_events: mpsc::Receiver<Event>,
         spec: &ThreadSpec,
+        tools: Tools,
     ) -> Self {
         let facts = ThreadFacts {
             id: started.thread_id.to_string(),
@@ -52,6 +56,7 @@ impl CodexThread {
             manager,
             thread: started.thread,
             extension_events: Mutex::new(extension_events),
+            tools,
         }
     }
 
@@ -69,7 +74,9 @@ impl Thread for CodexThread {
     fn submit(&self, id: String, submission: Submission) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(async move {
             match submission {
-                Submission::Prompt(prompt) => self.submit_op(id, prompt_op(prompt)).await,
+                Submission::Prompt(prompt) => {
+                    self.submit_op(id, prompt_op(prompt, self.tools)).await
+                }
                 Submission::Interrupt => {
                     self.submit_op(id.clone(), Op::Interrupt).await?;
                     // An interrupt spares processes in the background: nobody would end them.
@@ -109,7 +116,7 @@ fn text_input(text: String) -> Vec<UserInput> {
     vec![UserInput::Text { text, text_elements: Vec::new() }]
 }
 
-fn prompt_op(prompt: Prompt) -> Op {
+fn prompt_op(prompt: Prompt, tools: Tools) -> Op {
     let Prompt { text, images, output_schema, model, sandbox, approval_policy } = prompt;
     let mut items = text_input(text);
     items.extend(images.into_iter().map(|image_url| UserInput::Image { image_url, detail: None }));
@@ -121,8 +128,7 @@ fn prompt_op(prompt: Prompt) -> Op {
         thread_settings: ThreadSettingsOverrides {
             model,
             approval_policy: approval_policy.map(ask_for_approval),
-            sandbox_policy: sandbox
-                .map(|sandbox| super::config::sandbox_policy(sandbox, crate::sandbox::Tools::On)),
+            sandbox_policy: sandbox.map(|sandbox| sandbox_policy(sandbox, tools)),
             ..ThreadSettingsOverrides::default()
         },
     }

@@ -1,0 +1,22 @@
+# syntax=docker/dockerfile:1
+FROM rust:1.95-bookworm AS build
+RUN apt-get update && apt-get install -y --no-install-recommends pkg-config libssl-dev \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
+    cargo build --locked --profile dist && cp target/dist/codex-gateway /codex-gateway
+
+FROM debian:bookworm-slim
+# bubblewrap is codex's sandbox; git, python3 and ripgrep are what agents reach for first.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends bubblewrap ca-certificates git python3 ripgrep \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --create-home --uid 10001 gateway
+COPY --from=build /codex-gateway /usr/local/bin/codex-gateway
+USER gateway
+ENV HOST=0.0.0.0 PORT=8080 CODEX_HOME=/home/gateway/.codex
+EXPOSE 8080
+# HOST is open, so GATEWAY_API_KEY must be set: without it the gateway says so and does not start.
+# Core re-executes the binary by its path; as PID 1 it gets SIGTERM directly.
+ENTRYPOINT ["/usr/local/bin/codex-gateway"]

@@ -1,0 +1,25 @@
+//! `X-Cancel-On-Disconnect: true`: a turn that ends with the connection that started it.
+
+use crate::conversation::Turn;
+use crate::gateway::Context;
+
+/// Stops a turn when it is dropped, where the client tied the turn to its connection. A turn that
+/// has ended cannot be stopped, so dropping it then does nothing.
+#[derive(Debug)]
+pub(crate) struct Tied(Option<Turn>);
+
+impl Tied {
+    pub(crate) fn new(context: &Context, turn: &Turn) -> Self {
+        let header = context.headers.get("x-cancel-on-disconnect");
+        let tied = header.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
+        Self(tied.then(|| turn.clone()))
+    }
+}
+
+impl Drop for Tied {
+    fn drop(&mut self) {
+        if let Some(turn) = &self.0 {
+            turn.cancel();
+        }
+    }
+}

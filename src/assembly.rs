@@ -1,0 +1,77 @@
+//! Everything but the server, started: core with its model, and what stands on it.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use codex_gateway_engine::Engine;
+use codex_gateway_engine::EngineFacts;
+use codex_gateway_engine::arg0::HelperPaths;
+use codex_gateway_engine::codex::CodexEngine;
+
+use crate::bridge::demo;
+use crate::config::Config;
+use crate::config::Provider;
+use crate::conversation::registry::Registry;
+use crate::conversation::workspace;
+use crate::gateway::Gateway;
+use crate::server::Shutdown;
+use crate::store::sessions::Sessions;
+
+/// What a command of the command line works with.
+pub struct Assembly {
+    /// The configuration; its workspace root exists and is resolved.
+    pub config: Config,
+    /// codex-core.
+    pub engine: Arc<dyn Engine>,
+    /// What the engine is.
+    pub facts: EngineFacts,
+    /// The conversations, none yet live.
+    pub conversations: Registry,
+    /// The stages of the end.
+    pub shutdown: Shutdown,
+}
+
+impl std::fmt::Debug for Assembly {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Assembly").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+impl Assembly {
+    /// Starts the model, where it is the demo model, and core.
+    ///
+    /// # Errors
+    /// A folder cannot be made, or core does not start.
+    pub async fn open(mut config: Config, helpers: HelperPaths) -> anyhow::Result<Self> {
+        config.workspace_root =
+            workspace::prepare_root(&config.workspace_root).with_context(|| {
+                format!("cannot make the workspace root {}", config.workspace_root.display())
+            })?;
+        let shutdown = Shutdown::default();
+        let demo = match config.provider {
+            Provider::Demo => Some(demo::start(&shutdown).await.context("the demo model")?),
+            Provider::OpenAiKey | Provider::Codex => None,
+        };
+        let options = config.engine_options(helpers, demo.as_ref());
+        let engine: Arc<dyn Engine> = Arc::new(CodexEngine::open(options).await?);
+        let facts = engine.facts().clone();
+        let sessions_path = config.codex_home.join("gateway").join("sessions.jsonl");
+        let sessions = Sessions::open(&sessions_path)
+            .with_context(|| format!("cannot use {}", sessions_path.display()))?;
+        let conversations = Registry::new(
+            Arc::clone(&engine),
+            sessions,
+            config.workspace_root.clone(),
+            config.turns.clone(),
+            config.allow_raw_events,
+            shutdown.clone(),
+        );
+        Ok(Self { config, engine, facts, conversations, shutdown })
+    }
+
+    /// The service over it, and the engine, which has to be shut down last.
+    pub fn into_gateway(self) -> (Arc<Gateway>, Arc<dyn Engine>) {
+        let Self { config, engine, facts, conversations, shutdown } = self;
+        (Gateway::new(config, facts, conversations, shutdown), engine)
+    }
+}

@@ -1,0 +1,73 @@
+//! The command line.
+
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::support::gateway::Setup;
+use crate::support::gateway::new_home;
+
+fn run(setup: Setup, arguments: &[&str]) -> Output {
+    setup.command(&new_home()).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn exec_prints_the_answer_on_stdout_and_the_rest_on_stderr() {
+    let output = run(Setup::default(), &["exec", "run: echo hi"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(text(&output.stdout).contains("The command printed:"), "{output:?}");
+    assert!(text(&output.stderr).contains("$ echo hi"), "{output:?}");
+}
+
+#[test]
+fn exec_prints_events_as_json_lines() {
+    let output = run(Setup::default(), &["exec", "--json", "run: exit 3"]);
+    assert!(output.status.success());
+    let events: Vec<Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.last().unwrap()["msg"]["type"], "task_complete");
+    assert!(events.iter().any(|event| event["msg"]["exit_code"] == 3));
+}
+
+#[test]
+fn exec_exits_with_the_turns_code() {
+    let output = run(Setup::default(), &["exec", "--timeout-ms", "1000", "slow: 1000"]);
+    assert_eq!(output.status.code(), Some(124), "{output:?}");
+    assert!(!run(Setup::default(), &["exec", ""]).status.success());
+}
+
+#[test]
+fn check_prints_what_was_resolved_and_no_secret() {
+    let setup = Setup::default()
+        .config("[gateway]\nport = 1\nbody_limit_bytes = 2048\n")
+        .env("GATEWAY_API_KEY", "ci=canary-secret")
+        .env("PORT", "7777");
+    let output = run(setup, &["check"]);
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert!(printed.contains("127.0.0.1:7777") && printed.contains("ci=****"), "{printed}");
+    assert!(printed.contains("2048 bytes") && printed.contains("demo"), "{printed}");
+    assert!(!printed.contains("canary") && !text(&output.stderr).contains("canary"));
+}
+
+#[test]
+fn what_is_wrong_is_said_in_a_sentence() {
+    for (setup, arguments, says) in [
+        (Setup::default().env("HOST", "0.0.0.0"), &["serve"][..], "without an API key"),
+        (Setup::default().config("[gateway]\nprot = 1\n"), &["check"], "unknown field `prot`"),
+        (Setup::default().config("approval_policy = 7\n"), &["check"], "approval_policy"),
+        (Setup::default(), &["--config", "/nowhere.toml", "check"], "cannot read /nowhere.toml"),
+        (Setup::default(), &["dance"], "unrecognized subcommand"),
+        (Setup::default().env("PORT", "99999"), &["serve"], "PORT is \"99999\"; it takes"),
+    ] {
+        let output = run(setup, arguments);
+        let said = text(&output.stderr);
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}

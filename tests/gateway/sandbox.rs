@@ -1,0 +1,80 @@
+//! The sandbox tells the truth.
+
+use serde_json::json;
+
+use crate::support::Gateway;
+use crate::support::client::kinds;
+
+/// A PATH without bubblewrap.
+fn bare_path() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
+}
+
+#[tokio::test]
+async fn commands_are_confined_to_their_folder() {
+    let gateway = Gateway::start();
+    let outside = gateway.home.path().join("outside");
+    let prompt = format!("run: echo in > inside; echo out > {}", outside.display());
+    let answer = gateway.post("/api/v1/exec", json!({ "prompt": prompt, "cwd": "w" })).await.json();
+    assert_eq!((&answer["sandbox"], &answer["tools"]), (&json!("bubblewrap"), &json!("on")));
+    assert!(gateway.workspaces().join("w/inside").exists());
+    assert!(!outside.exists());
+    assert!(answer["task_result"]["summary"].as_str().unwrap().contains("Read-only file system"));
+
+    let prompt = "run: echo x > inside";
+    let body = json!({ "prompt": prompt, "sandbox": "read-only", "cwd": "r" });
+    gateway.post("/api/v1/exec", body).await;
+    assert!(!gateway.workspaces().join("r/inside").exists());
+    let full = json!({ "prompt": "run: id", "sandbox": "danger-full-access" });
+    let refused = gateway.post("/exec", full).await;
+    assert_eq!(refused.status, 403);
+    assert!(refused.json()["detail"].as_str().unwrap().contains("allow_danger_full_access"));
+}
+
+#[tokio::test]
+async fn commands_do_not_see_the_gateways_secrets() {
+    let gateway = Gateway::env("GATEWAY_API_KEY", "canary-key-1")
+        .env("ANTHROPIC_API_KEY", "canary-key-2")
+        .env("OAUTH_CLIENT_SECRET", "canary-key-3")
+        .start();
+    let key = [("x-api-key", "canary-key-1")];
+    let answer =
+        gateway.post_with("/api/v1/exec", &key, json!({ "prompt": "run: env" })).await.json();
+    let printed = answer["stdout"].as_str().unwrap();
+    assert!(printed.contains("PATH=") && !printed.contains("canary"), "{printed}");
+}
+
+#[tokio::test]
+async fn without_a_sandbox_the_agent_gets_no_tools_and_says_so() {
+    let path = bare_path();
+    let gateway = Gateway::env("PATH", path.path().to_str().unwrap()).start();
+    let health = gateway.get("/health").await.json();
+    assert_eq!((&health["sandbox"], &health["tools"]), (&json!("none"), &json!("off")));
+    assert!(health["sandbox_fix"].as_str().unwrap().contains("apt-get install bubblewrap"));
+
+    let events = gateway.exec(json!({ "prompt": "run: echo hi" })).await;
+    let kinds = kinds(&events);
+    assert!(!kinds.iter().any(|kind| kind.starts_with("exec_command")), "{kinds:?}");
+    assert_eq!(kinds.last(), Some(&"task_complete"));
+
+    for prompt in ["run: echo hi", "create a python script that prints hello world"] {
+        let answer = gateway.post("/api/v1/exec", json!({ "prompt": prompt })).await.json();
+        assert_eq!(answer["status"], "completed");
+        assert_eq!((&answer["sandbox"], &answer["tools"]), (&json!("none"), &json!("off")));
+        assert_eq!((&answer["stdout"], &answer["files_created"]), (&json!(""), &json!([])));
+        let next_steps = answer["task_result"]["next_steps"].to_string();
+        assert!(next_steps.contains("bubblewrap"), "{next_steps}");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_may_run_without_a_sandbox() {
+    let path = bare_path();
+    let gateway = Gateway::env("PATH", path.path().to_str().unwrap())
+        .env("CODEX_UNSAFE_ALLOW_NO_SANDBOX", "1")
+        .start();
+    let body = json!({ "prompt": "run: echo plainly", "sandbox": "workspace-write" });
+    let answer = gateway.post("/api/v1/exec", body).await.json();
+    assert_eq!((&answer["sandbox"], &answer["tools"]), (&json!("none"), &json!("unsandboxed")));
+    assert!(answer["stdout"].as_str().unwrap().contains("plainly"), "{answer}");
+}

@@ -1,0 +1,34 @@
+//! What the tests stand on: the real binary as a process, a client that reads streams line by line,
+//! and a scripted model that records what core sends it.
+
+pub mod client;
+pub mod gateway;
+pub mod model;
+
+pub use gateway::Gateway;
+
+use std::future::Future;
+use std::time::Duration;
+
+/// Waits until `condition` holds. The limit only turns a hang into a failure.
+pub async fn eventually<F, Fut>(what: &str, mut condition: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    for _ in 0..1200 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("never happened: {what}");
+}
+
+/// Turns a hang into a failure.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(120), future).await {
+        Ok(value) => value,
+        Err(_) => panic!("took too long: {what}"),
+    }
+}
