@@ -8,7 +8,8 @@ use codex_gateway_engine::EngineFacts;
 use codex_gateway_engine::arg0::HelperPaths;
 use codex_gateway_engine::codex::CodexEngine;
 
-use crate::bridge::demo;
+use crate::bridge;
+use crate::bridge::backend::Backend;
 use crate::config::Config;
 use crate::config::Provider;
 use crate::conversation::registry::Registry;
@@ -49,7 +50,9 @@ impl Assembly {
             })?;
         let shutdown = Shutdown::default();
         let demo = match config.provider {
-            Provider::Demo => Some(demo::start(&shutdown).await.context("the demo model")?),
+            Provider::Demo => {
+                Some(bridge::start(Backend::Demo, &shutdown).await.context("the model bridge")?)
+            }
             Provider::OpenAiKey | Provider::Codex => None,
         };
         let options = config.engine_options(helpers, demo.as_ref());

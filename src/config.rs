@@ -280,6 +280,7 @@ impl Config {
                     endpoint.bearer_token.clone().into(),
                 );
                 set("model_providers.demo.wire_api", "responses".into());
+                set("model_providers.demo.supports_websockets", true.into());
                 set("model_provider", "demo".into());
                 set("model", "demo".into());
                 "demo"

@@ -1,14 +1,171 @@
-//! The model bridge: what core's provider is.
+//! The model bridge: between codex-core and every model.
 //!
-//! Today it is the demo model, on a private loopback socket behind a token that only core has.
+//! Core speaks one dialect, the Responses API, and treats HTTP as cheap: over HTTP it builds a new
+//! client and a new connection for every call. So core's provider is a private listener of this
+//! process that speaks what core prefers, one WebSocket per conversation, and behind it are warm,
+//! pooled connections to the real providers, whatever they speak.
+//!
+//! - this file: the listener, its token, its routes;
+//! - [`socket`]: Responses over WebSocket, with core's incremental input made whole;
+//! - [`ask`]: one model call as core asked for it;
+//! - [`backend`]: who answers it: the [`demo`] model, or an [`upstream`] by its [`wire`].
 
+pub mod ask;
+pub mod backend;
 pub mod demo;
+mod socket;
+
+use std::convert::Infallible;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::Method;
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use subtle::ConstantTimeEq;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+
+use self::ask::Ask;
+use self::backend::Backend;
+use crate::gateway::Body;
+use crate::gateway::reply;
+use crate::server::Shutdown;
 
 /// Where core finds its model.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// Core posts to `{base_url}/responses`.
+    /// Core opens `{base_url}/responses`.
     pub base_url: String,
     /// Made for this process; nothing else gets in.
     pub bearer_token: String,
+}
+
+/// What a connection of core's needs.
+#[derive(Debug, Clone)]
+struct Door {
+    authorization: Arc<str>,
+    backend: Backend,
+    shutdown: Shutdown,
+}
+
+/// Starts the listener on a free loopback port.
+///
+/// # Errors
+/// There is no loopback to listen on.
+pub async fn start(backend: Backend, shutdown: &Shutdown) -> std::io::Result<Endpoint> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let endpoint = Endpoint {
+        base_url: format!("http://{}/v1", listener.local_addr()?),
+        bearer_token: uuid::Uuid::new_v4().simple().to_string(),
+    };
+    let door = Door {
+        authorization: format!("Bearer {}", endpoint.bearer_token).into(),
+        backend,
+        shutdown: shutdown.clone(),
+    };
+    shutdown.spawn(accept(listener, door));
+    Ok(endpoint)
+}
+
+/// Accepts until the end of the process, not of the drain: turns in flight still need their model.
+async fn accept(listener: TcpListener, door: Door) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = door.shutdown.force.cancelled() => return,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                let door_ = door.clone();
+                door.shutdown.spawn(async move {
+                    let force = door_.shutdown.force.clone();
+                    tokio::select! {
+                        () = serve(socket, door_) => {}
+                        () = force.cancelled() => {}
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the bridge cannot accept a connection");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn serve(socket: TcpStream, door: Door) {
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let service = service_fn(move |request| {
+        let door = door.clone();
+        async move { Ok::<_, Infallible>(answer(request, door).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection of core's ended");
+    }
+}
+
+async fn answer(mut request: Request<Incoming>, door: Door) -> Response<Body> {
+    let sent = request.headers().get(header::AUTHORIZATION);
+    let sent = sent.map_or(&b""[..], |value| value.as_bytes());
+    if !bool::from(sent.ct_eq(door.authorization.as_bytes())) {
+        return refuse(StatusCode::UNAUTHORIZED, "this listener belongs to the gateway's own core");
+    }
+    let path = request.uri().path();
+    match (request.method(), path.rsplit('/').next()) {
+        (&Method::GET, Some("responses")) if hyper_tungstenite::is_upgrade_request(&request) => {
+            match hyper_tungstenite::upgrade(&mut request, Some(socket::config())) {
+                Ok((response, upgraded)) => {
+                    let shutdown = door.shutdown.clone();
+                    shutdown.spawn(async move {
+                        tokio::select! {
+                            () = socket::serve(upgraded, door.backend) => {}
+                            () = door.shutdown.force.cancelled() => {}
+                        }
+                    });
+                    response.map(|_| Body::whole(""))
+                }
+                Err(error) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+            }
+        }
+        (&Method::POST, Some("responses")) => over_http(request, &door.backend).await,
+        (&Method::GET, Some("models")) => {
+            reply::json(StatusCode::OK, &serde_json::json!({ "models": [] }))
+        }
+        _ => refuse(StatusCode::NOT_FOUND, "expected /v1/responses or /v1/models"),
+    }
+}
+
+/// Responses over HTTP and SSE: what core falls back to.
+async fn over_http(request: Request<Incoming>, backend: &Backend) -> Response<Body> {
+    let body = match request.into_body().collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    let ask = match serde_json::from_slice(&body) {
+        Ok(body) => Ask::new(body),
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    let frames = backend
+        .answer(ask)
+        .map(|event| Bytes::from(format!("event: {}\ndata: {}\n\n", event.kind, event.json)));
+    reply::stream("text/event-stream", Body::stream(frames, ()))
+}
+
+fn refuse(status: StatusCode, message: &str) -> Response<Body> {
+    let document = serde_json::json!({ "error": { "code": "bridge", "message": message } });
+    reply::json(status, &document)
 }

@@ -135,7 +135,9 @@ async fn two_hundred_clients_that_leave_take_everything_with_them() {
     let gateway = Gateway::start();
     let body = json!({ "prompt": "slow: 100000", "session_id": "d" });
     let mut running = gateway.stream("/exec", &[], body).await;
-    let id = running.until("task_started").await["conversation_id"].as_str().unwrap().to_owned();
+    // Once the model speaks, core's connection to it is there too.
+    let speaks = running.until("agent_message_content_delta").await;
+    let id = speaks["conversation_id"].as_str().unwrap().to_owned();
     let path = format!("/api/v1/conversations/{id}/events?follow=true");
     let before = gateway.load().await;
     assert_eq!((&before["streams"], &before["turns"]), (&json!(1), &json!(1)));

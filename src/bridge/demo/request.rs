@@ -1,7 +1,10 @@
 //! What core sends, as far as the script needs it.
 
-use serde::Deserialize;
+#![expect(clippy::indexing_slicing, reason = "serde_json answers null for what is not there")]
+
 use serde_json::Value;
+
+use crate::bridge::ask::Ask;
 
 /// A Responses request, boiled down.
 #[derive(Debug, Default)]
@@ -14,18 +17,10 @@ pub(super) struct Request {
     pub(super) tools: Vec<String>,
 }
 
-#[derive(Deserialize)]
-struct Written {
-    input: Vec<Value>,
-    #[serde(default)]
-    tools: Vec<Value>,
-}
-
 impl Request {
-    pub(super) fn parse(body: &[u8]) -> serde_json::Result<Self> {
-        let written: Written = serde_json::from_slice(body)?;
+    pub(super) fn new(ask: &Ask) -> Self {
         let mut request = Self::default();
-        for item in &written.input {
+        for item in ask.input() {
             match item["type"].as_str() {
                 Some("message") | None if item["role"] == "user" => {
                     let text = text(&item["content"]);
@@ -43,8 +38,14 @@ impl Request {
         }
         let name =
             |tool: &Value| tool["name"].as_str().or(tool["type"].as_str()).map(str::to_owned);
-        request.tools = written.tools.iter().filter_map(name).collect();
-        Ok(request)
+        let tools = ask.body["tools"].as_array().into_iter().flatten();
+        request.tools = tools.filter_map(name).collect();
+        request
+    }
+
+    /// What was said and answered, in bytes: what a count of tokens goes by.
+    pub(super) fn size(&self) -> usize {
+        self.prompts.iter().chain(&self.outputs).map(String::len).sum()
     }
 
     pub(super) fn prompt(&self) -> &str {
@@ -84,7 +85,7 @@ mod tests {
             ],
             "tools": [{ "type": "function", "name": "shell_command" }, { "type": "web_search" }],
         });
-        let request = Request::parse(body.to_string().as_bytes()).unwrap();
+        let request = Request::new(&Ask::new(body));
         assert_eq!(request.prompts, ["one", "two"]);
         assert_eq!(request.outputs, ["new"]);
         assert_eq!(request.tools, ["shell_command", "web_search"]);

@@ -7,17 +7,21 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::script::Reply;
+use crate::bridge::backend::Event;
 
 /// The events of one response. `request_bytes` stands in for a count of input tokens.
-pub(super) fn events(reply: Reply, request_bytes: usize) -> impl Stream<Item = Value> + Send {
+pub(super) fn events(
+    reply: Reply,
+    request_bytes: usize,
+) -> impl Stream<Item = Event> + Send + use<> {
     let response_id = format!("resp_{}", uuid::Uuid::now_v7().simple());
     let item_id = format!("item_{}", uuid::Uuid::now_v7().simple());
     async_stream::stream! {
-        yield json!({ "type": "response.created", "response": { "id": response_id } });
+        yield event(&json!({ "type": "response.created", "response": { "id": response_id } }));
         let mut output_tokens = 8;
         match reply {
             Reply::Call { name, arguments } => {
-                yield done(json!({
+                yield done(&json!({
                     "type": "function_call",
                     "id": item_id,
                     "call_id": call_id(),
@@ -26,7 +30,7 @@ pub(super) fn events(reply: Reply, request_bytes: usize) -> impl Stream<Item = V
                 }));
             }
             Reply::Patch(input) => {
-                yield done(json!({
+                yield done(&json!({
                     "type": "custom_tool_call",
                     "id": item_id,
                     "call_id": call_id(),
@@ -36,11 +40,11 @@ pub(super) fn events(reply: Reply, request_bytes: usize) -> impl Stream<Item = V
             }
             Reply::Text(_) | Reply::Deltas(_) | Reply::Slow { .. } => {
                 let (deltas, pause) = deltas(reply);
-                yield json!({
+                yield event(&json!({
                     "type": "response.output_item.added",
                     "output_index": 0,
                     "item": { "type": "message", "role": "assistant", "id": item_id, "content": [] },
-                });
+                }));
                 let mut text = String::new();
                 for delta in deltas {
                     if let Some(pause) = pause {
@@ -48,15 +52,15 @@ pub(super) fn events(reply: Reply, request_bytes: usize) -> impl Stream<Item = V
                     }
                     output_tokens += 1;
                     text.push_str(&delta);
-                    yield json!({
-                        "type": "response.output_text.delta",
-                        "item_id": item_id,
-                        "output_index": 0,
-                        "content_index": 0,
-                        "delta": delta,
-                    });
+                    yield Event {
+                        kind: "response.output_text.delta".to_owned(),
+                        json: format!(
+                            r#"{{"type":"response.output_text.delta","item_id":"{item_id}","output_index":0,"content_index":0,"delta":{}}}"#,
+                            Value::from(delta)
+                        ),
+                    };
                 }
-                yield done(json!({
+                yield done(&json!({
                     "type": "message",
                     "role": "assistant",
                     "id": item_id,
@@ -65,7 +69,7 @@ pub(super) fn events(reply: Reply, request_bytes: usize) -> impl Stream<Item = V
             }
         }
         let input_tokens = request_bytes / 4;
-        yield json!({
+        yield event(&json!({
             "type": "response.completed",
             "response": {
                 "id": response_id,
@@ -77,12 +81,17 @@ pub(super) fn events(reply: Reply, request_bytes: usize) -> impl Stream<Item = V
                     "total_tokens": input_tokens + output_tokens,
                 },
             },
-        });
+        }));
     }
 }
 
-fn done(item: Value) -> Value {
-    json!({ "type": "response.output_item.done", "output_index": 0, "item": item })
+fn done(item: &Value) -> Event {
+    event(&json!({ "type": "response.output_item.done", "output_index": 0, "item": item }))
+}
+
+fn event(json: &Value) -> Event {
+    let kind = json.get("type").and_then(Value::as_str).unwrap_or_default();
+    Event { kind: kind.to_owned(), json: json.to_string() }
 }
 
 fn call_id() -> String {

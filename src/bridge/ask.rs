@@ -1,0 +1,41 @@
+//! One model call as core asked for it.
+
+use serde_json::Map;
+use serde_json::Value;
+
+/// A whole Responses request, with what core says about it beside it.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The request: model, instructions, input, tools, …
+    pub body: Value,
+    /// The conversation (codex's thread id), where core says.
+    pub conversation_id: Option<String>,
+    /// The turn, where core says.
+    pub turn_id: Option<String>,
+}
+
+impl Ask {
+    /// Takes what belongs to the bridge out of a request.
+    pub fn new(mut body: Value) -> Self {
+        let metadata = body.as_object_mut().and_then(|body| body.remove("client_metadata"));
+        let of = |key: &str| {
+            metadata.as_ref().and_then(|metadata| metadata.get(key)?.as_str().map(str::to_owned))
+        };
+        Self { conversation_id: of("thread_id"), turn_id: of("turn_id"), body }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &str {
+        self.body.get("model").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// What the model is shown.
+    pub fn input(&self) -> &[Value] {
+        self.body.get("input").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    /// The members of the request.
+    pub fn members(&mut self) -> Option<&mut Map<String, Value>> {
+        self.body.as_object_mut()
+    }
+}

@@ -1,0 +1,203 @@
+//! Responses over WebSocket, as core speaks it: `response.create` frames in, the events of a
+//! Responses stream out, one a frame. Core keeps one connection per conversation.
+//!
+//! After its first call core sends only what is new, with `previous_response_id`; the connection
+//! remembers the rest. A `generate: false` call is a warm-up: its input is remembered and nothing
+//! is asked of the model.
+
+use futures::SinkExt;
+use futures::StreamExt;
+use hyper_tungstenite::HyperWebsocket;
+use hyper_tungstenite::tungstenite::Message;
+use hyper_tungstenite::tungstenite::protocol::WebSocketConfig;
+use serde_json::Value;
+use serde_json::json;
+
+use super::ask::Ask;
+use super::backend::Answer;
+use super::backend::Backend;
+use super::backend::Event;
+
+/// A request holds the whole conversation, images included.
+const MAX_MESSAGE_BYTES: usize = 256 << 20;
+/// How many events go out between two flushes, where as many are there.
+const BURST: usize = 64;
+
+pub(super) fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES))
+}
+
+/// What the connection knows of the conversation so far.
+#[derive(Debug, Default)]
+struct Memory {
+    /// The last response.
+    response_id: String,
+    /// All input up to it, and its output.
+    items: Vec<Value>,
+}
+
+impl Memory {
+    /// Makes an incremental request whole.
+    fn complete(&mut self, request: &mut Value) -> Result<(), Event> {
+        let Some(members) = request.as_object_mut() else {
+            return Err(error(400, "invalid_request", "expected an object"));
+        };
+        let new = match members.get_mut("input").map(Value::take) {
+            Some(Value::Array(new)) => new,
+            _ => return Err(error(400, "invalid_request", "expected `input`, a list")),
+        };
+        match members.remove("previous_response_id") {
+            Some(Value::String(id)) if id == self.response_id => self.items.extend(new),
+            Some(Value::String(id)) => {
+                let message = format!("the response {id} is not known on this connection");
+                return Err(error(400, "previous_response_not_found", &message));
+            }
+            Some(_) | None => self.items = new,
+        }
+        members.insert("input".to_owned(), self.items.clone().into());
+        members.remove("type");
+        Ok(())
+    }
+
+    /// Remembers what an event says the model said.
+    fn learn(&mut self, event: &Event) {
+        match event.kind.as_str() {
+            "response.output_item.done" => {
+                let item = serde_json::from_str(&event.json)
+                    .ok()
+                    .and_then(|mut event: Value| event.get_mut("item").map(Value::take));
+                self.items.extend(item);
+            }
+            "response.completed" => {
+                let id = serde_json::from_str(&event.json).ok().and_then(|event: Value| {
+                    event.pointer("/response/id").and_then(Value::as_str).map(str::to_owned)
+                });
+                self.response_id = id.unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Serves one connection until core closes it.
+pub(super) async fn serve(upgraded: HyperWebsocket, backend: Backend) {
+    let socket = match upgraded.await {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::debug!(%error, "core's upgrade did not complete");
+            return;
+        }
+    };
+    let (mut sink, mut source) = socket.split();
+    let mut memory = Memory::default();
+    let mut ended = false;
+    while !ended {
+        let text = match source.next().await {
+            Some(Ok(Message::Text(text))) => text,
+            // Answered by the library.
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+            Some(Ok(Message::Binary(_) | Message::Close(_) | Message::Frame(_)) | Err(_))
+            | None => {
+                return;
+            }
+        };
+        let mut bursts = ask(&text, &mut memory, &backend).ready_chunks(BURST);
+        loop {
+            let burst = tokio::select! {
+                burst = bursts.next() => burst,
+                // Core sends nothing while it is being answered, but it may leave.
+                message = source.next() => match message {
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                    Some(Ok(_) | Err(_)) | None => {
+                        ended = true;
+                        break;
+                    }
+                },
+            };
+            let Some(burst) = burst else { break };
+            for event in burst {
+                memory.learn(&event);
+                if sink.feed(Message::text(event.json)).await.is_err() {
+                    return;
+                }
+            }
+            if sink.flush().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Reads a frame of core's and answers it.
+fn ask(text: &str, memory: &mut Memory, backend: &Backend) -> Answer {
+    let only = |event: Event| -> Answer { Box::pin(futures::stream::iter([event])) };
+    let mut request: Value = match serde_json::from_str(text) {
+        Ok(request) => request,
+        Err(parse) => return only(error(400, "invalid_request", &parse.to_string())),
+    };
+    if request.get("type").and_then(Value::as_str) != Some("response.create") {
+        return only(error(400, "invalid_request", "expected a frame of type response.create"));
+    }
+    let generate = request.as_object_mut().and_then(|request| request.remove("generate"));
+    if let Err(refusal) = memory.complete(&mut request) {
+        return only(refusal);
+    }
+    if generate == Some(Value::Bool(false)) {
+        return Box::pin(futures::stream::iter(warm_up()));
+    }
+    backend.answer(Ask::new(request))
+}
+
+fn warm_up() -> [Event; 2] {
+    let id = format!("resp_{}", uuid::Uuid::now_v7().simple());
+    let event = |kind: &str| Event {
+        kind: kind.to_owned(),
+        json: json!({ "type": kind, "response": { "id": id } }).to_string(),
+    };
+    [event("response.created"), event("response.completed")]
+}
+
+/// An error as core expects it on this wire: with the status it would have had over HTTP.
+pub(super) fn error(status: u16, code: &str, message: &str) -> Event {
+    Event {
+        kind: "error".to_owned(),
+        json: json!({
+            "type": "error",
+            "status": status,
+            "error": { "code": code, "message": message },
+        })
+        .to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn incremental_input_is_made_whole() {
+        let mut memory = Memory::default();
+        let mut first = json!({ "type": "response.create", "input": [1, 2] });
+        memory.complete(&mut first).unwrap();
+        assert_eq!(first, json!({ "input": [1, 2] }));
+        memory.learn(&Event {
+            kind: "response.output_item.done".into(),
+            json: json!({ "type": "response.output_item.done", "item": 3 }).to_string(),
+        });
+        memory.learn(&Event {
+            kind: "response.completed".into(),
+            json: json!({ "type": "response.completed", "response": { "id": "r1" } }).to_string(),
+        });
+        let mut second = json!({ "previous_response_id": "r1", "input": [4] });
+        memory.complete(&mut second).unwrap();
+        assert_eq!(second, json!({ "input": [1, 2, 3, 4] }));
+
+        let mut unknown = json!({ "previous_response_id": "r0", "input": [5] });
+        assert!(memory.complete(&mut unknown).unwrap_err().json.contains("r0"));
+        let mut fresh = json!({ "input": [6] });
+        memory.complete(&mut fresh).unwrap();
+        assert_eq!(fresh["input"], json!([6]));
+    }
+}
