@@ -10,7 +10,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 FROM debian:bookworm-slim
 # bubblewrap is codex's sandbox; git, python3 and ripgrep are what agents reach for first.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends bubblewrap ca-certificates git python3 ripgrep \
+    && apt-get install -y --no-install-recommends bubblewrap ca-certificates git python3 ripgrep tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 10001 gateway
 COPY --from=build /codex-gateway /usr/local/bin/codex-gateway
@@ -18,5 +18,5 @@ USER gateway
 ENV HOST=0.0.0.0 PORT=8080 CODEX_HOME=/home/gateway/.codex
 EXPOSE 8080
 # HOST is open, so GATEWAY_API_KEY must be set: without it the gateway says so and does not start.
-# Core re-executes the binary by its path; as PID 1 it gets SIGTERM directly.
-ENTRYPOINT ["/usr/local/bin/codex-gateway"]
+# tini reaps what the agent's commands leave behind and passes SIGTERM on.
+ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/codex-gateway"]

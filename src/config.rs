@@ -28,6 +28,8 @@ pub struct File {
     default_timeout_ms: Option<u64>,
     max_connections: Option<usize>,
     max_queued_prompts: Option<usize>,
+    max_live_conversations: Option<usize>,
+    conversation_idle_ms: Option<u64>,
     body_limit_bytes: Option<usize>,
     prompt_limit_chars: Option<usize>,
     header_timeout_ms: Option<u64>,
@@ -111,6 +113,10 @@ pub struct TurnLimits {
     pub prompt_limit_chars: usize,
     /// Prompts that may wait for a conversation's running turn.
     pub max_queued: usize,
+    /// Conversations kept live; above it, those idle longest rest on disk.
+    pub max_live: usize,
+    /// How long an idle conversation stays live.
+    pub idle: Duration,
     /// How much of a conversation's events is kept in memory.
     pub event_log_bytes: usize,
     /// The pause after which a silent stream gets a comment.
@@ -165,7 +171,8 @@ impl Config {
             .clone()
             .or_else(|| env("CODEX_CONFIG_PATH").map(PathBuf::from))
             .unwrap_or_else(|| codex_home.join("config.toml"));
-        let document = read(&config_path, &codex_home)?;
+        let named = overrides.config_path.is_some() || env("CODEX_CONFIG_PATH").is_some();
+        let document = read(&config_path, named)?;
         let file = gateway_table(&document, &config_path)?;
 
         let host = match overrides.host {
@@ -202,10 +209,14 @@ impl Config {
                 TIMEOUT_RANGE_MS.end()
             );
         }
+        let in_file = file.workspace_root.map(|root| {
+            // As Codex reads paths in the file: relative to it.
+            config_path.parent().map_or_else(|| root.clone(), |folder| folder.join(&root))
+        });
         let workspace_root = overrides
             .workspace_root
             .clone()
-            .or(file.workspace_root)
+            .or(in_file)
             .unwrap_or_else(|| codex_home.join("workspaces"));
 
         Ok(Self {
@@ -230,6 +241,8 @@ impl Config {
                 )?
                 .min(codex_gateway_engine::protocol::MAX_USER_INPUT_TEXT_CHARS),
                 max_queued: file.max_queued_prompts.unwrap_or(16),
+                max_live: at_least("max_live_conversations", file.max_live_conversations, 1, 1000)?,
+                idle: millis("conversation_idle_ms", file.conversation_idle_ms, 1_800_000)?,
                 event_log_bytes: at_least("event_log_bytes", file.event_log_bytes, 4096, 8 << 20)?,
                 heartbeat: millis("heartbeat_ms", file.heartbeat_ms, 15_000)?,
             },
@@ -304,12 +317,10 @@ impl Config {
 }
 
 /// A missing file is an empty one, unless it was named.
-fn read(path: &Path, codex_home: &Path) -> anyhow::Result<toml::Table> {
+fn read(path: &Path, named: bool) -> anyhow::Result<toml::Table> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error)
-            if error.kind() == std::io::ErrorKind::NotFound && path.starts_with(codex_home) =>
-        {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => {
             return Ok(toml::Table::new());
         }
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
@@ -453,6 +464,7 @@ mod tests {
         let (shown, default) = (shown.unwrap(), load("", &[]).unwrap());
         assert_eq!(shown.host, default.host);
         assert_eq!(shown.port, default.port);
+        assert_eq!(shown.workspace_root.file_name(), default.workspace_root.file_name());
         assert_eq!(format!("{:?}", shown.server), format!("{:?}", default.server));
         assert_eq!(format!("{:?}", shown.turns), format!("{:?}", default.turns));
         assert_eq!(shown.allow_danger_full_access, default.allow_danger_full_access);

@@ -256,7 +256,7 @@ impl From<EngineError> for Error {
         let kind = match &error {
             EngineError::Rejected(_) => Kind::InvalidRequest,
             EngineError::NotFound(_) => Kind::NotFound,
-            EngineError::Failed(_) => Kind::Engine,
+            EngineError::NoActiveTurn | EngineError::Failed(_) => Kind::Engine,
         };
         Self::new(kind, error.to_string())
     }

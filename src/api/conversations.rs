@@ -15,8 +15,6 @@ use crate::conversation::Conversation;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::Seq;
 use crate::conversation::registry::Known;
-use crate::conversation::registry::Opening;
-use crate::conversation::registry::Selector;
 use crate::conversation::registry::unknown;
 use crate::error::Error;
 use crate::error::Kind;
@@ -58,7 +56,7 @@ pub fn document(known: &Known) -> Value {
             "session_id": record.session_id,
             "status": "idle",
             "turn_id": null,
-            "model": record.model,
+            "model": record.defaults.model,
             "model_provider": record.model_provider,
             "cwd": record.cwd,
             "created_at": rfc3339(record.created_at),
@@ -82,9 +80,17 @@ pub async fn events(
     id: &ConversationId,
 ) -> Result<Response<Body>, Error> {
     let Range { after, follow } = range(context)?;
-    let selector = Selector { conversation_id: Some(id.clone()), session_id: None };
-    let conversation: Arc<Conversation> =
-        gateway.conversations().open(&selector, &Opening::default()).await?;
+    let conversation: Arc<Conversation> = match gateway.conversations().known(id) {
+        Some(Known::Live(conversation)) => conversation,
+        Some(Known::Recorded(_)) => {
+            return Err(Error::new(
+                Kind::Gone { oldest_seq: 1 },
+                "the conversation rests on disk and its events are no longer kept: expected a prompt, \
+                 which takes it up again and numbers its events from 1",
+            ));
+        }
+        None => return Err(unknown(id)),
+    };
     let log = conversation.log();
     let (oldest_seq, last_seq) = (log.oldest_seq(), log.last_seq());
     if after + 1 < oldest_seq {

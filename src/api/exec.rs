@@ -30,7 +30,6 @@ use crate::gateway::Gateway;
 use crate::gateway::reply;
 use crate::stream;
 use crate::stream::Item;
-use crate::stream::Until;
 use crate::stream::task::TaskView;
 
 /// The framings of core's events.
@@ -74,11 +73,11 @@ async fn start(
     let bytes = body_json::read(&context.headers, body, &gateway.config().server).await?;
     let request: PromptRequest = body_json::decode(&bytes)?;
     let raw = request.raw_events;
-    Ok((request.check(gateway)?.start(gateway).await?, raw))
+    Ok((request.check(gateway)?.start(gateway, Tied::wanted(context)).await?, raw))
 }
 
 fn items(gateway: &Gateway, turn: &Turn, raw: bool) -> impl Stream<Item = Item> + Send + 'static {
-    let until = Until::TurnEnds(turn.id.clone());
+    let until = turn.until_its_end();
     stream::events(gateway.reading(&turn.conversation, turn.after, until, raw))
 }
 
@@ -90,7 +89,7 @@ pub async fn events(
 ) -> Result<Response<Body>, Error> {
     let (turn, raw) = start(gateway, context, body).await?;
     let owned = (Tied::new(context, &turn), gateway.stream_guard());
-    Ok(named(Framing::of(context).reply(items(gateway, &turn, raw), owned), &turn))
+    Ok(named(Framing::of(context).reply(items(gateway, &turn, raw), owned), &turn, gateway))
 }
 
 /// `POST /api/v1/exec/stream`
@@ -102,7 +101,7 @@ pub async fn task_stream(
     let (turn, raw) = start(gateway, context, body).await?;
     let owned = (Tied::new(context, &turn), gateway.stream_guard());
     let items = items(gateway, &turn, raw);
-    let mut view = TaskView::new(&turn);
+    let mut view = TaskView::new(&turn, &gateway.facts().sandbox);
     let followed = turn.clone();
     let frames = async_stream::stream! {
         yield view.started(followed.after);
@@ -117,7 +116,7 @@ pub async fn task_stream(
             yield view.ended(seq, &report);
         }
     };
-    Ok(named(reply::stream("text/event-stream", Body::stream(frames, owned)), &turn))
+    Ok(named(reply::stream("text/event-stream", Body::stream(frames, owned)), &turn, gateway))
 }
 
 /// `POST /api/v1/exec`
@@ -129,17 +128,20 @@ pub async fn task(
     let (turn, _raw) = start(gateway, context, body).await?;
     let _tied = Tied::new(context, &turn);
     let report = turn.report().await?;
-    Ok(named(reply::json(StatusCode::OK, &document(gateway, &turn, &report)), &turn))
+    Ok(named(reply::json(StatusCode::OK, &document(gateway, &turn, &report)), &turn, gateway))
 }
 
-/// Says in the head which conversation and turn this is: a client that is cut off before the first
-/// event can still come back.
-fn named(mut response: Response<Body>, turn: &Turn) -> Response<Body> {
+/// Says in the head which conversation and turn this is, so that a client that is cut off before the
+/// first event can still come back; and what protects tool calls.
+fn named(mut response: Response<Body>, turn: &Turn, gateway: &Gateway) -> Response<Body> {
     let headers = response.headers_mut();
+    let sandbox = &gateway.facts().sandbox;
     for (name, value) in [
         ("x-conversation-id", turn.conversation.id().as_str()),
         ("x-session-id", turn.conversation.session_id().as_str()),
         ("x-turn-id", &turn.id),
+        ("x-sandbox", sandbox.mechanism.as_str()),
+        ("x-tools", sandbox.tools.as_str()),
     ] {
         if let Ok(value) = http::HeaderValue::from_str(value) {
             headers.insert(name, value);

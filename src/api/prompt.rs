@@ -11,8 +11,9 @@ use codex_gateway_engine::ThreadSpec;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::config::Provider;
 use crate::config::TIMEOUT_RANGE_MS;
-use crate::conversation::Conversation;
+use crate::conversation::Activity;
 use crate::conversation::IfBusy;
 use crate::conversation::Turn;
 use crate::conversation::id::ConversationId;
@@ -101,6 +102,20 @@ impl PromptRequest {
                 "raw_events: these events carry the system prompt and need gateway.allow_raw_events",
             ));
         }
+        if !matches!(self.approval_policy, None | Some(Approval::Never)) {
+            return Err(Error::invalid(
+                "approval_policy: expected never; this version has no way to answer an approval, so \
+                 on-request and untrusted would only wait for the time limit",
+            ));
+        }
+        if self.if_busy == IfBusy::Steer
+            && (self.output_schema.is_some() || self.model.is_some() || self.sandbox.is_some())
+        {
+            return Err(Error::invalid(
+                "if_busy: steer adds prompt and images to the running turn; expected no output_schema, \
+                 model or sandbox beside it",
+            ));
+        }
         if self.callback_url.is_some() {
             return Err(Error::invalid("callback_url: webhooks are not built into this version"));
         }
@@ -118,13 +133,16 @@ impl PromptRequest {
                 return Err(Error::invalid(format!("{field}: expected 1 to 256 characters")));
             }
         }
+        // The demo model is the only one there is, whatever a client is used to ask for: it answers
+        // under its own name.
+        let model = self.model.filter(|_| config.provider != Provider::Demo);
         Ok(Checked {
             selector: selector(self.session_id.as_deref(), self.conversation_id.as_deref())?,
             opening: Opening {
                 cwd: self.cwd,
                 spec: ThreadSpec {
                     cwd: Default::default(),
-                    model: self.model.clone(),
+                    model: model.clone(),
                     model_provider: self.model_provider,
                     sandbox: self.sandbox,
                     approval_policy: self.approval_policy,
@@ -134,7 +152,7 @@ impl PromptRequest {
                 text: self.prompt,
                 images: self.images,
                 output_schema: self.output_schema,
-                model: self.model,
+                model,
                 sandbox: self.sandbox,
                 approval_policy: self.approval_policy,
             },
@@ -147,19 +165,43 @@ impl PromptRequest {
 impl Checked {
     /// Opens the conversation and starts the turn.
     ///
+    /// This goes on in a task of its own where the client leaves meanwhile: a conversation is never
+    /// left half started. A turn that was `tied` to the client is then stopped.
+    ///
     /// # Errors
-    /// What [`crate::conversation::registry::Registry::open`] and [`Conversation::prompt`] say.
-    pub async fn start(self, gateway: &Gateway) -> Result<Turn, Error> {
-        let conversation: Arc<Conversation> =
-            gateway.conversations().open(&self.selector, &self.opening).await?;
-        let provider = self.opening.spec.model_provider.as_deref();
-        if provider.is_some_and(|provider| provider != conversation.model_provider()) {
-            return Err(Error::invalid(format!(
-                "model_provider: the conversation already uses {}; a provider is chosen when it starts",
-                conversation.model_provider()
-            )));
+    /// What [`Registry::open`](crate::conversation::registry::Registry::open) and
+    /// [`Conversation::prompt`](crate::conversation::Conversation::prompt) say.
+    pub async fn start(self, gateway: &Arc<Gateway>, tied: bool) -> Result<Turn, Error> {
+        let (sender, started) = tokio::sync::oneshot::channel();
+        let gateway_ = Arc::clone(gateway);
+        gateway.shutdown().spawn(async move {
+            if let Err(Ok(turn)) = sender.send(self.run(&gateway_).await)
+                && tied
+            {
+                turn.cancel();
+            }
+        });
+        started.await.map_err(|_| Error::new(Kind::Internal, "the prompt was lost"))?
+    }
+
+    async fn run(self, gateway: &Gateway) -> Result<Turn, Error> {
+        let provider = self.opening.spec.model_provider.clone();
+        loop {
+            let conversation = gateway.conversations().open(&self.selector, &self.opening).await?;
+            let in_use = conversation.model_provider();
+            if provider.as_ref().is_some_and(|provider| provider != in_use) {
+                return Err(Error::invalid(format!(
+                    "model_provider: the conversation already uses {in_use}; a provider is chosen when \
+                     it starts"
+                )));
+            }
+            let turn = conversation.prompt(self.prompt.clone(), self.timeout, self.if_busy).await;
+            match turn {
+                // It was put to rest between the two calls; the next round takes it up again.
+                Err(_) if conversation.snapshot().activity == Activity::Closed => {}
+                turn => return turn,
+            }
         }
-        conversation.prompt(self.prompt, self.timeout, self.if_busy).await
     }
 }
 

@@ -9,10 +9,14 @@ use crate::gateway::Context;
 pub(crate) struct Tied(Option<Turn>);
 
 impl Tied {
-    pub(crate) fn new(context: &Context, turn: &Turn) -> Self {
+    /// Whether the client asked for it.
+    pub(crate) fn wanted(context: &Context) -> bool {
         let header = context.headers.get("x-cancel-on-disconnect");
-        let tied = header.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"));
-        Self(tied.then(|| turn.clone()))
+        header.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
+    }
+
+    pub(crate) fn new(context: &Context, turn: &Turn) -> Self {
+        Self(Self::wanted(context).then(|| turn.clone()))
     }
 }
 

@@ -35,6 +35,11 @@ pub(super) async fn run(config: &Config, helpers: HelperPaths) -> anyhow::Result
     println!("turn timeout     {} ms", config.turns.default_timeout.as_millis());
     println!("prompt limit     {} characters", config.turns.prompt_limit_chars);
     println!("queued prompts   {} per conversation", config.turns.max_queued);
+    println!(
+        "live             {} conversations, {} ms idle",
+        config.turns.max_live,
+        config.turns.idle.as_millis()
+    );
     println!("event log        {} bytes per conversation", config.turns.event_log_bytes);
     println!("heartbeat        {} ms", config.turns.heartbeat.as_millis());
     println!("connections      {}", config.server.max_connections);

@@ -21,7 +21,6 @@ use crate::conversation::registry::Opening;
 use crate::stream;
 use crate::stream::Item;
 use crate::stream::Reading;
-use crate::stream::Until;
 
 #[derive(Debug, Args)]
 pub(super) struct Exec {
@@ -91,7 +90,7 @@ async fn follow(turn: &Turn, json: bool, shutdown: &crate::server::Shutdown) -> 
     let items = stream::events(Reading {
         cursor: turn.cursor(),
         conversation_id: turn.conversation.id().clone(),
-        until: Until::TurnEnds(turn.id.clone()),
+        until: turn.until_its_end(),
         raw: false,
         heartbeat: Duration::from_secs(3600),
         drain: shutdown.drain.clone(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codex_gateway_engine::Submission;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::Conversation;
@@ -29,14 +30,14 @@ pub(super) async fn run(
         () = stop.cancelled() => Stop::Cancelled,
         () = conversation.shutdown.drain.cancelled() => Stop::Draining,
     };
-    if !conversation.mark_stopped(&turn_id, reason) {
-        return;
-    }
+    let Some(slot) = conversation.mark_stopped(&turn_id, reason) else { return };
     tracing::debug!(conversation = %conversation.id, %turn_id, ?reason, "interrupting the turn");
     let interrupt = conversation.thread.submit(format!("{turn_id}-stop"), Submission::Interrupt);
     if let Err(error) = interrupt.await {
         tracing::warn!(%error, conversation = %conversation.id, "core would not interrupt the turn");
     }
+    // Held until here: an interrupt names no turn, and must not hit the next one.
+    drop(slot);
     if tokio::time::timeout(GRACE, report.wait_for(Option::is_some)).await.is_err() {
         tracing::error!(conversation = %conversation.id, %turn_id, "the turn did not end when told");
         conversation.abandon(
@@ -44,6 +45,8 @@ pub(super) async fn run(
             status_of(Some(reason), true, false),
             "the turn did not end when it was interrupted",
         );
+        // Core may still be at it: the next prompt takes the conversation up from its history.
+        conversation.close().await;
     }
 }
 
@@ -57,14 +60,15 @@ impl Conversation {
         Some(running.report.subscribe())
     }
 
-    fn mark_stopped(&self, turn_id: &TurnId, reason: Stop) -> bool {
+    /// Notes why the turn is stopped. Returns its slot, or `None` where it has ended.
+    fn mark_stopped(
+        &self,
+        turn_id: &TurnId,
+        reason: Stop,
+    ) -> Option<Option<Arc<OwnedSemaphorePermit>>> {
         let mut state = self.lock();
-        match state.running.as_mut().filter(|running| running.id == *turn_id) {
-            Some(running) => {
-                running.stopped = Some(reason);
-                true
-            }
-            None => false,
-        }
+        let running = state.running.as_mut().filter(|running| running.id == *turn_id)?;
+        running.stopped = Some(reason);
+        Some(running.slot.clone())
     }
 }

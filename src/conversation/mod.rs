@@ -22,7 +22,10 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use chrono::Utc;
+use codex_gateway_engine::Approval;
+use codex_gateway_engine::EngineError;
 use codex_gateway_engine::Prompt;
+use codex_gateway_engine::Sandbox;
 use codex_gateway_engine::Submission;
 use codex_gateway_engine::Thread;
 use codex_gateway_engine::protocol::TokenUsage;
@@ -46,6 +49,7 @@ use self::report::Status;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::server::Shutdown;
+use crate::stream::Until;
 
 /// One conversation.
 pub struct Conversation {
@@ -53,11 +57,15 @@ pub struct Conversation {
     session_id: SessionId,
     cwd: PathBuf,
     model_provider: String,
+    /// What a prompt gets that does not choose for itself.
+    defaults: Defaults,
     created_at: DateTime<Utc>,
     thread: Arc<dyn Thread>,
     log: Arc<EventLog>,
     /// One turn at a time. Fair: prompts that wait get their turn in the order they came.
     slot: Arc<Semaphore>,
+    /// The time limit of turns that core starts itself.
+    own_turn_limit: Duration,
     waiting: Arc<Semaphore>,
     state: Mutex<State>,
     shutdown: Shutdown,
@@ -69,10 +77,23 @@ impl std::fmt::Debug for Conversation {
     }
 }
 
+/// What was chosen when a conversation started; a prompt that chooses otherwise does so for its own
+/// turn only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Defaults {
+    /// Model slug.
+    pub model: String,
+    /// What commands may touch.
+    pub sandbox: Sandbox,
+    /// When core asks before it acts.
+    pub approval_policy: Approval,
+}
+
 #[derive(Debug)]
 struct State {
     running: Option<Running>,
     usage: Option<TokenUsage>,
+    /// The model of the last turn.
     model: String,
     updated_at: DateTime<Utc>,
     has_had_turns: bool,
@@ -84,14 +105,17 @@ struct State {
 struct Running {
     id: TurnId,
     started: Instant,
-    /// Core has said that the turn began: from here on, only core says that it ended.
-    begun: bool,
+    /// The id under which core runs it, once it has said so: from here on, only core says that it
+    /// ended. It is another than `id` where core had started a turn of its own (a goal, a
+    /// sub-agent's report) a moment before, and took the prompt into it.
+    core_id: Option<String>,
     draft: Draft,
     /// Why it was told to stop.
     stopped: Option<Stop>,
     stop: CancellationToken,
     report: watch::Sender<Option<Arc<Report>>>,
-    _slot: OwnedSemaphorePermit,
+    /// Shared with the keeper, so that an interrupt cannot hit the next turn.
+    slot: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// Why a turn is told to stop.
@@ -148,6 +172,11 @@ impl Turn {
         self.conversation.log.cursor(self.after)
     }
 
+    /// Where a stream of its events ends.
+    pub fn until_its_end(&self) -> Until {
+        Until::TurnEnds(self.id.clone(), self.report.clone())
+    }
+
     /// Waits for the end.
     pub async fn report(&self) -> Result<Arc<Report>, Error> {
         let mut report = self.report.clone();
@@ -166,6 +195,7 @@ impl Conversation {
     fn open(
         thread: Arc<dyn Thread>,
         session_id: SessionId,
+        opening: Resumption,
         limits: &crate::config::TurnLimits,
         shutdown: &Shutdown,
         raw_events: bool,
@@ -173,15 +203,18 @@ impl Conversation {
         let facts = thread.facts().clone();
         let id = ConversationId::new(&facts.id);
         let now = Utc::now();
+        let Resumption { created_at, sandbox, approval_policy } = opening;
         let conversation = Arc::new(Self {
             log: EventLog::new(&id, limits.event_log_bytes),
             id,
             session_id,
             cwd: facts.cwd,
             model_provider: facts.model_provider,
-            created_at: now,
+            defaults: Defaults { model: facts.model.clone(), sandbox, approval_policy },
+            created_at: created_at.unwrap_or(now),
             thread,
             slot: Arc::new(Semaphore::new(1)),
+            own_turn_limit: limits.default_timeout,
             waiting: Arc::new(Semaphore::new(limits.max_queued)),
             state: Mutex::new(State {
                 running: None,
@@ -215,6 +248,11 @@ impl Conversation {
     /// The id of the model's provider.
     pub fn model_provider(&self) -> &str {
         &self.model_provider
+    }
+
+    /// What a prompt gets that does not choose for itself.
+    pub fn defaults(&self) -> &Defaults {
+        &self.defaults
     }
 
     /// When it began.
@@ -263,10 +301,7 @@ impl Conversation {
                     IfBusy::Steer => match self.steer(&prompt).await? {
                         Some(turn) => return Ok(turn),
                         // The turn ended meanwhile: the prompt starts one of its own.
-                        None => {
-                            tokio::task::yield_now().await;
-                            continue;
-                        }
+                        None => continue,
                     },
                 },
             };
@@ -303,10 +338,18 @@ impl Conversation {
         else {
             return Ok(None);
         };
-        let steer = Submission::Steer { turn_id: turn_id.to_string(), text: prompt.text.clone() };
+        let steer = Submission::Steer {
+            turn_id: turn_id.to_string(),
+            text: prompt.text.clone(),
+            images: prompt.images.clone(),
+        };
         match self.thread.submit(new_turn_id().to_string(), steer).await {
             Ok(()) => Ok(Some(Turn { conversation: Arc::clone(self), id: turn_id, after, report })),
-            Err(_) if report.borrow().is_some() => Ok(None),
+            // Core's turn is not there yet, or no longer: ask again in a moment.
+            Err(EngineError::NoActiveTurn) => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                Ok(None)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -314,7 +357,7 @@ impl Conversation {
     async fn begin(
         self: &Arc<Self>,
         slot: OwnedSemaphorePermit,
-        prompt: Prompt,
+        mut prompt: Prompt,
         limit: Duration,
     ) -> Result<Turn, Error> {
         if self.shutdown.drain.is_cancelled() {
@@ -328,19 +371,20 @@ impl Conversation {
             if state.closed {
                 return Err(self.gone());
             }
-            if let Some(model) = &prompt.model {
-                state.model.clone_from(model);
-            }
+            let defaults = &self.defaults;
+            state.model = prompt.model.get_or_insert_with(|| defaults.model.clone()).clone();
+            prompt.sandbox.get_or_insert(defaults.sandbox);
+            prompt.approval_policy.get_or_insert(defaults.approval_policy);
             state.updated_at = Utc::now();
             state.running = Some(Running {
                 id: id.clone(),
                 started: Instant::now(),
-                begun: false,
-                draft: Draft::new(),
+                core_id: None,
+                draft: Draft::new(state.usage.clone()),
                 stopped: None,
                 stop: stop.clone(),
                 report,
-                _slot: slot,
+                slot: Some(Arc::new(slot)),
             });
             if std::mem::replace(&mut state.has_had_turns, true) { self.log.last_seq() } else { 0 }
         };
@@ -386,8 +430,17 @@ impl Conversation {
         })
     }
 
+    /// Ends the conversation if nothing runs in it: no prompt starts from here on. Says whether.
+    fn retire(&self, idle_since: DateTime<Utc>) -> bool {
+        let mut state = self.lock();
+        let idle = state.running.is_none() && state.updated_at < idle_since;
+        state.closed |= idle;
+        idle
+    }
+
     /// The session is over: its history goes to disk, its readers end.
-    pub async fn close(&self) {
+    async fn close(&self) {
+        self.lock().closed = true;
         self.thread.close().await;
     }
 
@@ -398,6 +451,15 @@ impl Conversation {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a conversation brings along that its thread does not say.
+#[derive(Debug, Clone, Copy)]
+struct Resumption {
+    /// When it began, if that was in an earlier process.
+    created_at: Option<DateTime<Utc>>,
+    sandbox: Sandbox,
+    approval_policy: Approval,
 }
 
 /// What can be seen of a conversation at a moment.

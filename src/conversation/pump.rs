@@ -5,9 +5,16 @@ use std::sync::Arc;
 use chrono::Utc;
 use codex_gateway_engine::protocol::Event;
 use codex_gateway_engine::protocol::EventMsg;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Conversation;
+use super::Running;
+use super::State;
 use super::id::TurnId;
+use super::keeper;
+use super::report::Draft;
 use super::report::Failure;
 use super::report::Status;
 use super::status_of;
@@ -31,16 +38,19 @@ fn carries_the_system_prompt(msg: &EventMsg) -> bool {
     matches!(msg, EventMsg::RawResponseItem(_) | EventMsg::RawResponseCompleted(_))
 }
 
-/// What an event says about the turn it belongs to.
-enum Ending {
-    No,
-    Complete,
-    Aborted,
+impl Running {
+    /// Whether an event under this submission id belongs to the turn.
+    fn owns(&self, event_id: &str) -> bool {
+        match &self.core_id {
+            Some(core_id) => core_id == event_id,
+            None => *self.id == *event_id,
+        }
+    }
 }
 
 impl Conversation {
     /// Folds an event into the running turn, appends it to the log, and ends the turn if it says so.
-    fn record(&self, event: &Event, json: &[u8]) {
+    fn record(self: &Arc<Self>, event: &Event, json: &[u8]) {
         let mut state = self.lock();
         state.updated_at = Utc::now();
         if let EventMsg::TokenCount(count) = &event.msg
@@ -48,34 +58,55 @@ impl Conversation {
         {
             state.usage = Some(info.total_token_usage.clone());
         }
-        let Some(running) = state.running.as_mut() else {
+        if let EventMsg::TurnStarted(_) = &event.msg {
+            self.begun(&mut state, &event.id);
+        }
+        let Some(running) = state.running.as_mut().filter(|running| running.owns(&event.id)) else {
             self.log.append(json, None);
             return;
         };
         running.draft.fold(&event.msg, &self.cwd);
-        let ours = *event.id == *running.id;
-        let ending = match &event.msg {
-            EventMsg::TurnStarted(_) if ours => {
-                running.begun = true;
-                Ending::No
-            }
-            EventMsg::TurnComplete(_) if ours => Ending::Complete,
-            EventMsg::TurnAborted(_) if ours => Ending::Aborted,
+        let failed = running.draft.has_failed();
+        let status = match &event.msg {
+            EventMsg::TurnComplete(_) => status_of(running.stopped, false, failed),
+            EventMsg::TurnAborted(_) => status_of(running.stopped, true, failed),
             // Core would not take the prompt: no turn began, so none will complete.
-            EventMsg::Error(_) if ours && !running.begun => Ending::Complete,
+            EventMsg::Error(_) if running.core_id.is_none() => Status::Failed,
             // Any other event of core's, present or future, leaves the turn running.
-            _ => Ending::No,
-        };
-        let status = match ending {
-            Ending::No => {
+            _ => {
                 self.log.append(json, None);
                 return;
             }
-            Ending::Complete => status_of(running.stopped, false, running.draft.has_failed()),
-            Ending::Aborted => status_of(running.stopped, true, running.draft.has_failed()),
         };
         let id = running.id.clone();
         self.finish(&mut state, id, status, json);
+    }
+
+    /// Core has begun a turn: the one it was asked for, or one of its own (a goal that goes on, a
+    /// sub-agent's report). One of its own is a turn like any other: it can be seen, stopped and
+    /// waited for, and it has a time limit.
+    fn begun(self: &Arc<Self>, state: &mut State, core_id: &str) {
+        if let Some(running) = state.running.as_mut() {
+            if running.core_id.is_none() || *running.id == *core_id {
+                running.core_id = Some(core_id.to_owned());
+            }
+            return;
+        }
+        let id: TurnId = core_id.into();
+        let stop = CancellationToken::new();
+        state.has_had_turns = true;
+        state.running = Some(Running {
+            id: id.clone(),
+            started: Instant::now(),
+            core_id: Some(core_id.to_owned()),
+            draft: Draft::new(state.usage.clone()),
+            stopped: None,
+            stop: stop.clone(),
+            report: watch::channel(None).0,
+            slot: Arc::clone(&self.slot).try_acquire_owned().ok().map(Arc::new),
+        });
+        let keeper = keeper::run(Arc::clone(self), id, self.own_turn_limit, stop);
+        self.shutdown.spawn(keeper);
     }
 
     /// Ends the running turn with an event of the gateway's own: core will not.
@@ -94,16 +125,15 @@ impl Conversation {
         self.finish(&mut state, turn_id.clone(), status, json.as_bytes());
     }
 
-    fn finish(&self, state: &mut super::State, id: TurnId, status: Status, last_event: &[u8]) {
+    fn finish(&self, state: &mut State, id: TurnId, status: Status, last_event: &[u8]) {
         // The slot is free before readers learn of the end: a client that prompts again at once
         // must not be told that the turn is still running.
         let Some(running) = state.running.take() else { return };
-        let super::Running { draft, report, started, _slot, .. } = running;
-        drop(_slot);
+        let Running { draft, report, started, slot, .. } = running;
+        drop(slot);
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let finished = draft.finish(id.clone(), status, duration_ms);
-        report.send_replace(Some(Arc::new(finished)));
-        self.log.append(last_event, Some(id));
+        let end_seq = self.log.append(last_event, Some(id.clone()));
+        report.send_replace(Some(Arc::new(draft.finish(id, status, duration_ms, end_seq))));
     }
 
     /// Core's queue has ended: so has the conversation.

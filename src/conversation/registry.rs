@@ -6,15 +6,20 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
+use std::time::Duration;
 
+use chrono::Utc;
+use codex_gateway_engine::Approval;
 use codex_gateway_engine::Engine;
 use codex_gateway_engine::EngineError;
+use codex_gateway_engine::Sandbox;
 use codex_gateway_engine::Thread;
 use codex_gateway_engine::ThreadSpec;
 use tokio::sync::OnceCell;
 
 use super::Activity;
 use super::Conversation;
+use super::Resumption;
 use super::id::ConversationId;
 use super::id::SessionId;
 use super::workspace;
@@ -24,6 +29,9 @@ use crate::error::Kind;
 use crate::server::Shutdown;
 use crate::store::sessions::Record;
 use crate::store::sessions::Sessions;
+
+/// How often idle conversations are looked for.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// Which conversation a request means.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +65,7 @@ pub struct Registry {
     engine: Arc<dyn Engine>,
     sessions: Sessions,
     root: PathBuf,
+    claims: Arc<workspace::Claims>,
     limits: TurnLimits,
     raw_events: bool,
     shutdown: Shutdown,
@@ -81,10 +90,12 @@ impl Registry {
         raw_events: bool,
         shutdown: Shutdown,
     ) -> Self {
+        let claims = Arc::new(workspace::Claims::new(sessions.folders()));
         Self {
             engine,
             sessions,
             root,
+            claims,
             limits,
             raw_events,
             shutdown,
@@ -145,9 +156,10 @@ impl Registry {
             }
             (None, Some(session_id)) => session_id.clone(),
         };
-        let conversation = self.by_name(&session_id, opening).await?;
+        let by_id = selector.conversation_id.is_some();
+        let conversation = self.by_name(&session_id, opening, by_id).await?;
         if let Some(cwd) = &opening.cwd
-            && workspace::named(&self.root, cwd).await? != conversation.cwd
+            && !workspace::is_same(&self.root, cwd, &conversation.cwd)
         {
             return Err(Error::invalid(format!(
                 "cwd: the conversation already works in {}; a folder is chosen when it starts",
@@ -161,13 +173,14 @@ impl Registry {
         &self,
         session_id: &SessionId,
         opening: &Opening,
+        by_id: bool,
     ) -> Result<Arc<Conversation>, Error> {
         loop {
             let cell = Arc::clone(self.names().entry(session_id.clone()).or_default());
             let conversation = cell
                 .get_or_try_init(|| async {
                     match self.sessions.by_session(session_id) {
-                        Some(record) => self.resume(session_id, record, opening).await,
+                        Some(record) => self.resume(session_id, record, opening, by_id).await,
                         None => self.start(session_id, opening).await,
                     }
                 })
@@ -186,8 +199,7 @@ impl Registry {
                 return Ok(conversation);
             }
             // Its thread has ended; the next round takes it up again from its record.
-            self.live().remove(&conversation.id);
-            self.names().retain(|name, kept| name != session_id || !Arc::ptr_eq(kept, &cell));
+            self.forget(&conversation);
         }
     }
 
@@ -197,7 +209,7 @@ impl Registry {
         opening: &Opening,
     ) -> Result<Arc<Conversation>, Error> {
         let cwd = match &opening.cwd {
-            Some(cwd) => workspace::named(&self.root, cwd).await?,
+            Some(cwd) => workspace::named(&self.root, cwd, &self.claims).await?,
             None => workspace::fresh(&self.root).await?,
         };
         let spec = ThreadSpec { cwd: cwd.clone(), ..opening.spec.clone() };
@@ -210,12 +222,17 @@ impl Registry {
                 return Err(error.into());
             }
         };
-        let conversation = self.adopt(thread, session_id);
+        let resumption = Resumption {
+            created_at: None,
+            sandbox: opening.spec.sandbox.unwrap_or(Sandbox::WorkspaceWrite),
+            approval_policy: opening.spec.approval_policy.unwrap_or(Approval::Never),
+        };
+        let conversation = self.adopt(thread, session_id, resumption);
         let record = Record {
             session_id: session_id.to_string(),
             conversation_id: conversation.id.to_string(),
             cwd,
-            model: conversation.snapshot().model,
+            defaults: conversation.defaults.clone(),
             model_provider: conversation.model_provider.clone(),
             created_at: conversation.created_at,
         };
@@ -230,17 +247,26 @@ impl Registry {
         session_id: &SessionId,
         record: Record,
         opening: &Opening,
+        by_id: bool,
     ) -> Result<Arc<Conversation>, Error> {
-        tokio::fs::create_dir_all(&record.cwd).await.map_err(|error| {
-            Error::new(Kind::Internal, format!("cannot make its folder: {error}"))
-        })?;
-        let mut spec = ThreadSpec { cwd: record.cwd.clone(), ..opening.spec.clone() };
-        spec.model.get_or_insert(record.model);
-        let id = record.conversation_id;
+        workspace::revisit(&self.root, &record.cwd).await?;
+        let Record { conversation_id: id, cwd, defaults, model_provider, created_at, .. } = record;
+        let spec = ThreadSpec {
+            cwd,
+            model: Some(defaults.model),
+            model_provider: Some(model_provider),
+            sandbox: Some(defaults.sandbox),
+            approval_policy: Some(defaults.approval_policy),
+        };
+        let resumption = Resumption {
+            created_at: Some(created_at),
+            sandbox: defaults.sandbox,
+            approval_policy: defaults.approval_policy,
+        };
         match self.engine.resume(id.clone(), spec).await {
-            Ok(thread) => Ok(self.adopt(thread, session_id)),
-            // Recorded here, but no turn was ever recorded by core: there is nothing to take up.
-            Err(EngineError::NotFound(_)) => {
+            Ok(thread) => Ok(self.adopt(thread, session_id, resumption)),
+            // Recorded here, but core recorded no turn of it: there is nothing to take up.
+            Err(EngineError::NotFound(_)) if !by_id => {
                 tracing::info!(%session_id, conversation = id, "no history is kept: starting anew");
                 self.start(session_id, opening).await
             }
@@ -248,16 +274,64 @@ impl Registry {
         }
     }
 
-    fn adopt(&self, thread: Arc<dyn Thread>, session_id: &SessionId) -> Arc<Conversation> {
+    fn adopt(
+        &self,
+        thread: Arc<dyn Thread>,
+        session_id: &SessionId,
+        resumption: Resumption,
+    ) -> Arc<Conversation> {
         let conversation = Conversation::open(
             thread,
             session_id.clone(),
+            resumption,
             &self.limits,
             &self.shutdown,
             self.raw_events,
         );
         self.live().insert(conversation.id.clone(), Arc::clone(&conversation));
         conversation
+    }
+
+    /// A conversation that has ended is no longer live; another under its name stays.
+    fn forget(&self, conversation: &Arc<Conversation>) {
+        self.live().retain(|_, live| !Arc::ptr_eq(live, conversation));
+        self.names()
+            .retain(|_, cell| cell.get().is_none_or(|live| !Arc::ptr_eq(live, conversation)));
+    }
+
+    /// Puts idle conversations to rest until the process drains: those whose time is up, and, above
+    /// the bound on live ones, those that have been idle longest. A prompt takes them up again.
+    pub async fn keep_house(self: Arc<Self>) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(HOUSEKEEPING) => {}
+                () = self.shutdown.drain.cancelled() => return,
+            }
+            for conversation in self.to_rest() {
+                self.forget(&conversation);
+                conversation.close().await;
+            }
+        }
+    }
+
+    fn to_rest(&self) -> Vec<Arc<Conversation>> {
+        let mut idle: Vec<_> = self
+            .live()
+            .values()
+            .filter(|one| one.snapshot().activity == Activity::Idle)
+            .map(|one| (one.snapshot().updated_at, Arc::clone(one)))
+            .collect();
+        idle.sort_by_key(|(updated_at, _)| *updated_at);
+        let surplus = self.len().saturating_sub(self.limits.max_live);
+        let now = Utc::now();
+        idle.into_iter()
+            .enumerate()
+            .filter(|(place, (_, one))| {
+                let limit = if *place < surplus { Duration::ZERO } else { self.limits.idle };
+                one.retire(now - limit)
+            })
+            .map(|(_, (_, one))| one)
+            .collect()
     }
 
     /// A conversation by its id.

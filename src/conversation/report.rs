@@ -12,6 +12,7 @@ use codex_gateway_engine::protocol::FileChange;
 use codex_gateway_engine::protocol::TokenUsage;
 use serde::Serialize;
 
+use super::id::Seq;
 use super::id::TurnId;
 
 /// How much of each output stream a report keeps.
@@ -89,6 +90,8 @@ pub struct Report {
     pub usage: Option<TokenUsage>,
     /// How long it took.
     pub duration_ms: u64,
+    /// The number of its last event.
+    pub end_seq: Seq,
 }
 
 /// A failure inside a turn.
@@ -164,10 +167,12 @@ pub(super) struct Draft {
     streamed: HashMap<String, ()>,
     steps: u64,
     usage: Option<TokenUsage>,
+    /// Tokens of the conversation before the turn.
+    before: TokenUsage,
 }
 
 impl Draft {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(before: Option<TokenUsage>) -> Self {
         Self {
             message: String::new(),
             partial: String::new(),
@@ -178,6 +183,7 @@ impl Draft {
             streamed: HashMap::new(),
             steps: 0,
             usage: None,
+            before: before.unwrap_or_default(),
         }
     }
 
@@ -209,7 +215,7 @@ impl Draft {
                 self.steps += 1;
                 if end.success {
                     for (path, change) in &end.changes {
-                        self.change(path.strip_prefix(cwd).unwrap_or(path), change);
+                        self.change(path, change, cwd);
                     }
                 }
             }
@@ -218,11 +224,16 @@ impl Draft {
             | EventMsg::ImageGenerationEnd(_) => self.steps += 1,
             EventMsg::TokenCount(count) => {
                 if let Some(info) = &count.info {
-                    let usage = self.usage.get_or_insert_default();
-                    add(usage, &info.last_token_usage);
+                    // Totals only: core repeats and estimates the last call's.
+                    self.usage = Some(difference(&info.total_token_usage, &self.before));
                 }
             }
-            EventMsg::Error(error) => {
+            EventMsg::Error(error)
+                if error
+                    .codex_error_info
+                    .as_ref()
+                    .is_none_or(|info| info.affects_turn_status()) =>
+            {
                 self.error = Some(Failure { source: "model", message: error.message.clone() });
             }
             EventMsg::TurnComplete(complete) => {
@@ -238,7 +249,8 @@ impl Draft {
         }
     }
 
-    fn change(&mut self, path: &Path, change: &FileChange) {
+    fn change(&mut self, path: &Path, change: &FileChange, cwd: &Path) {
+        let path = path.strip_prefix(cwd).unwrap_or(path);
         let before = self.files.get(path);
         let after = match (change, before) {
             (FileChange::Add { content }, _) => {
@@ -255,8 +267,15 @@ impl Draft {
             (FileChange::Delete { .. }, _) => Change::Deleted,
             (FileChange::Update { move_path: Some(target), .. }, _) => {
                 let target = target.clone();
-                self.files.insert(path.to_owned(), Change::Deleted);
-                self.files.insert(target, Change::Modified);
+                let target = target.strip_prefix(cwd).unwrap_or(&target).to_owned();
+                let moved = match self.files.remove(path) {
+                    Some(created @ Change::Created { .. }) => created,
+                    Some(Change::Modified | Change::Deleted) | None => {
+                        self.files.insert(path.to_owned(), Change::Deleted);
+                        Change::Modified
+                    }
+                };
+                self.files.insert(target, moved);
                 return;
             }
             (FileChange::Update { .. }, Some(Change::Created { .. })) => return,
@@ -273,7 +292,13 @@ impl Draft {
         self.error.is_some()
     }
 
-    pub(super) fn finish(self, turn_id: TurnId, status: Status, duration_ms: u64) -> Report {
+    pub(super) fn finish(
+        self,
+        turn_id: TurnId,
+        status: Status,
+        duration_ms: u64,
+        end_seq: Seq,
+    ) -> Report {
         Report {
             turn_id,
             status,
@@ -285,16 +310,27 @@ impl Draft {
             steps: self.steps,
             usage: self.usage,
             duration_ms,
+            end_seq,
         }
     }
 }
 
-fn add(total: &mut TokenUsage, one: &TokenUsage) {
-    total.input_tokens += one.input_tokens;
-    total.cached_input_tokens += one.cached_input_tokens;
-    total.output_tokens += one.output_tokens;
-    total.reasoning_output_tokens += one.reasoning_output_tokens;
-    total.total_tokens += one.total_tokens;
+fn difference(total: &TokenUsage, before: &TokenUsage) -> TokenUsage {
+    let less = |total: i64, before: i64| total.saturating_sub(before).max(0);
+    TokenUsage {
+        input_tokens: less(total.input_tokens, before.input_tokens),
+        cached_input_tokens: less(total.cached_input_tokens, before.cached_input_tokens),
+        cache_write_input_tokens: less(
+            total.cache_write_input_tokens,
+            before.cache_write_input_tokens,
+        ),
+        output_tokens: less(total.output_tokens, before.output_tokens),
+        reasoning_output_tokens: less(
+            total.reasoning_output_tokens,
+            before.reasoning_output_tokens,
+        ),
+        total_tokens: less(total.total_tokens, before.total_tokens),
+    }
 }
 
 #[cfg(test)]
@@ -316,12 +352,13 @@ mod tests {
 
     #[test]
     fn a_file_created_and_changed_in_one_turn_is_created() {
-        let mut draft = Draft::new();
-        let path = Path::new("a.py");
-        draft.change(path, &FileChange::Add { content: "x".into() });
-        draft.change(path, &FileChange::Update { unified_diff: String::new(), move_path: None });
+        let mut draft = Draft::new(None);
+        let (cwd, path) = (Path::new("/w"), Path::new("a.py"));
+        draft.change(path, &FileChange::Add { content: "x".into() }, cwd);
+        let update = |move_path| FileChange::Update { unified_diff: String::new(), move_path };
+        draft.change(path, &update(None), cwd);
         assert!(matches!(draft.files[path], Change::Created { .. }));
-        draft.change(path, &FileChange::Delete { content: "x".into() });
+        draft.change(path, &FileChange::Delete { content: "x".into() }, cwd);
         assert!(draft.files.is_empty());
     }
 }

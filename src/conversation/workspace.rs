@@ -1,9 +1,13 @@
 //! Where a conversation works: a folder of its own under the workspace root, or the one inside the
 //! root that its `cwd` names.
 
+use std::collections::HashSet;
 use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use crate::error::Error;
 use crate::error::Kind;
@@ -15,6 +19,42 @@ use crate::error::Kind;
 pub fn prepare_root(root: &Path) -> std::io::Result<PathBuf> {
     std::fs::create_dir_all(root)?;
     root.canonicalize()
+}
+
+/// The folders in use. One inside another is refused: whoever works in the outer one could replace
+/// the inner one by a link to anywhere, and core gives the commands of the inner one write access to
+/// what its path leads to. The same folder may be shared.
+#[derive(Debug, Default)]
+pub struct Claims(Mutex<HashSet<PathBuf>>);
+
+impl Claims {
+    /// The folders of conversations that are known.
+    pub fn new(folders: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self(Mutex::new(folders.into_iter().collect()))
+    }
+
+    /// Takes a folder into use.
+    ///
+    /// # Errors
+    /// It is the root, or lies inside or around another one in use.
+    fn claim(&self, root: &Path, folder: &Path) -> Result<(), Error> {
+        if folder == root {
+            return Err(Error::invalid(
+                "cwd: expected a folder inside the workspace root, got the root",
+            ));
+        }
+        let mut claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let nested = |other: &PathBuf| {
+            other != folder && (other.starts_with(folder) || folder.starts_with(other))
+        };
+        if claims.iter().any(nested) {
+            return Err(Error::invalid(
+                "cwd: expected a folder that is not inside or around another conversation's",
+            ));
+        }
+        claims.insert(folder.to_owned());
+        Ok(())
+    }
 }
 
 /// A new folder for a conversation that names none.
@@ -32,11 +72,35 @@ pub async fn fresh(root: &Path) -> Result<PathBuf, Error> {
 ///
 /// # Errors
 /// It lies outside the root, also by way of `..` or a symbolic link, or is not a folder.
-pub async fn named(root: &Path, cwd: &str) -> Result<PathBuf, Error> {
-    let (root, cwd) = (root.to_owned(), PathBuf::from(cwd));
-    tokio::task::spawn_blocking(move || resolve(&root, &cwd))
+pub async fn named(root: &Path, cwd: &str, claims: &Arc<Claims>) -> Result<PathBuf, Error> {
+    let (root, cwd, claims) = (root.to_owned(), PathBuf::from(cwd), Arc::clone(claims));
+    let resolve = move || {
+        let folder = resolve(&root, &cwd)?;
+        claims.claim(&root, &folder)?;
+        Ok(folder)
+    };
+    tokio::task::spawn_blocking(resolve)
         .await
         .map_err(|error| Error::new(Kind::Internal, error.to_string()))?
+}
+
+/// Whether a client's `cwd` names this folder. Makes nothing.
+pub fn is_same(root: &Path, cwd: &str, folder: &Path) -> bool {
+    root.join(cwd).canonicalize().is_ok_and(|named| named == folder)
+}
+
+/// A conversation's folder, before it is worked in again: it is still there, and still itself.
+///
+/// # Errors
+/// It has become a link, or cannot be made again.
+pub async fn revisit(root: &Path, folder: &Path) -> Result<(), Error> {
+    tokio::fs::create_dir_all(folder).await.map_err(|error| cannot_make(folder, &error))?;
+    let real =
+        tokio::fs::canonicalize(folder).await.map_err(|error| cannot_make(folder, &error))?;
+    if real == folder && folder.starts_with(root) {
+        return Ok(());
+    }
+    Err(Error::new(Kind::Forbidden, "cwd: the conversation's folder has been replaced by a link"))
 }
 
 fn resolve(root: &Path, cwd: &Path) -> Result<PathBuf, Error> {
@@ -73,6 +137,21 @@ fn cannot_make(path: &Path, error: &std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_conversations_folder_is_not_inside_anothers() {
+        let (root, claims) = (Path::new("/r"), Claims::new([PathBuf::from("/r/a/b")]));
+        for (folder, allowed) in [
+            ("/r", false),
+            ("/r/a", false),
+            ("/r/a/b/c", false),
+            ("/r/a/b", true),
+            ("/r/a/c", true),
+            ("/r/ab", true),
+        ] {
+            assert_eq!(claims.claim(root, Path::new(folder)).is_ok(), allowed, "{folder}");
+        }
+    }
 
     #[test]
     fn a_cwd_stays_inside_the_root() {

@@ -43,7 +43,7 @@ use crate::stream::Until;
 pub struct Gateway {
     config: Config,
     facts: EngineFacts,
-    conversations: Registry,
+    conversations: Arc<Registry>,
     shutdown: Shutdown,
     started: Instant,
     streams: Arc<AtomicUsize>,
@@ -58,8 +58,6 @@ pub struct Context {
     pub headers: HeaderMap,
     /// What follows the `?`.
     pub query: Option<String>,
-    /// Who is calling; `None` on open endpoints.
-    pub caller: Option<Caller>,
 }
 
 impl Gateway {
@@ -70,6 +68,8 @@ impl Gateway {
         conversations: Registry,
         shutdown: Shutdown,
     ) -> Arc<Self> {
+        let conversations = Arc::new(conversations);
+        shutdown.spawn(Arc::clone(&conversations).keep_house());
         Arc::new(Self {
             config,
             facts,
@@ -144,8 +144,8 @@ impl Gateway {
         let path = request.uri().path().to_owned();
         let route = Route::parse(request.method(), &path);
         let name = route.as_ref().map_or("unknown", Route::name);
-        let span =
-            tracing::info_span!("request", %request_id, method = %request.method(), route = name);
+        let span = tracing::info_span!("request", %request_id, method = %request.method(), route = name,
+            caller = tracing::field::Empty);
         async {
             let mut response = match self.dispatch(route, request, &request_id).await {
                 Ok(response) => response,
@@ -176,12 +176,14 @@ impl Gateway {
     ) -> Result<Response<Body>, Error> {
         let route = route?;
         let caller = access::admit(&self.config.keys, route.access(), request.headers())?;
+        if let Some(Caller { name }) = &caller {
+            tracing::Span::current().record("caller", &**name);
+        }
         let (head, body) = request.into_parts();
         let context = Context {
             request_id: request_id.to_owned(),
             query: head.uri.query().map(str::to_owned),
             headers: head.headers,
-            caller,
         };
         match route {
             Route::Health => Ok(api::health::health(self, &context)),

@@ -27,7 +27,10 @@ use crate::gateway::Context;
 use crate::gateway::Gateway;
 use crate::stream;
 use crate::stream::Item;
-use crate::stream::Until;
+
+/// What an answer's events may weigh. Those beyond it are on the event endpoint, and the answer says
+/// that they are missing.
+const MAX_EVENT_BYTES: usize = 16 << 20;
 
 /// Named params.
 fn decode<'a, T: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, Error> {
@@ -46,32 +49,40 @@ pub(super) async fn prompt(
 ) -> Result<Value, Error> {
     let request: PromptRequest = decode(params)?;
     let (include_deltas, raw) = (request.include_deltas, request.raw_events);
-    let turn = request.check(gateway)?.start(gateway).await?;
+    let turn = request.check(gateway)?.start(gateway, Tied::wanted(context)).await?;
     let _tied = Tied::new(context, &turn);
 
-    let mut events = Vec::new();
-    let until = Until::TurnEnds(turn.id.clone());
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    let until = turn.until_its_end();
     let items = stream::events(gateway.reading(&turn.conversation, turn.after, until, raw));
     let mut items = std::pin::pin!(items);
     while let Some(item) = items.next().await {
         match item {
             Item::Events(entries) => {
-                events.extend(
-                    entries
-                        .iter()
-                        .filter(|entry| include_deltas || !entry.is_delta())
-                        .filter_map(tagged),
-                );
+                for entry in entries.iter().filter(|entry| include_deltas || !entry.is_delta()) {
+                    bytes += entry.line.len();
+                    if bytes <= MAX_EVENT_BYTES {
+                        events.extend(tagged(entry));
+                    }
+                }
             }
             Item::Own(own) => events.push(json!({ pascal(own.kind()): { "seq": own.seq } })),
             Item::Heartbeat => {}
         }
     }
+    if bytes > MAX_EVENT_BYTES {
+        events.push(json!({ "GatewayTruncated": { "limit_bytes": MAX_EVENT_BYTES } }));
+    }
     let report = turn.report().await?;
-    answer(&turn, &report, events)
+    answer(gateway, &turn, &report, events)
 }
 
-fn answer(turn: &Turn, report: &Report, events: Vec<Value>) -> Result<Value, Error> {
+fn answer(
+    gateway: &Gateway,
+    turn: &Turn,
+    report: &Report,
+    events: Vec<Value>,
+) -> Result<Value, Error> {
     let conversation = &turn.conversation;
     let result = json!({
         "type": "ai_response",
@@ -84,6 +95,9 @@ fn answer(turn: &Turn, report: &Report, events: Vec<Value>) -> Result<Value, Err
         "timestamp": conversations::rfc3339(chrono::Utc::now()),
         "events": events,
         "usage": report.usage,
+        "sandbox": gateway.facts().sandbox.mechanism,
+        "tools": gateway.facts().sandbox.tools,
+        "sandbox_fix": gateway.facts().sandbox.fix,
     });
     match report.status {
         Status::Completed | Status::Cancelled => Ok(result),

@@ -22,6 +22,8 @@ const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The largest request head; a longer one is answered 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_HEADERS: usize = 100;
+/// How long a client may leave what it was sent unread, once its buffers are full.
+const STALLED: Duration = Duration::from_secs(120);
 const H2_PING_EVERY: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +43,11 @@ pub(super) async fn serve(
     // Events are small and each is worth sending at once.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+    }
+    // A client that stops reading holds its connection only so long.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(STALLED)) {
+        tracing::debug!(%peer, %error, "cannot set TCP_USER_TIMEOUT");
     }
     let version = tokio::select! {
         version = sniff(&socket, limits.header_timeout) => version,

@@ -14,6 +14,7 @@ use chrono::Utc;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::conversation::Defaults;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::SessionId;
 
@@ -26,8 +27,9 @@ pub struct Record {
     pub conversation_id: String,
     /// The folder it works in.
     pub cwd: PathBuf,
-    /// The model when it began.
-    pub model: String,
+    /// What a prompt gets that does not choose for itself.
+    #[serde(flatten)]
+    pub defaults: Defaults,
     /// The id of the model's provider.
     pub model_provider: String,
     /// When it began.
@@ -99,6 +101,12 @@ impl Sessions {
         inner.by_session.get(session.as_str()).cloned()
     }
 
+    /// The folders of all conversations.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.by_session.values().map(|record| record.cwd.clone()).collect()
+    }
+
     /// A conversation.
     pub fn by_conversation(&self, id: &ConversationId) -> Option<Record> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,6 +123,9 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use codex_gateway_engine::Approval;
+    use codex_gateway_engine::Sandbox;
+
     use super::*;
 
     #[tokio::test]
@@ -125,7 +136,11 @@ mod tests {
             session_id: session.into(),
             conversation_id: conversation.into(),
             cwd: "/w".into(),
-            model: "demo".into(),
+            defaults: Defaults {
+                model: "demo".into(),
+                sandbox: Sandbox::ReadOnly,
+                approval_policy: Approval::Never,
+            },
             model_provider: "demo".into(),
             created_at: Utc::now(),
         };
@@ -140,6 +155,7 @@ mod tests {
         let sessions = Sessions::open(&path).unwrap();
         let find = |name: &str| sessions.by_session(&SessionId::parse(name).unwrap());
         assert_eq!(find("a").unwrap().conversation_id, "1");
+        assert_eq!(find("a").unwrap().defaults.sandbox, Sandbox::ReadOnly);
         assert!(find("b").is_none());
         assert_eq!(find("c").unwrap().conversation_id, "3");
     }

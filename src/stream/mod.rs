@@ -8,9 +8,11 @@ pub mod jsonl;
 pub mod sse;
 pub mod task;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::conversation::id::ConversationId;
@@ -19,6 +21,7 @@ use crate::conversation::id::TurnId;
 use crate::conversation::log::Cursor;
 use crate::conversation::log::Entry;
 use crate::conversation::log::Read;
+use crate::conversation::report::Report;
 
 /// What a framing frames.
 #[derive(Debug)]
@@ -80,14 +83,27 @@ impl Own {
 }
 
 /// When a stream ends.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Until {
     /// With the last event of a turn, which shutdown interrupts, so it comes.
-    TurnEnds(TurnId),
+    TurnEnds(TurnId, watch::Receiver<Option<Arc<Report>>>),
     /// When it has caught up.
     CaughtUp,
     /// With the conversation, or the process.
     Forever,
+}
+
+impl Until {
+    /// Whether the end lies behind a place in the log. A reader that was too late for a turn's last
+    /// event finds out by its number.
+    fn is_past(&self, seq: Seq) -> bool {
+        match self {
+            Self::TurnEnds(_, report) => {
+                report.borrow().as_ref().is_some_and(|report| seq >= report.end_seq)
+            }
+            Self::CaughtUp | Self::Forever => false,
+        }
+    }
 }
 
 /// What a reader wants.
@@ -115,7 +131,7 @@ pub fn events(reading: Reading) -> impl Stream<Item = Item> + Send + 'static {
             match cursor.read() {
                 Read::Events(mut entries) => {
                     let end = match &until {
-                        Until::TurnEnds(turn) => {
+                        Until::TurnEnds(turn, _) => {
                             entries.iter().position(|entry| entry.ends.as_ref() == Some(turn))
                         }
                         Until::CaughtUp | Until::Forever => None,
@@ -132,15 +148,19 @@ pub fn events(reading: Reading) -> impl Stream<Item = Item> + Send + 'static {
                     if end.is_some() {
                         return;
                     }
+                    // Its last event was already gone, and others have come since.
+                    if until.is_past(cursor.after()) {
+                        return;
+                    }
                 }
                 Read::Lagged { missed } => {
                     let what = What::Lagged { missed };
                     yield Item::Own(Own { seq: cursor.after(), conversation_id: conversation_id.clone(), what });
                 }
                 Read::Ended => return,
-                Read::Pending if until == Until::CaughtUp => return,
+                Read::Pending if matches!(until, Until::CaughtUp) => return,
                 Read::Pending => {
-                    let goodbye = until == Until::Forever;
+                    let goodbye = matches!(until, Until::Forever);
                     tokio::select! {
                         () = cursor.changed() => {}
                         () = tokio::time::sleep(heartbeat) => yield Item::Heartbeat,
@@ -201,7 +221,7 @@ mod tests {
         log.append(event, None);
         log.append(event, Some("t".into()));
         log.append(event, None);
-        let until = Until::TurnEnds("t".into());
+        let until = Until::TurnEnds("t".into(), watch::channel(None).1);
         let stream = events(reading(&log, id, until, &CancellationToken::new()));
         let items: Vec<_> = stream.collect().await;
         let [Item::Events(entries)] = items.as_slice() else { panic!("{items:?}") };

@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use bytes::BytesMut;
+use codex_gateway_engine::sandbox::Report as Sandbox;
 use serde_json::Value;
 use serde_json::json;
 
@@ -31,6 +32,7 @@ const LINE_LIMIT: usize = 64 * 1024;
 pub struct TaskView {
     session_id: String,
     conversation_id: String,
+    sandbox: Sandbox,
     /// Per command, the beginnings of lines whose ends have not come yet.
     unfinished: HashMap<String, [Vec<u8>; 2]>,
 }
@@ -40,10 +42,11 @@ const STDERR: usize = 1;
 
 impl TaskView {
     /// A view of a turn.
-    pub fn new(turn: &Turn) -> Self {
+    pub fn new(turn: &Turn, sandbox: &Sandbox) -> Self {
         Self {
             session_id: turn.conversation.session_id().to_string(),
             conversation_id: turn.conversation.id().to_string(),
+            sandbox: sandbox.clone(),
             unfinished: HashMap::new(),
         }
     }
@@ -55,6 +58,8 @@ impl TaskView {
             "session_id": self.session_id,
             "conversation_id": self.conversation_id,
             "status": "initializing",
+            "sandbox": self.sandbox.mechanism,
+            "tools": self.sandbox.tools,
         });
         put(&mut out, after, "task_started", &data);
         out.freeze()
@@ -69,12 +74,11 @@ impl TaskView {
                     self.event(&mut out, entry);
                 }
             }
-            Item::Own(own) => put(
-                &mut out,
-                own.seq,
-                "error",
-                &json!({ "code": own.kind(), "message": format!("{:?}", own.what) }),
-            ),
+            Item::Own(own) => {
+                let params: Value = serde_json::from_str(&own.line()).unwrap_or_default();
+                let data = json!({ "method": "task/progress", "params": params["msg"] });
+                put(&mut out, own.seq, "task_progress", &data);
+            }
             Item::Heartbeat => return Bytes::from_static(sse::HEARTBEAT),
         }
         out.freeze()
@@ -143,6 +147,9 @@ impl TaskView {
             "files_deleted": report.deleted(),
             "steps_completed": report.steps,
             "usage": report.usage,
+            "sandbox": self.sandbox.mechanism,
+            "tools": self.sandbox.tools,
+            "next_steps": self.sandbox.fix.iter().collect::<Vec<_>>(),
         });
         put(&mut out, seq, "task_result", &result);
         let completed = json!({
@@ -203,6 +210,12 @@ mod tests {
         let mut view = TaskView {
             session_id: "s".into(),
             conversation_id: "c".into(),
+            sandbox: Sandbox {
+                mechanism: codex_gateway_engine::sandbox::Mechanism::None,
+                tools: codex_gateway_engine::sandbox::Tools::Off,
+                detail: String::new(),
+                fix: None,
+            },
             unfinished: HashMap::new(),
         };
         let mut out = BytesMut::new();

@@ -90,6 +90,25 @@ async fn a_slow_reader_is_told_what_it_lost_and_the_others_lose_nothing() {
 }
 
 #[tokio::test]
+async fn idle_conversations_rest_on_disk_and_are_taken_up_again() {
+    let gateway = Gateway::config("[gateway]\nmax_live_conversations = 2\n").start();
+    for n in 0..4 {
+        let body = json!({ "prompt": format!("say: {n}"), "session_id": format!("s{n}") });
+        gateway.post("/api/v1/exec", body).await;
+    }
+    crate::support::eventually("two rest", || async { gateway.load().await["conversations"] == 2 })
+        .await;
+    let known = gateway.rpc("conversation.status", json!({ "session_id": "s0" })).await;
+    let id = known["result"]["conversation_id"].as_str().unwrap().to_owned();
+    let events = gateway.get(&format!("/api/v1/conversations/{id}/events")).await;
+    assert_eq!(events.status, 410);
+    let body = json!({ "prompt": "what did I say before?", "session_id": "s0" });
+    let answer = gateway.post("/api/v1/exec", body).await.json();
+    assert_eq!(answer["conversation_id"], *id);
+    assert!(answer["task_result"]["summary"].as_str().unwrap().contains("say: 0"));
+}
+
+#[tokio::test]
 async fn raw_events_need_the_operators_permission() {
     let gateway = Gateway::start();
     let asked = json!({ "prompt": "say: x", "raw_events": true });

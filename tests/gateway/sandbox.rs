@@ -45,6 +45,36 @@ async fn commands_do_not_see_the_gateways_secrets() {
 }
 
 #[tokio::test]
+async fn commands_cannot_read_keys_logins_or_other_conversations() {
+    let gateway = Gateway::config("[gateway]\napi_keys = [\"canary-key\"]\n").start();
+    std::fs::write(gateway.home.path().join("auth.json"), "{\"canary\": 1}").unwrap();
+    let home = gateway.home.path().display().to_string();
+    let key = [("x-api-key", "canary-key")];
+    let prompt = format!(
+        "run: cat {home}/config.toml {home}/auth.json {home}/gateway/*; ls {home}/sessions; echo end"
+    );
+    let answer = gateway.post_with("/api/v1/exec", &key, json!({ "prompt": prompt })).await.json();
+    let printed = answer["stdout"].as_str().unwrap();
+    assert!(printed.contains("end"), "{answer}");
+    assert!(!printed.contains("canary") && !printed.contains("conversation_id"), "{printed}");
+    assert!(!printed.contains("20"), "no year of recorded sessions: {printed}");
+}
+
+#[tokio::test]
+async fn a_choice_for_one_turn_is_not_the_next_ones() {
+    let gateway = Gateway::start();
+    let body = |sandbox: Option<&str>, file: &str| json!({ "prompt": format!("run: echo x > {file}"), "session_id": "s", "cwd": "c", "sandbox": sandbox });
+    gateway.post("/api/v1/exec", body(Some("read-only"), "one")).await;
+    gateway.post("/api/v1/exec", body(Some("workspace-write"), "two")).await;
+    gateway.post("/api/v1/exec", body(None, "three")).await;
+    let gateway = gateway.kill_and_restart();
+    gateway.post("/api/v1/exec", body(None, "four")).await;
+    let there = |file: &str| gateway.workspaces().join("c").join(file).exists();
+    // It started read-only, and so it stays unless a prompt says otherwise, also over a restart.
+    assert_eq!(["one", "two", "three", "four"].map(there), [false, true, false, false]);
+}
+
+#[tokio::test]
 async fn without_a_sandbox_the_agent_gets_no_tools_and_says_so() {
     let path = bare_path();
     let gateway = Gateway::env("PATH", path.path().to_str().unwrap()).start();
@@ -62,6 +92,13 @@ async fn without_a_sandbox_the_agent_gets_no_tools_and_says_so() {
         assert_eq!(answer["status"], "completed");
         assert_eq!((&answer["sandbox"], &answer["tools"]), (&json!("none"), &json!("off")));
         assert_eq!((&answer["stdout"], &answer["files_created"]), (&json!(""), &json!([])));
+        let streamed = gateway.stream("/exec", &[], json!({ "prompt": prompt })).await;
+        assert_eq!(
+            ["x-sandbox", "x-tools"].map(|name| streamed.headers[name].to_str().unwrap()),
+            ["none", "off"]
+        );
+        let called = gateway.rpc("conversation.prompt", json!({ "prompt": prompt })).await;
+        assert_eq!(called["result"]["tools"], "off");
         let next_steps = answer["task_result"]["next_steps"].to_string();
         assert!(next_steps.contains("bubblewrap"), "{next_steps}");
     }

@@ -120,7 +120,7 @@ async fn a_queued_prompt_runs_after_the_running_turn() {
 async fn a_steering_prompt_joins_the_running_turn() {
     let gateway = Gateway::start();
     let mut first =
-        gateway.stream("/exec", &[], json!({ "prompt": "slow: 15", "session_id": "st" })).await;
+        gateway.stream("/exec", &[], json!({ "prompt": "slow: 60", "session_id": "st" })).await;
     let started = first.until("agent_message_content_delta").await;
     let steer = json!({ "prompt": "say: steered", "session_id": "st", "if_busy": "steer" });
     let (events, steered) = tokio::join!(first.events(), gateway.stream("/exec", &[], steer));

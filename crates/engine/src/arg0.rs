@@ -31,6 +31,12 @@ where
     // better message, when the configuration is loaded.
     let _ = codex_home();
     codex_arg0::arg0_dispatch_or_else(|paths| {
+        // A command that runs without a sandbox has the gateway's own user: this keeps it from reading
+        // the keys out of the gateway's environment and memory. Helpers never come here.
+        #[cfg(target_os = "linux")]
+        if let Err(error) = codex_process_hardening::disable_process_dumping() {
+            tracing::warn!(%error, "commands without a sandbox could read the gateway's environment");
+        }
         main(HelperPaths {
             self_exe: paths.codex_self_exe,
             linux_sandbox_exe: paths.codex_linux_sandbox_exe,

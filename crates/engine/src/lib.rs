@@ -56,6 +56,9 @@ pub enum EngineError {
     /// No conversation with that id is kept on disk.
     #[error("no conversation {0} is kept")]
     NotFound(String),
+    /// The turn to steer is not running (not yet, or no longer).
+    #[error("no turn is running that could be steered")]
+    NoActiveTurn,
     /// Core itself failed.
     #[error("{0}")]
     Failed(String),
@@ -165,8 +168,8 @@ pub enum Approval {
 pub enum Submission {
     /// Starts a turn.
     Prompt(Prompt),
-    /// Adds text to the turn that is running, if it is this one.
-    Steer { turn_id: String, text: String },
+    /// Adds text and images to the turn that is running, if it is this one.
+    Steer { turn_id: String, text: String, images: Vec<String> },
     /// Stops the turn that is running, with the processes that it left in the background.
     Interrupt,
 }

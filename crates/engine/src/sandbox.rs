@@ -6,6 +6,7 @@
 //! told: in `/health`, in the log, in every answer.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ use codex_protocol::models::SandboxPermissions;
 use codex_protocol::permissions::NetworkSandboxPolicy;
 use codex_utils_absolute_path::AbsolutePathBuf;
 use serde::Serialize;
+use tokio::net::TcpListener;
 
 use crate::BoxFuture;
 
@@ -48,6 +50,28 @@ pub enum Mechanism {
     Seatbelt,
     /// Nothing.
     None,
+}
+
+impl Mechanism {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bubblewrap => "bubblewrap",
+            Self::Seatbelt => "seatbelt",
+            Self::None => "none",
+        }
+    }
+}
+
+impl Tools {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Unsandboxed => "unsandboxed",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// Whether the agent may run commands and write files.
@@ -81,7 +105,10 @@ pub fn self_test(
                     Mechanism::Bubblewrap
                 },
                 tools: Tools::On,
-                detail: "commands write inside their folder only and have no network".to_owned(),
+                detail:
+                    "commands write only in their folder and the temporary folder, and have no \
+                         network"
+                        .to_owned(),
                 fix: None,
             },
             Err(reason) if allow_no_sandbox => Report {
@@ -110,18 +137,22 @@ async fn probe(workspace_root: &Path, linux_sandbox_exe: Option<PathBuf>) -> Res
     let inside = scratch.join("inside");
     let outside = scratch.join("outside");
     std::fs::create_dir_all(&inside).map_err(text)?;
-    let verdict = run(&inside, linux_sandbox_exe).await.and_then(|()| {
-        match (inside.join("probe").exists(), outside.exists()) {
-            (true, false) => Ok(()),
-            (false, _) => Err("a command could not write inside its own folder".to_owned()),
-            (true, true) => Err("a command could write outside its folder".to_owned()),
-        }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(text)?;
+    let port = listener.local_addr().map_err(text)?.port();
+    let ran = tokio::select! {
+        ran = run(&inside, port, linux_sandbox_exe) => ran,
+        _ = listener.accept() => Err("a command could reach the network".to_owned()),
+    };
+    let verdict = ran.and_then(|()| match (inside.join("probe").exists(), outside.exists()) {
+        (true, false) => Ok(()),
+        (false, _) => Err("a command could not write inside its own folder".to_owned()),
+        (true, true) => Err("a command could write outside its folder".to_owned()),
     });
     let _ = std::fs::remove_dir_all(&scratch);
     verdict
 }
 
-async fn run(cwd: &Path, linux_sandbox_exe: Option<PathBuf>) -> Result<(), String> {
+async fn run(cwd: &Path, port: u16, linux_sandbox_exe: Option<PathBuf>) -> Result<(), String> {
     let cwd = AbsolutePathBuf::from_absolute_path(cwd).map_err(|error| error.to_string())?;
     // Temporary folders are left out of what is writable: the workspace may lie in one.
     let profile = PermissionProfile::workspace_write_with(
@@ -131,13 +162,7 @@ async fn run(cwd: &Path, linux_sandbox_exe: Option<PathBuf>) -> Result<(), Strin
         true,
     );
     let params = ExecParams {
-        command: [
-            "/bin/sh",
-            "-c",
-            "echo probe > probe && { echo probe > ../outside; } 2>/dev/null; test -e probe",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        command: ["/bin/sh".to_owned(), "-c".to_owned(), script(port)].to_vec(),
         cwd: cwd.clone(),
         expiration: LIMIT_MS.into(),
         capture_policy: ExecCapturePolicy::ShellTool,
@@ -166,6 +191,14 @@ async fn run(cwd: &Path, linux_sandbox_exe: Option<PathBuf>) -> Result<(), Strin
         0 => Ok(()),
         code => Err(format!("exit code {code}: {}", first_line(&output.aggregated_output.text))),
     }
+}
+
+/// Writes inside, tries to write outside and to reach a port of the gateway's (by bash, which can).
+fn script(port: u16) -> String {
+    format!(
+        "echo probe > probe; {{ echo probe > ../outside; }} 2>/dev/null; \
+         {{ bash -c 'echo > /dev/tcp/127.0.0.1/{port}'; }} 2>/dev/null; test -e probe"
+    )
 }
 
 /// A helper's panic is a page of backtrace; its message is one line of it.

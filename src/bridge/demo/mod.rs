@@ -14,9 +14,6 @@ use futures::Stream;
 use super::ask::Ask;
 use super::backend::Event;
 
-/// The slug of the model.
-pub const MODEL: &str = "demo";
-
 /// Answers a call.
 pub fn answer(ask: &Ask) -> impl Stream<Item = Event> + Send + use<> {
     let request = request::Request::new(ask);

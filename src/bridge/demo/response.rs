@@ -98,13 +98,19 @@ fn call_id() -> String {
     format!("call_{}", uuid::Uuid::now_v7().simple())
 }
 
+/// No script is longer than this: a prompt must not be able to fill the memory.
+const MAX_DELTAS: usize = 1_000_000;
+
 /// The pieces of a text, and the pause between them.
-fn deltas(reply: Reply) -> (Vec<String>, Option<Duration>) {
-    let numbered = |count: usize| (0..count).map(|n| format!("{n} ")).collect();
+fn deltas(reply: Reply) -> (Box<dyn Iterator<Item = String> + Send>, Option<Duration>) {
+    let numbered = |count: usize| Box::new((0..count.min(MAX_DELTAS)).map(|n| format!("{n} ")));
     match reply {
-        Reply::Text(text) => (text.split_inclusive(' ').map(str::to_owned).collect(), None),
+        Reply::Text(text) => {
+            let words: Vec<String> = text.split_inclusive(' ').map(str::to_owned).collect();
+            (Box::new(words.into_iter()), None)
+        }
         Reply::Deltas(count) => (numbered(count), None),
         Reply::Slow { words, pause_ms } => (numbered(words), Some(Duration::from_millis(pause_ms))),
-        Reply::Call { .. } | Reply::Patch(_) => (Vec::new(), None),
+        Reply::Call { .. } | Reply::Patch(_) => (Box::new(std::iter::empty()), None),
     }
 }

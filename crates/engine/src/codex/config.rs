@@ -8,19 +8,18 @@ use codex_core::config::ConfigOverrides;
 use codex_protocol::config_types::EnvironmentVariablePattern;
 use codex_protocol::openai_models::ModelsResponse;
 use codex_protocol::protocol::AskForApproval;
-use codex_protocol::protocol::SandboxPolicy;
 use codex_utils_absolute_path::AbsolutePathBuf;
 
 use super::Options;
+use super::permissions::Permissions;
 use crate::Approval;
 use crate::EngineError;
 use crate::Sandbox;
 use crate::ThreadSpec;
-use crate::sandbox::Tools;
 
 /// The gateway's own secrets and those of providers: the agent's commands do not inherit them.
-const SECRET_VARIABLES: [&str; 6] =
-    ["*_API_KEY", "*_API_KEYS", "*_SECRET", "*_ACCESS_TOKEN", "GATEWAY_*", "OTEL_EXPORTER_*"];
+/// Core's own patterns (`*KEY*`, `*SECRET*`, `*TOKEN*`) apply too.
+const SECRET_VARIABLES: [&str; 4] = ["GATEWAY_*", "OTEL_EXPORTER_*", "*PASSWORD*", "*CREDENTIAL*"];
 
 /// Core's entry for the demo model, so that it is offered every tool a real model gets.
 const DEMO_CATALOGUE: &str = include_str!("demo_model.json");
@@ -43,11 +42,15 @@ pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
         })
         .build()
         .await?;
-    config
-        .permissions
-        .shell_environment_policy
-        .exclude
-        .extend(SECRET_VARIABLES.map(EnvironmentVariablePattern::new_case_insensitive));
+    let variables = &mut config.permissions.shell_environment_policy;
+    variables.ignore_default_excludes = false;
+    let keys = config.model_providers.values().filter_map(|provider| provider.env_key.as_deref());
+    variables.exclude.extend(
+        SECRET_VARIABLES
+            .into_iter()
+            .chain(keys)
+            .map(EnvironmentVariablePattern::new_case_insensitive),
+    );
     if options.demo_model {
         config.model_catalog = Some(serde_json::from_str::<ModelsResponse>(DEMO_CATALOGUE)?);
     }
@@ -65,7 +68,7 @@ pub(super) fn model_name(config: &Config) -> String {
 pub(super) fn for_thread(
     base: &Config,
     spec: &ThreadSpec,
-    tools: Tools,
+    permissions: &Permissions,
 ) -> Result<Config, EngineError> {
     let mut config = base.clone();
     let cwd = AbsolutePathBuf::from_absolute_path(&spec.cwd)
@@ -91,11 +94,12 @@ pub(super) fn for_thread(
         .approval_policy
         .set(ask_for_approval(approval))
         .map_err(|error| EngineError::Rejected(format!("approval_policy: {error}")))?;
-    let policy = sandbox_policy(spec.sandbox.unwrap_or(Sandbox::WorkspaceWrite), tools);
+    let profile = permissions.profile(spec.sandbox.unwrap_or(Sandbox::WorkspaceWrite));
     config
         .permissions
-        .set_legacy_sandbox_policy(policy, &cwd)
+        .set_permission_profile(profile)
         .map_err(|error| EngineError::Rejected(format!("sandbox: {error}")))?;
+    config.permissions.set_workspace_roots(vec![cwd.clone()]);
     config.workspace_roots = vec![cwd.clone()];
     config.cwd = cwd;
     Ok(config)
@@ -106,22 +110,5 @@ pub(super) fn ask_for_approval(approval: Approval) -> AskForApproval {
         Approval::Never => AskForApproval::Never,
         Approval::OnRequest => AskForApproval::OnRequest,
         Approval::Untrusted => AskForApproval::UnlessTrusted,
-    }
-}
-
-/// Where no sandbox works and the operator said to go on without, asking core for one would only
-/// make every command fail.
-pub(super) fn sandbox_policy(sandbox: Sandbox, tools: Tools) -> SandboxPolicy {
-    match (tools, sandbox) {
-        (Tools::Unsandboxed, _) | (_, Sandbox::DangerFullAccess) => SandboxPolicy::DangerFullAccess,
-        (Tools::On | Tools::Off, Sandbox::ReadOnly) => {
-            SandboxPolicy::ReadOnly { network_access: false }
-        }
-        (Tools::On | Tools::Off, Sandbox::WorkspaceWrite) => SandboxPolicy::WorkspaceWrite {
-            writable_roots: Vec::new(),
-            network_access: false,
-            exclude_tmpdir_env_var: false,
-            exclude_slash_tmp: false,
-        },
     }
 }

@@ -35,6 +35,7 @@ use codex_skills_extension::HostSkillProvider;
 use codex_skills_extension::OrchestratorSkillProvider;
 use codex_skills_extension::SkillProviders;
 use codex_skills_extension::SkillsExtensionConfig;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 /// How many events of extensions may wait for a conversation's pump; a goal changes a few times a
@@ -153,7 +154,13 @@ pub(super) fn drain_sub_agents(manager: &Arc<ThreadManager>) {
     let mut created = manager.subscribe_thread_created();
     let manager = Arc::downgrade(manager);
     tokio::spawn(async move {
-        while let Ok(id) = created.recv().await {
+        loop {
+            let id = match created.recv().await {
+                Ok(id) => id,
+                // More threads at once than the channel holds: the rest are still to come.
+                Err(RecvError::Lagged(_)) => continue,
+                Err(RecvError::Closed) => return,
+            };
             let Some(manager) = manager.upgrade() else { return };
             let Ok(thread) = manager.get_thread(id).await else { continue };
             if matches!(thread.config_snapshot().await.session_source, SessionSource::SubAgent(_)) {

@@ -2,6 +2,7 @@
 
 mod config;
 mod extensions;
+mod permissions;
 mod thread;
 
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use crate::ThreadSpec;
 use crate::arg0::HelperPaths;
 use crate::sandbox;
 use extensions::ExtensionEvents;
+use permissions::Permissions;
 use thread::CodexThread;
 
 /// What the engine needs to start.
@@ -59,6 +61,8 @@ pub struct CodexEngine {
     manager: Arc<ThreadManager>,
     state_db: Option<StateDbHandle>,
     extension_events: Arc<ExtensionEvents>,
+    /// What commands may not read.
+    secrets: Arc<[PathBuf]>,
 }
 
 impl std::fmt::Debug for CodexEngine {
@@ -147,7 +151,8 @@ impl CodexEngine {
             });
             extensions::drain_sub_agents(&manager);
 
-            Ok(Self { facts, config, manager, state_db, extension_events })
+            let secrets = permissions::secrets(&options.codex_home, options.config_path.as_deref());
+            Ok(Self { facts, config, manager, state_db, extension_events, secrets })
         })
     }
 
@@ -165,12 +170,21 @@ impl CodexEngine {
         }
     }
 
+    fn permissions(&self, spec: &ThreadSpec) -> Permissions {
+        Permissions {
+            cwd: spec.cwd.clone(),
+            tools: self.facts.sandbox.tools,
+            secrets: self.secrets.clone(),
+        }
+    }
+
     async fn spawn(
         &self,
         spec: &ThreadSpec,
         history: InitialHistory,
     ) -> Result<Arc<dyn Thread>, EngineError> {
-        let config = config::for_thread(&self.config, spec, self.facts.sandbox.tools)?;
+        let permissions = self.permissions(spec);
+        let config = config::for_thread(&self.config, spec, &permissions)?;
         let environments = self.environments(&config);
         let started =
             Box::pin(self.manager.start_thread_with_options(codex_core::StartThreadOptions {
@@ -191,8 +205,7 @@ impl CodexEngine {
             .map_err(engine_error)?;
         let events = self.extension_events.subscribe(started.thread_id);
         let manager = Arc::clone(&self.manager);
-        let tools = self.facts.sandbox.tools;
-        Ok(Arc::new(CodexThread::new(manager, started, events, spec, tools)))
+        Ok(Arc::new(CodexThread::new(manager, started, events, spec, permissions)))
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use codex_core::NewThread;
+use codex_core::SteerInputError;
 use codex_core::ThreadManager;
 use codex_protocol::ThreadId;
 use codex_protocol::protocol::Event;
@@ -15,8 +16,8 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc;
 
 use super::config::ask_for_approval;
-use super::config::sandbox_policy;
 use super::engine_error;
+use super::permissions::Permissions;
 use crate::BoxFuture;
 use crate::EngineError;
 use crate::Prompt;
@@ -24,7 +25,6 @@ use crate::Submission;
 use crate::Thread;
 use crate::ThreadFacts;
 use crate::ThreadSpec;
-use crate::sandbox::Tools;
 
 pub(super) struct CodexThread {
     facts: ThreadFacts,
@@ -33,7 +33,7 @@ pub(super) struct CodexThread {
     thread: Arc<codex_core::CodexThread>,
     /// Behind a lock because receiving needs `&mut`; the pump is the only one to take it.
     extension_events: Mutex<mpsc::Receiver<Event>>,
-    tools: Tools,
+    permissions: Permissions,
 }
 
 impl CodexThread {
@@ -42,7 +42,7 @@ impl CodexThread {
         started: NewThread,
         extension_events: mpsc::Receiver<Event>,
         spec: &ThreadSpec,
-        tools: Tools,
+        permissions: Permissions,
     ) -> Self {
         let facts = ThreadFacts {
             id: started.thread_id.to_string(),
@@ -56,7 +56,7 @@ impl CodexThread {
             manager,
             thread: started.thread,
             extension_events: Mutex::new(extension_events),
-            tools,
+            permissions,
         }
     }
 
@@ -75,19 +75,19 @@ impl Thread for CodexThread {
         Box::pin(async move {
             match submission {
                 Submission::Prompt(prompt) => {
-                    self.submit_op(id, prompt_op(prompt, self.tools)).await
+                    self.submit_op(id, prompt_op(prompt, &self.permissions)).await
                 }
                 Submission::Interrupt => {
                     self.submit_op(id.clone(), Op::Interrupt).await?;
                     // An interrupt spares processes in the background: nobody would end them.
                     self.submit_op(format!("{id}-background"), Op::CleanBackgroundTerminals).await
                 }
-                Submission::Steer { turn_id, text } => self
+                Submission::Steer { turn_id, text, images } => self
                     .thread
-                    .steer_input(text_input(text), BTreeMap::new(), Some(&turn_id), None, None)
+                    .steer_input(input(text, images), BTreeMap::new(), Some(&turn_id), None, None)
                     .await
                     .map(|_turn_id| ())
-                    .map_err(|error| EngineError::Rejected(format!("{error:?}"))),
+                    .map_err(steer_error),
             }
         })
     }
@@ -112,23 +112,36 @@ impl Thread for CodexThread {
     }
 }
 
-fn text_input(text: String) -> Vec<UserInput> {
-    vec![UserInput::Text { text, text_elements: Vec::new() }]
+/// Core's error holds the prompt; what the client is told does not.
+fn steer_error(error: SteerInputError) -> EngineError {
+    match error {
+        SteerInputError::NoActiveTurn(_) | SteerInputError::ExpectedTurnMismatch { .. } => {
+            EngineError::NoActiveTurn
+        }
+        SteerInputError::ActiveTurnNotSteerable { turn_kind } => {
+            EngineError::Rejected(format!("a {turn_kind:?} turn cannot be steered"))
+        }
+        SteerInputError::EmptyInput => EngineError::Rejected("there is nothing to add".to_owned()),
+    }
 }
 
-fn prompt_op(prompt: Prompt, tools: Tools) -> Op {
+fn input(text: String, images: Vec<String>) -> Vec<UserInput> {
+    let text = UserInput::Text { text, text_elements: Vec::new() };
+    let images = images.into_iter().map(|image_url| UserInput::Image { image_url, detail: None });
+    std::iter::once(text).chain(images).collect()
+}
+
+fn prompt_op(prompt: Prompt, permissions: &Permissions) -> Op {
     let Prompt { text, images, output_schema, model, sandbox, approval_policy } = prompt;
-    let mut items = text_input(text);
-    items.extend(images.into_iter().map(|image_url| UserInput::Image { image_url, detail: None }));
     Op::UserInput {
-        items,
+        items: input(text, images),
         final_output_json_schema: output_schema,
         responsesapi_client_metadata: None,
         additional_context: BTreeMap::new(),
         thread_settings: ThreadSettingsOverrides {
             model,
             approval_policy: approval_policy.map(ask_for_approval),
-            sandbox_policy: sandbox.map(|sandbox| sandbox_policy(sandbox, tools)),
+            permission_profile: sandbox.map(|sandbox| permissions.profile(sandbox)),
             ..ThreadSettingsOverrides::default()
         },
     }
