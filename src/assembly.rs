@@ -1,5 +1,6 @@
 //! Everything but the server, started: core with its model, and what stands on it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -10,7 +11,12 @@ use codex_gateway_engine::codex::CodexEngine;
 
 use crate::bridge;
 use crate::bridge::backend::Backend;
+use crate::bridge::backend::Backends;
+use crate::bridge::calls::Calls;
+use crate::bridge::client;
+use crate::bridge::upstream::Upstream;
 use crate::config::Config;
+use crate::config::DEMO;
 use crate::config::Provider;
 use crate::conversation::registry::Registry;
 use crate::conversation::workspace;
@@ -49,13 +55,12 @@ impl Assembly {
                 format!("cannot make the workspace root {}", config.workspace_root.display())
             })?;
         let shutdown = Shutdown::default();
-        let demo = match config.provider {
-            Provider::Demo => {
-                Some(bridge::start(Backend::Demo, &shutdown).await.context("the model bridge")?)
-            }
-            Provider::OpenAiKey | Provider::Codex => None,
-        };
-        let options = config.engine_options(helpers, demo.as_ref());
+        let calls = Calls::default();
+        let backends = backends(&config)?;
+        let endpoint = bridge::start(backends, calls.clone(), &shutdown)
+            .await
+            .context("the model bridge cannot listen on loopback")?;
+        let options = config.engine_options(helpers, &endpoint);
         let engine: Arc<dyn Engine> = Arc::new(CodexEngine::open(options).await?);
         let facts = engine.facts().clone();
         let sessions_path = config.codex_home.join("gateway").join("sessions.jsonl");
@@ -65,6 +70,7 @@ impl Assembly {
             Arc::clone(&engine),
             sessions,
             config.workspace_root.clone(),
+            calls,
             config.turns.clone(),
             config.allow_raw_events,
             shutdown.clone(),
@@ -77,4 +83,20 @@ impl Assembly {
         let Self { config, engine, facts, conversations, shutdown } = self;
         (Gateway::new(config, facts, conversations, shutdown), engine)
     }
+}
+
+/// Who answers model calls. The client, with its root certificates, is made only for real providers.
+fn backends(config: &Config) -> anyhow::Result<Backends> {
+    let mut backends = HashMap::new();
+    if matches!(config.provider, Provider::Demo) {
+        backends.insert(DEMO.to_owned(), Backend::Demo);
+    }
+    if !config.providers.is_empty() {
+        let client = client::new()?;
+        for provider in &config.providers {
+            let upstream = Upstream::new(provider.clone(), client.clone());
+            backends.insert(provider.id.clone(), Backend::Upstream(Box::new(upstream)));
+        }
+    }
+    Ok(Arc::new(backends))
 }

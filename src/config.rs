@@ -10,12 +10,17 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::bail;
+use codex_gateway_engine::codex::Bridge;
 use codex_gateway_engine::codex::Options as EngineOptions;
 use serde::Deserialize;
 use serde::Serialize;
 use toml::Value as TomlValue;
 
 use crate::access::Keys;
+use crate::bridge::Endpoint;
+use crate::bridge::provider;
+use crate::bridge::provider::BUILT_IN;
+use crate::bridge::provider::BuiltIn;
 
 /// The `[gateway]` table as it is written. `config.toml.example` explains each key.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -81,10 +86,10 @@ pub struct Config {
     pub provider: Provider,
     /// `CODEX_UNSAFE_ALLOW_NO_SANDBOX`.
     pub allow_no_sandbox: bool,
-    /// `CODEX_MAX_RETRIES`: how often core retries a model call.
-    max_retries: Option<u32>,
-    /// The provider that the file both defines and chooses.
-    file_provider: Option<String>,
+    /// Providers that are called through the bridge.
+    pub providers: Vec<provider::Provider>,
+    /// The file chooses a model.
+    model_set: bool,
     /// The features that the gateway turns off and the file says nothing about.
     features_off: Vec<&'static str>,
 }
@@ -124,26 +129,29 @@ pub struct TurnLimits {
 }
 
 /// Which model answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Provider {
     /// Nothing is configured: the demo model in this process.
     Demo,
-    /// `OPENAI_API_KEY` is set, and nothing else chooses a provider.
-    OpenAiKey,
+    /// The key of a built-in provider is set, and nothing else chooses one.
+    BuiltIn(&'static BuiltIn),
     /// What Codex's own configuration or login says.
     Codex,
 }
 
 impl Provider {
     /// Why this one, for people.
-    pub fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> String {
         match self {
-            Self::Demo => "no model is configured: the built-in demo model answers",
-            Self::OpenAiKey => "OPENAI_API_KEY is set",
-            Self::Codex => "chosen by config.toml or a Codex login",
+            Self::Demo => "no model is configured: the built-in demo model answers".to_owned(),
+            Self::BuiltIn(provider) => format!("{} is set", provider.variable),
+            Self::Codex => "chosen by config.toml or a Codex login".to_owned(),
         }
     }
 }
+
+/// The id of the demo model's provider.
+pub const DEMO: &str = "demo";
 
 /// Shortest and longest `timeout_ms` of a turn.
 pub const TIMEOUT_RANGE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
@@ -251,8 +259,8 @@ impl Config {
             provider: choose_provider(&document, &env, &codex_home),
             allow_no_sandbox: env("CODEX_UNSAFE_ALLOW_NO_SANDBOX")
                 .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true")),
-            max_retries: env_parse(&env, "CODEX_MAX_RETRIES", "a number of retries")?,
-            file_provider: file_provider(&document),
+            providers: providers(&document, &env)?,
+            model_set: document.contains_key("model"),
             features_off: features_off(&document),
             codex_home,
             config_path,
@@ -268,51 +276,51 @@ impl Config {
     pub fn engine_options(
         &self,
         helpers: codex_gateway_engine::arg0::HelperPaths,
-        demo: Option<&crate::bridge::Endpoint>,
+        bridge: &Endpoint,
     ) -> EngineOptions {
         let mut overrides: Vec<(String, TomlValue)> = Vec::new();
         let mut set = |key: &str, value: TomlValue| overrides.push((key.to_owned(), value));
         for feature in &self.features_off {
             set(&format!("features.{feature}"), false.into());
         }
-        let provider = match &self.provider {
-            Provider::Codex => self.file_provider.as_deref(),
-            Provider::OpenAiKey => {
-                set("model_providers.openai_key.name", "OpenAI".into());
-                set("model_providers.openai_key.base_url", "https://api.openai.com/v1".into());
-                set("model_providers.openai_key.env_key", "OPENAI_API_KEY".into());
-                set("model_providers.openai_key.wire_api", "responses".into());
-                set("model_provider", "openai_key".into());
-                Some("openai_key")
+        for provider in &self.providers {
+            // Core knows one wire, and refuses a file that names another.
+            if provider.in_file {
+                set(&format!("model_providers.{}.wire_api", provider.id), "responses".into());
             }
-            Provider::Demo => demo.map(|endpoint| {
-                set("model_providers.demo.name", "Demo".into());
-                set("model_providers.demo.base_url", endpoint.base_url.clone().into());
-                set(
-                    "model_providers.demo.experimental_bearer_token",
-                    endpoint.bearer_token.clone().into(),
-                );
-                set("model_providers.demo.wire_api", "responses".into());
-                set("model_providers.demo.supports_websockets", true.into());
-                set("model_provider", "demo".into());
-                set("model", "demo".into());
-                "demo"
-            }),
-        };
-        if let (Some(id), Some(retries)) = (provider, self.max_retries) {
-            let retries = TomlValue::Integer(i64::from(retries));
-            set(&format!("model_providers.{id}.request_max_retries"), retries.clone());
-            set(&format!("model_providers.{id}.stream_max_retries"), retries);
+        }
+        match &self.provider {
+            Provider::Demo => set("model", "demo".into()),
+            Provider::BuiltIn(provider) if !self.model_set => set("model", provider.model.into()),
+            Provider::BuiltIn(_) | Provider::Codex => {}
         }
         EngineOptions {
             codex_home: self.codex_home.clone(),
             config_path: Some(self.config_path.clone()).filter(|path| path.exists()),
             workspace_root: self.workspace_root.clone(),
             overrides,
-            demo_model: self.provider == Provider::Demo,
+            demo_model: matches!(self.provider, Provider::Demo),
+            bridge: Some(Bridge {
+                base_url: bridge.base_url.clone(),
+                bearer_token: bridge.bearer_token.clone(),
+                providers: self.bridged().map(str::to_owned).collect(),
+                default: match &self.provider {
+                    Provider::Demo => Some(DEMO.to_owned()),
+                    Provider::BuiltIn(provider) => Some(provider.id.to_owned()),
+                    Provider::Codex => None,
+                },
+            }),
             allow_no_sandbox: self.allow_no_sandbox,
             helpers,
         }
+    }
+}
+
+impl Config {
+    /// The ids of what the bridge answers for.
+    fn bridged(&self) -> impl Iterator<Item = &str> {
+        let demo = matches!(self.provider, Provider::Demo).then_some(DEMO);
+        self.providers.iter().map(|provider| provider.id.as_str()).chain(demo)
     }
 }
 
@@ -352,11 +360,34 @@ fn choose_provider(
         || env("CODEX_ACCESS_TOKEN").is_some();
     if in_file || login {
         Provider::Codex
-    } else if env("OPENAI_API_KEY").is_some() {
-        Provider::OpenAiKey
     } else {
-        Provider::Demo
+        let built_in = BUILT_IN.iter().find(|provider| env(provider.variable).is_some());
+        built_in.map_or(Provider::Demo, Provider::BuiltIn)
     }
+}
+
+/// The providers of the file that the bridge can stand in for, and the built-in ones whose key is set.
+fn providers(
+    document: &toml::Table,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> anyhow::Result<Vec<provider::Provider>> {
+    let max_retries = env_parse(env, "CODEX_MAX_RETRIES", "a number of retries")?;
+    let mut found = Vec::new();
+    let table = document.get("model_providers").and_then(TomlValue::as_table);
+    for (id, written) in table.into_iter().flatten() {
+        let written: provider::Written =
+            written.clone().try_into().with_context(|| format!("[model_providers.{id}]"))?;
+        if written.is_bridged() {
+            found.push(written.resolve(id, env, max_retries)?);
+        }
+    }
+    for built_in in &BUILT_IN {
+        let written_too = found.iter().any(|provider| provider.id == built_in.id);
+        if env(built_in.variable).is_some() && !written_too {
+            found.push(built_in.written().resolve(built_in.id, env, max_retries)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Features of core that are on by default and do not fit a server. `config.toml.example` says why
@@ -373,11 +404,6 @@ fn features_off(document: &toml::Table) -> Vec<&'static str> {
         .into_iter()
         .filter(|feature| in_file.and_then(|features| features.get(*feature)).is_none())
         .collect()
-}
-
-fn file_provider(document: &toml::Table) -> Option<String> {
-    let id = document.get("model_provider")?.as_str()?;
-    document.get("model_providers")?.get(id).map(|_| id.to_owned())
 }
 
 fn env_parse<T: std::str::FromStr>(
@@ -504,14 +530,27 @@ mod tests {
     #[test]
     fn the_demo_model_answers_only_when_nothing_else_is_configured() {
         for (file, env, expected) in [
-            ("", &[][..], Provider::Demo),
-            ("[gateway]\nport = 1\n", &[], Provider::Demo),
-            ("", &[("OPENAI_API_KEY", "sk-x")], Provider::OpenAiKey),
-            ("", &[("OPENAI_API_KEY", " ")], Provider::Demo),
-            ("model_provider = \"mine\"\n", &[("OPENAI_API_KEY", "sk-x")], Provider::Codex),
-            ("", &[("CODEX_API_KEY", "sk-x")], Provider::Codex),
+            ("", &[][..], "no model"),
+            ("[gateway]\nport = 1\n", &[], "no model"),
+            ("", &[("OPENAI_API_KEY", "sk-x")], "OPENAI_API_KEY is set"),
+            ("", &[("ANTHROPIC_API_KEY", "sk-x")], "ANTHROPIC_API_KEY is set"),
+            ("", &[("OPENAI_API_KEY", " ")], "no model"),
+            ("model_provider = \"mine\"\n", &[("OPENAI_API_KEY", "sk-x")], "config.toml"),
+            ("", &[("CODEX_API_KEY", "sk-x")], "config.toml"),
         ] {
-            assert_eq!(load(file, env).unwrap().provider, expected, "{file} {env:?}");
+            let reason = load(file, env).unwrap().provider.reason();
+            assert!(reason.contains(expected), "{file} {env:?}: {reason}");
         }
+    }
+
+    #[test]
+    fn providers_are_bridged_whatever_they_speak() {
+        let file = "[model_providers.local]\nbase_url = \"http://127.0.0.1:1/v1\"\nwire_api = \"chat\"\n\
+                    [model_providers.login]\nbase_url = \"http://x/v1\"\nrequires_openai_auth = true\n";
+        let config = load(file, &[("GOOGLE_API_KEY", "k")]).unwrap();
+        assert_eq!(config.bridged().collect::<Vec<_>>(), ["local", "google"]);
+        let bad = "[model_providers.x]\nbase_url = \"http://x\"\nwire_api = \"telepathy\"\n";
+        let error = format!("{:#}", load(bad, &[]).unwrap_err());
+        assert!(error.contains("model_providers.x") && error.contains("chat"), "{error}");
     }
 }

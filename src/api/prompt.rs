@@ -135,7 +135,7 @@ impl PromptRequest {
         }
         // The demo model is the only one there is, whatever a client is used to ask for: it answers
         // under its own name.
-        let model = self.model.filter(|_| config.provider != Provider::Demo);
+        let model = self.model.filter(|_| !matches!(config.provider, Provider::Demo));
         Ok(Checked {
             selector: selector(self.session_id.as_deref(), self.conversation_id.as_deref())?,
             opening: Opening {

@@ -1,11 +1,15 @@
 //! Who answers a model call.
 
+use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures::Stream;
+use serde_json::Value;
 
 use super::ask::Ask;
 use super::demo;
+use super::upstream::Upstream;
 
 /// One event of a Responses stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +20,14 @@ pub struct Event {
     pub json: String,
 }
 
+impl Event {
+    /// An event that is a value.
+    pub fn of(value: &Value) -> Self {
+        let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
+        Self { kind: kind.to_owned(), json: value.to_string() }
+    }
+}
+
 /// The events of one answer. Dropping it drops the call.
 pub type Answer = Pin<Box<dyn Stream<Item = Event> + Send>>;
 
@@ -24,13 +36,19 @@ pub type Answer = Pin<Box<dyn Stream<Item = Event> + Send>>;
 pub enum Backend {
     /// The scripted model in this process.
     Demo,
+    /// A provider.
+    Upstream(Box<Upstream>),
 }
+
+/// Who answers for which provider of core's configuration.
+pub type Backends = Arc<HashMap<String, Backend>>;
 
 impl Backend {
     /// Answers a call.
     pub fn answer(&self, ask: Ask) -> Answer {
         match self {
             Self::Demo => Box::pin(demo::answer(&ask)),
+            Self::Upstream(upstream) => Box::pin(upstream.answer(ask)),
         }
     }
 }

@@ -8,12 +8,21 @@
 //! - this file: the listener, its token, its routes;
 //! - [`socket`]: Responses over WebSocket, with core's incremental input made whole;
 //! - [`ask`]: one model call as core asked for it;
-//! - [`backend`]: who answers it: the [`demo`] model, or an [`upstream`] by its [`wire`].
+//! - [`backend`]: who answers it: the [`demo`] model, or an [`upstream`] by its [`wire`];
+//! - [`provider`]: what is configured of one; [`client`]: the pooled connections; [`sse`]: its stream;
+//! - [`calls`]: what is under way, so that a turn that is stopped takes it along; [`record`]: what it was.
 
 pub mod ask;
 pub mod backend;
+pub mod calls;
+pub mod client;
 pub mod demo;
+pub mod provider;
+mod record;
 mod socket;
+pub mod sse;
+pub mod upstream;
+pub mod wire;
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -36,6 +45,8 @@ use tokio::net::TcpStream;
 
 use self::ask::Ask;
 use self::backend::Backend;
+use self::backend::Backends;
+use self::calls::Calls;
 use crate::gateway::Body;
 use crate::gateway::reply;
 use crate::server::Shutdown;
@@ -43,7 +54,7 @@ use crate::server::Shutdown;
 /// Where core finds its model.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
-    /// Core opens `{base_url}/responses`.
+    /// Core opens `{base_url}/{provider}/v1/responses`.
     pub base_url: String,
     /// Made for this process; nothing else gets in.
     pub bearer_token: String,
@@ -53,7 +64,8 @@ pub struct Endpoint {
 #[derive(Debug, Clone)]
 struct Door {
     authorization: Arc<str>,
-    backend: Backend,
+    backends: Backends,
+    calls: Calls,
     shutdown: Shutdown,
 }
 
@@ -61,15 +73,20 @@ struct Door {
 ///
 /// # Errors
 /// There is no loopback to listen on.
-pub async fn start(backend: Backend, shutdown: &Shutdown) -> std::io::Result<Endpoint> {
+pub async fn start(
+    backends: Backends,
+    calls: Calls,
+    shutdown: &Shutdown,
+) -> std::io::Result<Endpoint> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let endpoint = Endpoint {
-        base_url: format!("http://{}/v1", listener.local_addr()?),
+        base_url: format!("http://{}", listener.local_addr()?),
         bearer_token: uuid::Uuid::new_v4().simple().to_string(),
     };
     let door = Door {
         authorization: format!("Bearer {}", endpoint.bearer_token).into(),
-        backend,
+        backends,
+        calls,
         shutdown: shutdown.clone(),
     };
     shutdown.spawn(accept(listener, door));
@@ -124,15 +141,23 @@ async fn answer(mut request: Request<Incoming>, door: Door) -> Response<Body> {
     if !bool::from(sent.ct_eq(door.authorization.as_bytes())) {
         return refuse(StatusCode::UNAUTHORIZED, "this listener belongs to the gateway's own core");
     }
-    let path = request.uri().path();
-    match (request.method(), path.rsplit('/').next()) {
-        (&Method::GET, Some("responses")) if hyper_tungstenite::is_upgrade_request(&request) => {
+    let path = request.uri().path().to_owned();
+    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let (backend, resource) = match segments.as_slice() {
+        [provider, "v1", resource] => (door.backends.get(*provider).cloned(), *resource),
+        _ => (None, ""),
+    };
+    let Some(backend) = backend else {
+        return refuse(StatusCode::NOT_FOUND, "expected /{provider}/v1/responses or …/models");
+    };
+    match (request.method(), resource) {
+        (&Method::GET, "responses") if hyper_tungstenite::is_upgrade_request(&request) => {
             match hyper_tungstenite::upgrade(&mut request, Some(socket::config())) {
                 Ok((response, upgraded)) => {
                     let shutdown = door.shutdown.clone();
                     shutdown.spawn(async move {
                         tokio::select! {
-                            () = socket::serve(upgraded, door.backend) => {}
+                            () = socket::serve(upgraded, backend, door.calls) => {}
                             () = door.shutdown.force.cancelled() => {}
                         }
                     });
@@ -141,11 +166,11 @@ async fn answer(mut request: Request<Incoming>, door: Door) -> Response<Body> {
                 Err(error) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
             }
         }
-        (&Method::POST, Some("responses")) => over_http(request, &door.backend).await,
-        (&Method::GET, Some("models")) => {
+        (&Method::POST, "responses") => over_http(request, &backend).await,
+        (&Method::GET, "models") => {
             reply::json(StatusCode::OK, &serde_json::json!({ "models": [] }))
         }
-        _ => refuse(StatusCode::NOT_FOUND, "expected /v1/responses or /v1/models"),
+        _ => refuse(StatusCode::NOT_FOUND, "expected /{provider}/v1/responses or …/models"),
     }
 }
 
@@ -159,8 +184,18 @@ async fn over_http(request: Request<Incoming>, backend: &Backend) -> Response<Bo
         Ok(body) => Ask::new(body),
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
     };
-    let frames = backend
-        .answer(ask)
+    let mut events = backend.answer(ask);
+    // An error before anything else has a status over HTTP.
+    let first = events.next().await;
+    if let Some(error) = first.as_ref().filter(|event| event.kind == "error") {
+        let document: serde_json::Value = serde_json::from_str(&error.json).unwrap_or_default();
+        let status = document.get("status").and_then(serde_json::Value::as_u64);
+        let status =
+            status.and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
+        return reply::json(status.unwrap_or(StatusCode::BAD_GATEWAY), &document);
+    }
+    let frames = futures::stream::iter(first)
+        .chain(events)
         .map(|event| Bytes::from(format!("event: {}\ndata: {}\n\n", event.kind, event.json)));
     reply::stream("text/event-stream", Body::stream(frames, ()))
 }

@@ -17,6 +17,7 @@ use super::ask::Ask;
 use super::backend::Answer;
 use super::backend::Backend;
 use super::backend::Event;
+use super::calls::Calls;
 
 /// A request holds the whole conversation, images included.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
@@ -82,7 +83,7 @@ impl Memory {
 }
 
 /// Serves one connection until core closes it.
-pub(super) async fn serve(upgraded: HyperWebsocket, backend: Backend) {
+pub(super) async fn serve(upgraded: HyperWebsocket, backend: Backend, calls: Calls) {
     let socket = match upgraded.await {
         Ok(socket) => socket,
         Err(error) => {
@@ -103,7 +104,7 @@ pub(super) async fn serve(upgraded: HyperWebsocket, backend: Backend) {
                 return;
             }
         };
-        let mut bursts = ask(&text, &mut memory, &backend).ready_chunks(BURST);
+        let mut bursts = ask(&text, &mut memory, &backend, &calls).ready_chunks(BURST);
         loop {
             let burst = tokio::select! {
                 burst = bursts.next() => burst,
@@ -131,7 +132,7 @@ pub(super) async fn serve(upgraded: HyperWebsocket, backend: Backend) {
 }
 
 /// Reads a frame of core's and answers it.
-fn ask(text: &str, memory: &mut Memory, backend: &Backend) -> Answer {
+fn ask(text: &str, memory: &mut Memory, backend: &Backend, calls: &Calls) -> Answer {
     let only = |event: Event| -> Answer { Box::pin(futures::stream::iter([event])) };
     let mut request: Value = match serde_json::from_str(text) {
         Ok(request) => request,
@@ -147,7 +148,15 @@ fn ask(text: &str, memory: &mut Memory, backend: &Backend) -> Answer {
     if generate == Some(Value::Bool(false)) {
         return Box::pin(futures::stream::iter(warm_up()));
     }
-    backend.answer(Ask::new(request))
+    let ask = Ask::new(request);
+    let Some(conversation_id) = ask.conversation_id.clone() else { return backend.answer(ask) };
+    let stopped = calls.token(&conversation_id);
+    let answer = backend.answer(ask).take_until(stopped.clone().cancelled_owned());
+    // Core is told, so that it lets go of the connection.
+    let last = futures::stream::once(async move {
+        stopped.is_cancelled().then(|| error(499, "cancelled", "the turn was stopped"))
+    });
+    Box::pin(answer.chain(last.filter_map(std::future::ready)))
 }
 
 fn warm_up() -> [Event; 2] {

@@ -5,13 +5,11 @@ use codex_gateway_engine::arg0::HelperPaths;
 
 use crate::bridge::Endpoint;
 use crate::config::Config;
-use crate::config::Provider;
 
 pub(super) async fn run(config: &Config, helpers: HelperPaths) -> anyhow::Result<u8> {
-    // The demo model is not started, but core's configuration has to name it.
-    let endpoint = Endpoint { base_url: "http://127.0.0.1/v1".into(), bearer_token: "-".into() };
-    let demo = (config.provider == Provider::Demo).then_some(&endpoint);
-    let mut options = config.engine_options(helpers, demo);
+    // The bridge is not started, but core's configuration has to name it.
+    let endpoint = Endpoint { base_url: "http://127.0.0.1".into(), bearer_token: "-".into() };
+    let mut options = config.engine_options(helpers, &endpoint);
     // Checking makes no folders; core wants one that exists.
     if !options.workspace_root.exists() {
         options.workspace_root.clone_from(&config.codex_home);

@@ -33,7 +33,10 @@ pub(super) async fn run(
     let Some(slot) = conversation.mark_stopped(&turn_id, reason) else { return };
     tracing::debug!(conversation = %conversation.id, %turn_id, ?reason, "interrupting the turn");
     let interrupt = conversation.thread.submit(format!("{turn_id}-stop"), Submission::Interrupt);
-    if let Err(error) = interrupt.await {
+    let interrupted = interrupt.await;
+    // After the interrupt: core must not take the end of its call for a failure and ask again.
+    conversation.calls.stop(conversation.id.as_str());
+    if let Err(error) = interrupted {
         tracing::warn!(%error, conversation = %conversation.id, "core would not interrupt the turn");
     }
     // Held until here: an interrupt names no turn, and must not hit the next one.

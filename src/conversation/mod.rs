@@ -46,6 +46,7 @@ use self::log::EventLog;
 use self::report::Draft;
 use self::report::Report;
 use self::report::Status;
+use crate::bridge::calls::Calls;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::server::Shutdown;
@@ -61,6 +62,7 @@ pub struct Conversation {
     defaults: Defaults,
     created_at: DateTime<Utc>,
     thread: Arc<dyn Thread>,
+    calls: Calls,
     log: Arc<EventLog>,
     /// One turn at a time. Fair: prompts that wait get their turn in the order they came.
     slot: Arc<Semaphore>,
@@ -196,6 +198,7 @@ impl Conversation {
         thread: Arc<dyn Thread>,
         session_id: SessionId,
         opening: Resumption,
+        calls: Calls,
         limits: &crate::config::TurnLimits,
         shutdown: &Shutdown,
         raw_events: bool,
@@ -213,6 +216,7 @@ impl Conversation {
             defaults: Defaults { model: facts.model.clone(), sandbox, approval_policy },
             created_at: created_at.unwrap_or(now),
             thread,
+            calls,
             slot: Arc::new(Semaphore::new(1)),
             own_turn_limit: limits.default_timeout,
             waiting: Arc::new(Semaphore::new(limits.max_queued)),
@@ -441,6 +445,7 @@ impl Conversation {
     /// The session is over: its history goes to disk, its readers end.
     async fn close(&self) {
         self.lock().closed = true;
+        self.calls.stop(self.id.as_str());
         self.thread.close().await;
     }
 

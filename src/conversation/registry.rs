@@ -23,6 +23,7 @@ use super::Resumption;
 use super::id::ConversationId;
 use super::id::SessionId;
 use super::workspace;
+use crate::bridge::calls::Calls;
 use crate::config::TurnLimits;
 use crate::error::Error;
 use crate::error::Kind;
@@ -66,6 +67,7 @@ pub struct Registry {
     sessions: Sessions,
     root: PathBuf,
     claims: Arc<workspace::Claims>,
+    calls: Calls,
     limits: TurnLimits,
     raw_events: bool,
     shutdown: Shutdown,
@@ -86,6 +88,7 @@ impl Registry {
         engine: Arc<dyn Engine>,
         sessions: Sessions,
         root: PathBuf,
+        calls: Calls,
         limits: TurnLimits,
         raw_events: bool,
         shutdown: Shutdown,
@@ -96,6 +99,7 @@ impl Registry {
             sessions,
             root,
             claims,
+            calls,
             limits,
             raw_events,
             shutdown,
@@ -284,6 +288,7 @@ impl Registry {
             thread,
             session_id.clone(),
             resumption,
+            self.calls.clone(),
             &self.limits,
             &self.shutdown,
             self.raw_events,

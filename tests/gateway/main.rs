@@ -23,3 +23,4 @@ mod sandbox;
 mod sessions;
 mod stopping;
 mod support;
+mod wires;

@@ -34,7 +34,7 @@ async fn commands_are_confined_to_their_folder() {
 #[tokio::test]
 async fn commands_do_not_see_the_gateways_secrets() {
     let gateway = Gateway::env("GATEWAY_API_KEY", "canary-key-1")
-        .env("ANTHROPIC_API_KEY", "canary-key-2")
+        .env("GITHUB_TOKEN", "canary-key-2")
         .env("OAUTH_CLIENT_SECRET", "canary-key-3")
         .start();
     let key = [("x-api-key", "canary-key-1")];

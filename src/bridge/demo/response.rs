@@ -17,7 +17,7 @@ pub(super) fn events(
     let response_id = format!("resp_{}", uuid::Uuid::now_v7().simple());
     let item_id = format!("item_{}", uuid::Uuid::now_v7().simple());
     async_stream::stream! {
-        yield event(&json!({ "type": "response.created", "response": { "id": response_id } }));
+        yield Event::of(&json!({ "type": "response.created", "response": { "id": response_id } }));
         let mut output_tokens = 8;
         match reply {
             Reply::Call { name, arguments } => {
@@ -40,7 +40,7 @@ pub(super) fn events(
             }
             Reply::Text(_) | Reply::Deltas(_) | Reply::Slow { .. } => {
                 let (deltas, pause) = deltas(reply);
-                yield event(&json!({
+                yield Event::of(&json!({
                     "type": "response.output_item.added",
                     "output_index": 0,
                     "item": { "type": "message", "role": "assistant", "id": item_id, "content": [] },
@@ -69,7 +69,7 @@ pub(super) fn events(
             }
         }
         let input_tokens = request_bytes / 4;
-        yield event(&json!({
+        yield Event::of(&json!({
             "type": "response.completed",
             "response": {
                 "id": response_id,
@@ -86,12 +86,7 @@ pub(super) fn events(
 }
 
 fn done(item: &Value) -> Event {
-    event(&json!({ "type": "response.output_item.done", "output_index": 0, "item": item }))
-}
-
-fn event(json: &Value) -> Event {
-    let kind = json.get("type").and_then(Value::as_str).unwrap_or_default();
-    Event { kind: kind.to_owned(), json: json.to_string() }
+    Event::of(&json!({ "type": "response.output_item.done", "output_index": 0, "item": item }))
 }
 
 fn call_id() -> String {

@@ -4,6 +4,7 @@
 pub mod client;
 pub mod gateway;
 pub mod model;
+pub mod provider;
 
 pub use gateway::Gateway;
 

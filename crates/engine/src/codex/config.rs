@@ -5,11 +5,14 @@ use codex_config::LoaderOverrides;
 use codex_core::config::Config;
 use codex_core::config::ConfigBuilder;
 use codex_core::config::ConfigOverrides;
+use codex_model_provider_info::ModelProviderInfo;
+use codex_model_provider_info::WireApi;
 use codex_protocol::config_types::EnvironmentVariablePattern;
 use codex_protocol::openai_models::ModelsResponse;
 use codex_protocol::protocol::AskForApproval;
 use codex_utils_absolute_path::AbsolutePathBuf;
 
+use super::Bridge;
 use super::Options;
 use super::permissions::Permissions;
 use crate::Approval;
@@ -51,6 +54,9 @@ pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
             .chain(keys)
             .map(EnvironmentVariablePattern::new_case_insensitive),
     );
+    if let Some(bridge) = &options.bridge {
+        stand_in(&mut config, bridge);
+    }
     if options.demo_model {
         config.model_catalog = Some(serde_json::from_str::<ModelsResponse>(DEMO_CATALOGUE)?);
     }
@@ -58,6 +64,46 @@ pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
         tracing::warn!(%warning, "configuration");
     }
     Ok(config)
+}
+
+/// How often core asks again after a stream was cut, unless the file says otherwise.
+const STREAM_RETRIES: u64 = 2;
+
+/// Puts the bridge in the place of providers: core speaks Responses over WebSocket to it, one
+/// connection per conversation, and knows neither their addresses nor their keys.
+fn stand_in(config: &mut Config, bridge: &Bridge) {
+    for id in &bridge.providers {
+        let written = config.model_providers.get(id);
+        let provider = ModelProviderInfo {
+            name: written.map_or_else(|| id.clone(), |written| written.name.clone()),
+            base_url: Some(format!("{}/{id}/v1", bridge.base_url)),
+            experimental_bearer_token: Some(bridge.bearer_token.clone()),
+            wire_api: WireApi::Responses,
+            // The bridge has tried again already; what core still retries is a stream that was cut.
+            request_max_retries: Some(0),
+            stream_max_retries: written
+                .and_then(|written| written.stream_max_retries)
+                .or(Some(STREAM_RETRIES)),
+            stream_idle_timeout_ms: written.and_then(|written| written.stream_idle_timeout_ms),
+            supports_websockets: true,
+            env_key: None,
+            env_key_instructions: None,
+            auth: None,
+            aws: None,
+            query_params: None,
+            http_headers: None,
+            env_http_headers: None,
+            websocket_connect_timeout_ms: None,
+            requires_openai_auth: false,
+        };
+        config.model_providers.insert(id.clone(), provider);
+    }
+    if let Some(id) = &bridge.default {
+        config.model_provider_id.clone_from(id);
+    }
+    if let Some(provider) = config.model_providers.get(&config.model_provider_id) {
+        config.model_provider = provider.clone();
+    }
 }
 
 pub(super) fn model_name(config: &Config) -> String {

@@ -48,10 +48,25 @@ pub struct Options {
     pub overrides: Vec<(String, TomlValue)>,
     /// The demo model is the provider: core gets its entry of the model catalogue.
     pub demo_model: bool,
+    /// Providers that core reaches through the gateway's bridge.
+    pub bridge: Option<Bridge>,
     /// Run commands without a sandbox where none works (`CODEX_UNSAFE_ALLOW_NO_SANDBOX`).
     pub allow_no_sandbox: bool,
     /// Core's helpers.
     pub helpers: HelperPaths,
+}
+
+/// Where core finds providers instead of at their own addresses.
+#[derive(Debug, Clone)]
+pub struct Bridge {
+    /// Core opens `{base_url}/{id}/v1/responses`.
+    pub base_url: String,
+    /// What the bridge lets in.
+    pub bearer_token: String,
+    /// The ids of the providers.
+    pub providers: Vec<String>,
+    /// The one that is used unless a request names another.
+    pub default: Option<String>,
 }
 
 /// codex-core in this process.

@@ -1,0 +1,176 @@
+//! A provider that answers from a script, call by call, and records what it was sent.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream;
+use http::Request;
+use http::Response;
+use http_body::Frame;
+use http_body_util::BodyExt;
+use http_body_util::StreamBody;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpListener;
+
+/// What comes after the last event.
+#[derive(Clone, Copy, PartialEq)]
+pub enum End {
+    /// The end of the body.
+    Proper,
+    /// The connection breaks.
+    Cut,
+    /// Nothing, for ever.
+    Hang,
+}
+
+/// One answer of the script.
+#[derive(Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(&'static str, &'static str)>,
+    pub body: String,
+    pub end: End,
+}
+
+/// One request, as it came.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub path: String,
+    pub headers: http::HeaderMap,
+    pub body: Value,
+}
+
+/// A provider that is running.
+pub struct Provider {
+    pub address: String,
+    pub asked: Arc<Mutex<Vec<Asked>>>,
+    /// Connections that were opened.
+    pub connections: Arc<AtomicUsize>,
+    /// Answers that are being given.
+    pub open: Arc<AtomicUsize>,
+    script: Arc<Mutex<VecDeque<Answer>>>,
+}
+
+/// A stream of these `data:` events, each named by its type where the wire does so.
+pub fn sse(events: &[Value]) -> Answer {
+    let body = events
+        .iter()
+        .map(|event| match event["type"].as_str() {
+            Some(name) => format!("event: {name}\ndata: {event}\n\n"),
+            None => format!("data: {event}\n\n"),
+        })
+        .collect();
+    Answer { status: 200, headers: Vec::new(), body, end: End::Proper }
+}
+
+pub fn status(status: u16, body: &Value) -> Answer {
+    Answer { status, headers: Vec::new(), body: body.to_string(), end: End::Proper }
+}
+
+impl Provider {
+    pub async fn start(script: impl IntoIterator<Item = Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let this = Self {
+            address: format!("http://{}", listener.local_addr().unwrap()),
+            asked: Arc::default(),
+            connections: Arc::default(),
+            open: Arc::default(),
+            script: Arc::new(Mutex::new(script.into_iter().collect())),
+        };
+        let (asked, script) = (Arc::clone(&this.asked), Arc::clone(&this.script));
+        let (connections, open) = (Arc::clone(&this.connections), Arc::clone(&this.open));
+        tokio::spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                connections.fetch_add(1, Ordering::SeqCst);
+                let (asked, script, open) =
+                    (Arc::clone(&asked), Arc::clone(&script), Arc::clone(&open));
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let (asked, script, open) =
+                        (Arc::clone(&asked), Arc::clone(&script), Arc::clone(&open));
+                    async move { Ok::<_, Infallible>(answer(request, &asked, &script, open).await) }
+                });
+                tokio::spawn(
+                    hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(socket), service),
+                );
+            }
+        });
+        this
+    }
+
+    /// From here on, this answer.
+    pub fn now(&self, answer: Answer) {
+        *self.script.lock().unwrap() = [answer].into();
+    }
+
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// The configuration that makes it the provider, spoken to as `wire_api`.
+    pub fn config(&self, wire_api: &str, model: &str) -> String {
+        let path = if matches!(wire_api, "chat" | "responses") { "/v1" } else { "" };
+        format!(
+            "model = \"{model}\"\nmodel_provider = \"scripted\"\n[model_providers.scripted]\nname = \"Scripted\"\n\
+             base_url = \"{}{path}\"\nwire_api = \"{wire_api}\"\nenv_key = \"SCRIPTED_KEY\"\n\
+             request_max_retries = 2\nstream_max_retries = 0\n",
+            self.address
+        )
+    }
+}
+
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    asked: &Mutex<Vec<Asked>>,
+    script: &Mutex<VecDeque<Answer>>,
+    open: Arc<AtomicUsize>,
+) -> Response<UnsyncBoxBody<Bytes, std::io::Error>> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    asked.lock().unwrap().push(Asked {
+        path: head.uri.to_string(),
+        headers: head.headers,
+        body: serde_json::from_slice(&body).unwrap_or_default(),
+    });
+    let answer = {
+        let mut script = script.lock().unwrap();
+        // The last answer of the script is given again and again.
+        let last = script.front().cloned().expect("the script has an answer");
+        if script.len() > 1 { script.pop_front().unwrap() } else { last }
+    };
+    open.fetch_add(1, Ordering::SeqCst);
+    let counted = Counted(open);
+    let first = stream::iter([Ok(Frame::data(Bytes::from(answer.body)))]);
+    let rest = match answer.end {
+        End::Proper => stream::empty().boxed(),
+        End::Cut => stream::iter([Err(std::io::Error::other("cut"))]).boxed(),
+        End::Hang => stream::pending().boxed(),
+    };
+    let body = first.chain(rest).inspect(move |_| {
+        let _ = &counted;
+    });
+    let mut response = Response::builder().status(answer.status);
+    for (name, value) in answer.headers {
+        response = response.header(name, value);
+    }
+    response.body(StreamBody::new(body).boxed_unsync()).unwrap()
+}
