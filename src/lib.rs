@@ -18,6 +18,8 @@
 //!        → stream::{jsonl, sse, task}    framing only
 //!        → gateway::Body                 owns what ends with it; Drop ends everything
 //!        → hyper → socket
+//!
+//! core → bridge (private WebSocket) → bridge::upstream → provider, over its bridge::wire
 //! ```
 //!
 //! # Reading order

@@ -108,6 +108,17 @@ impl fmt::Debug for Provider {
     }
 }
 
+impl Provider {
+    /// Takes the provider's secrets out of a text: some echo the key that they refuse.
+    pub fn redact(&self, text: String) -> String {
+        let secrets = self.headers.iter().filter_map(|(_, value)| value.to_str().ok());
+        secrets
+            .map(|value| value.strip_prefix("Bearer ").unwrap_or(value))
+            .filter(|secret| secret.len() >= 8)
+            .fold(text, |text, secret| text.replace(secret, "****"))
+    }
+}
+
 /// A provider that is there as soon as its key is.
 #[derive(Debug, Clone, Copy)]
 pub struct BuiltIn {

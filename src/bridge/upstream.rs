@@ -72,7 +72,7 @@ impl Upstream {
             let outgoing = match this.encode(&ask) {
                 Ok(outgoing) => outgoing,
                 Err(failure) => {
-                    yield failed(&failure, &mut record);
+                    yield this.failed(&failure, &mut record);
                     return;
                 }
             };
@@ -100,7 +100,7 @@ impl Upstream {
                             yield event;
                         }
                         match failure {
-                            Some(failure) => yield failed(&failure, &mut record),
+                            Some(failure) => yield this.failed(&failure, &mut record),
                             None => record.end("completed"),
                         }
                         return;
@@ -114,7 +114,7 @@ impl Upstream {
                         yield event;
                     },
                     Err(failure) => {
-                        yield failed(&failure, &mut record);
+                        yield this.failed(&failure, &mut record);
                         return;
                     }
                 }
@@ -203,20 +203,49 @@ impl Upstream {
         Err(Refusal::Status(head.status, head.headers, body))
     }
 
+    /// A failure as core is told of it.
+    fn failed(&self, failure: &Failure, record: &mut Record) -> Event {
+        record.end(failure.code);
+        Event::of(&json!({
+            "type": "response.failed",
+            "response": {
+                "id": format!("resp_{}", uuid::Uuid::now_v7().simple()),
+                "error": {
+                    "code": failure.code,
+                    "message": self.provider.redact(failure.message.clone()),
+                },
+            },
+        }))
+    }
+
+    /// The `error` of an error's body, as core can read it: it waits for ever over one whose code is a
+    /// number.
+    fn error_object(&self, status: StatusCode, body: &[u8]) -> Value {
+        let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
+        let error = parsed.get("error").unwrap_or(&parsed);
+        let text = |member: &str| match error.get(member) {
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(Value::Number(number)) => Some(number.to_string()),
+            _ => None,
+        };
+        let message = text("message").unwrap_or_else(|| {
+            let body: String = String::from_utf8_lossy(body).chars().take(500).collect();
+            format!("{} answered {status}: {body}", self.provider.id)
+        });
+        let message = self.provider.redact(message);
+        json!({ "code": text("code"), "type": text("type"), "message": message })
+    }
+
     /// A refusal as core is told of it.
     fn refused(&self, refusal: &Refusal, record: &mut Record) -> Event {
-        let id = &self.provider.id;
         match (refusal, self.provider.api.wire()) {
             (Refusal::Status(status, _, body), Some(wire)) => {
-                failed(&wire.failure(status.as_u16(), body), record)
+                self.failed(&wire.failure(status.as_u16(), body), record)
             }
             // Core knows the errors of its own API best; it gets what it would have got over HTTP.
             (Refusal::Status(status, headers, body), None) => {
                 record.end(status.as_str());
-                let body: Value = serde_json::from_slice(body).unwrap_or_else(|_| {
-                    let text = String::from_utf8_lossy(body);
-                    json!({ "error": { "message": format!("{id} answered {status}: {text}") } })
-                });
+                let error = self.error_object(*status, body);
                 let headers: serde_json::Map<String, Value> = headers
                     .iter()
                     .filter_map(|(name, value)| {
@@ -226,7 +255,7 @@ impl Upstream {
                 Event::of(&json!({
                     "type": "error",
                     "status": status.as_u16(),
-                    "error": body.get("error").cloned().unwrap_or(body),
+                    "error": error,
                     "headers": headers,
                 }))
             }
@@ -234,7 +263,7 @@ impl Upstream {
                 // It was tried as often as is of use: this code ends the turn instead of having core
                 // try as often again.
                 let message = message.clone();
-                failed(&Failure { code: "invalid_prompt", message, retryable: false }, record)
+                self.failed(&Failure { code: "invalid_prompt", message, retryable: false }, record)
             }
         }
     }
@@ -324,17 +353,6 @@ fn passed(event: sse::Event) -> Event {
     let parsed: Value = serde_json::from_str(&data).unwrap_or_default();
     let kind = parsed.get("type").and_then(Value::as_str).unwrap_or("message").to_owned();
     Event { kind, json: data }
-}
-
-fn failed(failure: &Failure, record: &mut Record) -> Event {
-    record.end(failure.code);
-    Event::of(&json!({
-        "type": "response.failed",
-        "response": {
-            "id": format!("resp_{}", uuid::Uuid::now_v7().simple()),
-            "error": { "code": failure.code, "message": failure.message },
-        },
-    }))
 }
 
 /// The causes of an error, outermost first: hyper's own message says only where it happened.

@@ -95,8 +95,8 @@ pub struct Defaults {
 struct State {
     running: Option<Running>,
     usage: Option<TokenUsage>,
-    /// The model of the last turn.
-    model: String,
+    /// What core goes by: the choices of the last turn.
+    settings: Defaults,
     updated_at: DateTime<Utc>,
     has_had_turns: bool,
     closed: bool,
@@ -223,7 +223,7 @@ impl Conversation {
             state: Mutex::new(State {
                 running: None,
                 usage: None,
-                model: facts.model,
+                settings: Defaults { model: facts.model, sandbox, approval_policy },
                 updated_at: now,
                 has_had_turns: false,
                 closed: false,
@@ -279,13 +279,14 @@ impl Conversation {
                 (None, false) => Activity::Idle,
             },
             turn_id: state.running.as_ref().map(|running| running.id.clone()),
-            model: state.model.clone(),
+            model: state.settings.model.clone(),
             updated_at: state.updated_at,
             usage: state.usage.clone(),
         }
     }
 
-    /// Starts a turn, or does with the prompt what `if_busy` says.
+    /// Starts a turn, or does with the prompt what `if_busy` says. To be called from a task that no
+    /// client can take along: a submission is not to be dropped half-way.
     ///
     /// # Errors
     /// `Busy` where a turn runs and `if_busy` is to reject; `Overloaded` where too many wait;
@@ -375,10 +376,7 @@ impl Conversation {
             if state.closed {
                 return Err(self.gone());
             }
-            let defaults = &self.defaults;
-            state.model = prompt.model.get_or_insert_with(|| defaults.model.clone()).clone();
-            prompt.sandbox.get_or_insert(defaults.sandbox);
-            prompt.approval_policy.get_or_insert(defaults.approval_policy);
+            self.settle(&mut state.settings, &mut prompt);
             state.updated_at = Utc::now();
             state.running = Some(Running {
                 id: id.clone(),
@@ -393,29 +391,29 @@ impl Conversation {
             if std::mem::replace(&mut state.has_had_turns, true) { self.log.last_seq() } else { 0 }
         };
         let turn = Turn { conversation: Arc::clone(self), id: id.clone(), after, report: reports };
-        // Not in this request's task: a client that leaves now must not leave half a submission.
-        let submitted = {
-            let conversation = Arc::clone(self);
-            let (sender, submitted) = tokio::sync::oneshot::channel();
-            self.shutdown.spawn(async move {
-                let result =
-                    conversation.thread.submit(id.to_string(), Submission::Prompt(prompt)).await;
-                let accepted = result.is_ok();
-                if !accepted {
-                    conversation.lock().running = None;
-                }
-                let _ = sender.send(result);
-                if accepted {
-                    keeper::run(conversation, id, limit, stop).await;
-                }
-            });
-            submitted
-        };
-        match submitted.await {
-            Ok(Ok(())) => Ok(turn),
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(Error::new(Kind::Internal, "the prompt was lost")),
+        // Callers run in a task of their own, so this is not dropped half-way by a client that leaves.
+        if let Err(error) = self.thread.submit(id.to_string(), Submission::Prompt(prompt)).await {
+            self.lock().running = None;
+            return Err(error.into());
         }
+        self.shutdown.spawn(keeper::run(Arc::clone(self), id, limit, stop));
+        Ok(turn)
+    }
+
+    /// Core keeps what a prompt chose for the turns after it; here a choice is its turn's only. So what
+    /// the prompt leaves open is what the conversation started with, and core is told what changes.
+    fn settle(&self, settings: &mut Defaults, prompt: &mut Prompt) {
+        fn change<T: PartialEq + Clone>(current: &mut T, choice: &mut Option<T>, default: &T) {
+            let wanted = choice.take().unwrap_or_else(|| default.clone());
+            if *current != wanted {
+                current.clone_from(&wanted);
+                *choice = Some(wanted);
+            }
+        }
+        change(&mut settings.model, &mut prompt.model, &self.defaults.model);
+        change(&mut settings.sandbox, &mut prompt.sandbox, &self.defaults.sandbox);
+        let approval = &self.defaults.approval_policy;
+        change(&mut settings.approval_policy, &mut prompt.approval_policy, approval);
     }
 
     /// Tells the running turn to stop: any, or only this one. Returns it, if it was running.

@@ -162,7 +162,9 @@ pub fn events(reading: Reading) -> impl Stream<Item = Item> + Send + 'static {
                 Read::Pending => {
                     let goodbye = matches!(until, Until::Forever);
                     tokio::select! {
-                        () = cursor.changed() => {}
+                        // Events come in bursts: whoever runs first lets the pump finish its own, and
+                        // one write carries them all.
+                        () = cursor.changed() => tokio::task::yield_now().await,
                         () = tokio::time::sleep(heartbeat) => yield Item::Heartbeat,
                         () = drain.cancelled(), if goodbye => {
                             let what = What::Draining;

@@ -267,6 +267,11 @@ async fn each_wire_says_what_failed_and_never_the_key() {
             (&json!("failed"), &json!("model")),
             "{wire}: {refused}"
         );
+        let log = gateway.log.lock().unwrap().clone();
+        assert!(
+            !refused.to_string().contains("canary") && !log.contains("canary"),
+            "{wire}: {refused}"
+        );
         provider.now(cut);
         let broken = ask(&gateway, "hello again").await;
         assert_eq!(broken["status"], "failed", "{wire}: {broken}");
