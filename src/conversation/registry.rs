@@ -240,7 +240,7 @@ impl Registry {
             model_provider: conversation.model_provider.clone(),
             created_at: conversation.created_at,
         };
-        if let Err(error) = self.sessions.insert(record).await {
+        if let Err(error) = self.sessions.insert(record) {
             tracing::error!(%error, %session_id, "the session will not survive a restart");
         }
         Ok(conversation)
