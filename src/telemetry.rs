@@ -6,16 +6,17 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// What is logged unless `RUST_LOG` says otherwise. `codex_otel.log_only` carries prompts and
-/// output at INFO: it stays out whatever `RUST_LOG` says.
+/// What is logged unless `RUST_LOG` says otherwise.
 const DEFAULT_FILTER: &str = "warn,codex_gateway=info,codex_gateway_engine=info";
-const NEVER: &str = "codex_otel.log_only=off";
+/// What stays out whatever `RUST_LOG` says: these carry prompts, and what tools print.
+/// (In two pieces, because it is a log target and not a use of the crate.)
+const NEVER: [&str; 2] = ["codex_otel.log_only=off", concat!("codex_core", "::tools=off")];
 
 /// Installs the subscriber, once. Logs go to standard error: standard output is for answers.
 pub fn init() {
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
     let mut filter = EnvFilter::builder().parse_lossy(filter);
-    if let Ok(never) = NEVER.parse() {
+    for never in NEVER.iter().filter_map(|never| never.parse().ok()) {
         filter = filter.add_directive(never);
     }
     let registry = tracing_subscriber::registry().with(filter);

@@ -30,6 +30,10 @@ pub(super) async fn run(conversation: Arc<Conversation>, raw_events: bool) {
             Ok(()) => conversation.record(&event, &json),
             Err(error) => tracing::error!(%error, "an event of core could not be encoded"),
         }
+        // Core keeps its queue open after its last word.
+        if matches!(event.msg, EventMsg::ShutdownComplete) {
+            break;
+        }
     }
     conversation.ended();
 }

@@ -194,6 +194,8 @@ async fn sigterm_interrupts_turns_and_says_goodbye() {
     assert_eq!(rest.last().unwrap()["msg"]["type"], "gateway_draining");
     assert_eq!(soon("the process ends", gateway.exit_code()).await, 0);
     assert!(!runs(&marker));
+    let log = gateway.log.lock().unwrap().clone();
+    assert!(!log.contains("not everything ended in time"), "{log}");
     eventually("the log is read", || async { gateway.log.lock().unwrap().contains("stopped") })
         .await;
 
