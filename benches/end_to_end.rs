@@ -38,11 +38,15 @@ use tokio::time::Instant;
 const CHILD: &str = "CODEX_GATEWAY_BENCH_CHILD";
 
 fn main() -> ExitCode {
-    let outcome = if std::env::var_os(CHILD).is_some() {
-        codex_gateway_engine::arg0::run(measure)
-    } else {
-        with_a_home_of_its_own()
-    };
+    // Dispatched first of all: core starts this very binary as its sandbox helper, with an environment
+    // of its own, and that must not start the bench again.
+    let outcome = codex_gateway_engine::arg0::run(|helpers| async move {
+        if std::env::var_os(CHILD).is_some() {
+            measure(helpers).await
+        } else {
+            tokio::task::spawn_blocking(with_a_home_of_its_own).await?
+        }
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

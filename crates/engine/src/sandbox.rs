@@ -197,7 +197,7 @@ async fn run(cwd: &Path, port: u16, linux_sandbox_exe: Option<PathBuf>) -> Resul
 fn script(port: u16) -> String {
     format!(
         "echo probe > probe; {{ echo probe > ../outside; }} 2>/dev/null; \
-         {{ bash -c 'echo > /dev/tcp/127.0.0.1/{port}'; }} 2>/dev/null; test -e probe"
+         {{ bash --norc -c 'echo > /dev/tcp/127.0.0.1/{port}'; }} 2>/dev/null; test -e probe"
     )
 }
 
