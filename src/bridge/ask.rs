@@ -1,6 +1,5 @@
 //! One model call as core asked for it.
 
-use serde_json::Map;
 use serde_json::Value;
 
 /// A whole Responses request, with what core says about it beside it.
@@ -32,10 +31,5 @@ impl Ask {
     /// What the model is shown.
     pub fn input(&self) -> &[Value] {
         self.body.get("input").and_then(Value::as_array).map_or(&[], Vec::as_slice)
-    }
-
-    /// The members of the request.
-    pub fn members(&mut self) -> Option<&mut Map<String, Value>> {
-        self.body.as_object_mut()
     }
 }

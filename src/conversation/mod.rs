@@ -254,11 +254,6 @@ impl Conversation {
         &self.model_provider
     }
 
-    /// What a prompt gets that does not choose for itself.
-    pub fn defaults(&self) -> &Defaults {
-        &self.defaults
-    }
-
     /// When it began.
     pub fn created_at(&self) -> DateTime<Utc> {
         self.created_at

@@ -2,7 +2,7 @@
 //! again. Bounded: output and file contents are cut, and say so.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -164,7 +164,7 @@ pub(super) struct Draft {
     stdout: Output,
     stderr: Output,
     /// Commands that sent output as it came: their last event repeats it.
-    streamed: HashMap<String, ()>,
+    streamed: HashSet<String>,
     steps: u64,
     usage: Option<TokenUsage>,
     /// Tokens of the conversation before the turn.
@@ -180,7 +180,7 @@ impl Draft {
             files: BTreeMap::new(),
             stdout: Output::default(),
             stderr: Output::default(),
-            streamed: HashMap::new(),
+            streamed: HashSet::new(),
             steps: 0,
             usage: None,
             before: before.unwrap_or_default(),
@@ -198,14 +198,14 @@ impl Draft {
                 self.partial.clear();
             }
             EventMsg::ExecCommandOutputDelta(delta) => {
-                self.streamed.entry(delta.call_id.clone()).or_default();
+                self.streamed.insert(delta.call_id.clone());
                 match delta.stream {
                     ExecOutputStream::Stdout => self.stdout.push(&delta.chunk),
                     ExecOutputStream::Stderr => self.stderr.push(&delta.chunk),
                 }
             }
             EventMsg::ExecCommandEnd(end) => {
-                if self.streamed.remove(&end.call_id).is_none() {
+                if !self.streamed.remove(&end.call_id) {
                     self.stdout.push(end.stdout.as_bytes());
                     self.stderr.push(end.stderr.as_bytes());
                 }

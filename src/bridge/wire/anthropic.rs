@@ -51,10 +51,6 @@ const BINDING_BETA: &str = "thinking-binding-controls-2026-08-01";
 pub struct Anthropic;
 
 impl Wire for Anthropic {
-    fn name(&self) -> &'static str {
-        WIRE
-    }
-
     fn encode(&self, ask: &Value) -> Result<Outgoing, Failure> {
         let model = ask["model"].as_str().filter(|model| !model.is_empty());
         let model = model.ok_or_else(|| invalid("the request names no model"))?;

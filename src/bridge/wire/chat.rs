@@ -47,10 +47,6 @@ const WHO: &str = "Chat Completions provider";
 pub struct Chat;
 
 impl Wire for Chat {
-    fn name(&self) -> &'static str {
-        "chat"
-    }
-
     fn encode(&self, ask: &Value) -> Result<Outgoing, Failure> {
         let tools = Tools::of(ask);
         let mut body = Map::new();

@@ -36,10 +36,6 @@ use super::{Decoder, Failure, Outgoing, Wire};
 pub struct Gemini;
 
 impl Wire for Gemini {
-    fn name(&self) -> &'static str {
-        "gemini"
-    }
-
     fn encode(&self, ask: &Value) -> Result<Outgoing, Failure> {
         let model = Model::of(ask)?;
         let catalog = Catalog::read(ask);

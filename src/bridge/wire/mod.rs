@@ -36,9 +36,6 @@ pub struct Failure {
 
 /// How one provider's API is spoken.
 pub trait Wire: Send + Sync {
-    /// The name in `wire_api`.
-    fn name(&self) -> &'static str;
-
     /// Translates core's request: a whole one, never incremental.
     ///
     /// # Errors
