@@ -27,6 +27,8 @@ pub enum Kind {
     UnknownMethod,
     /// The JSON-RPC message is not a request.
     InvalidMessage,
+    /// The endpoint speaks WebSocket.
+    UpgradeRequired,
     /// The route exists, with other methods.
     MethodNotAllowed {
         /// The value of `Allow`.
@@ -94,6 +96,13 @@ impl Error {
         Self::new(Kind::InvalidRequest, detail)
     }
 
+    /// Names the member of the request that is wrong.
+    #[must_use]
+    pub fn at(mut self, path: &str) -> Self {
+        self.detail = format!("{path}: {}", self.detail);
+        self
+    }
+
     /// Adds a member to the problem document.
     #[must_use]
     pub fn with(mut self, member: &str, value: impl Into<Value>) -> Self {
@@ -116,6 +125,7 @@ impl Error {
             Kind::Forbidden => StatusCode::FORBIDDEN,
             Kind::NotFound | Kind::UnknownMethod => StatusCode::NOT_FOUND,
             Kind::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Kind::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Kind::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Kind::Busy { .. } => StatusCode::CONFLICT,
             Kind::Gone { .. } => StatusCode::GONE,
@@ -139,6 +149,7 @@ impl Error {
             Kind::Forbidden => "forbidden",
             Kind::NotFound => "not_found",
             Kind::UnknownMethod => "unknown_method",
+            Kind::UpgradeRequired => "upgrade_required",
             Kind::MethodNotAllowed { .. } => "method_not_allowed",
             Kind::BodyTimeout => "body_timeout",
             Kind::Busy { .. } => "conversation_busy",
@@ -163,6 +174,7 @@ impl Error {
             Kind::InvalidRequest
             | Kind::TooLarge
             | Kind::UnsupportedMediaType
+            | Kind::UpgradeRequired
             | Kind::MethodNotAllowed { .. } => -32602,
             Kind::Internal => -32603,
             Kind::Overloaded | Kind::Unavailable => -32001,
@@ -188,6 +200,7 @@ impl Error {
             | Kind::Forbidden
             | Kind::NotFound
             | Kind::UnknownMethod
+            | Kind::UpgradeRequired
             | Kind::MethodNotAllowed { .. }
             | Kind::Gone { .. }
             | Kind::TooLarge

@@ -10,7 +10,7 @@
 //!        → server::connection::serve     h1 or h2c; client closed | drain | force
 //!        → gateway::Gateway::call        request id, span; Route::parse → access::admit → dispatch;
 //!                                        the one place where an Error becomes a response
-//!        → api::<noun>, rpc              decode → one call → reply
+//!        → api::<noun>, rpc, socket      decode → one call → reply
 //!        → conversation::Conversation    prompt, stop, cursor
 //!          conversation::pump            core event → JSON, once
 //!          conversation::log::EventLog   under one lock: number, keep, wake
@@ -25,7 +25,7 @@
 //! # Reading order
 //!
 //! [`config`] · [`error`] · [`server`] · [`gateway`] · [`access`] · [`api`] · [`rpc`] ·
-//! [`conversation`] · [`stream`] · [`store`] · [`bridge`] · [`telemetry`] · [`assembly`] ·
+//! [`socket`] · [`conversation`] · [`stream`] · [`store`] · [`bridge`] · [`telemetry`] · [`assembly`] ·
 //! [`cli`]; and the crate
 //! `codex-gateway-engine`, the only one that names codex crates.
 //!
@@ -51,6 +51,7 @@ pub mod error;
 pub mod gateway;
 pub mod rpc;
 pub mod server;
+pub mod socket;
 pub mod store;
 pub mod stream;
 pub mod telemetry;

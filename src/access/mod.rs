@@ -21,7 +21,8 @@ pub struct Caller {
     pub name: Arc<str>,
 }
 
-/// Authenticates a request and checks that it may use an endpoint of this access.
+/// Authenticates a request and checks that it may use an endpoint of this access. `None` for a caller
+/// who is not known, or not yet.
 ///
 /// # Errors
 /// `Unauthorized` without a known key; `Forbidden` for a development-mode request that a web page
@@ -33,16 +34,27 @@ pub fn admit(keys: &Keys, access: Access, headers: &HeaderMap) -> Result<Option<
             only_local_names(headers)?;
             Ok(Some(Caller { name: "development".into() }))
         }
-        Access::Key => {
-            let name = credential(headers).and_then(|key| keys.find(key)).ok_or_else(|| {
-                Error::new(
-                    Kind::Unauthorized,
-                    "expected a known API key in `X-API-Key: KEY` or `Authorization: Bearer KEY`",
-                )
-            })?;
-            Ok(Some(Caller { name }))
+        Access::Key => by_key(keys, credential(headers).unwrap_or_default()).map(Some),
+        Access::Socket if keys.is_empty() => {
+            only_local_names(headers)?;
+            only_local_pages(headers)?;
+            Ok(Some(Caller { name: "development".into() }))
         }
+        Access::Socket => credential(headers).map(|key| by_key(keys, key)).transpose(),
     }
+}
+
+/// Whose key this is.
+///
+/// # Errors
+/// `Unauthorized` where it is nobody's.
+pub fn by_key(keys: &Keys, key: &[u8]) -> Result<Caller, Error> {
+    keys.find(key).map(|name| Caller { name }).ok_or_else(|| {
+        Error::new(
+            Kind::Unauthorized,
+            "expected a known API key in `X-API-Key: KEY` or `Authorization: Bearer KEY`",
+        )
+    })
 }
 
 fn credential(headers: &HeaderMap) -> Option<&[u8]> {
@@ -60,15 +72,7 @@ fn credential(headers: &HeaderMap) -> Option<&[u8]> {
 /// host.
 fn only_local_names(headers: &HeaderMap) -> Result<(), Error> {
     let Some(host) = headers.get(header::HOST) else { return Ok(()) };
-    let host = host.to_str().unwrap_or_default();
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let local = name == "localhost"
-        || name.ends_with(".localhost")
-        || name.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-    if local {
+    if is_local(host.to_str().unwrap_or_default()) {
         return Ok(());
     }
     Err(Error::new(
@@ -76,6 +80,31 @@ fn only_local_names(headers: &HeaderMap) -> Result<(), Error> {
         "development mode (no API key) answers to localhost only: expected a `Host` of localhost or \
          127.0.0.1, or set GATEWAY_API_KEY",
     ))
+}
+
+/// A browser opens a WebSocket to anywhere for any page, and says whose page it is.
+fn only_local_pages(headers: &HeaderMap) -> Result<(), Error> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let origin = origin.to_str().unwrap_or_default();
+    if origin.split_once("://").is_some_and(|(_, host)| is_local(host)) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Forbidden,
+        "development mode (no API key) answers to local pages only: expected an `Origin` of localhost \
+         or 127.0.0.1, or set GATEWAY_API_KEY",
+    ))
+}
+
+/// Whether a `host` or `host:port` is this machine's own.
+fn is_local(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 #[cfg(test)]

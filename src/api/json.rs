@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::header;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 
 use crate::config::ServerLimits;
 use crate::error::Error;
@@ -61,8 +61,16 @@ pub async fn read(
 ///
 /// # Errors
 /// `InvalidJson` where it is not JSON, `InvalidRequest` where it is not this shape.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|error| explain(&error, bytes.is_empty()))
+pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let error = explain(error.inner(), bytes.is_empty());
+        // A member that is missing, or stands twice, is named by serde itself.
+        if path == "." || *error.kind() == Kind::InvalidJson { error } else { error.at(&path) }
+    })?;
+    reader.end().map_err(|error| explain(&error, false))?;
+    Ok(value)
 }
 
 /// What serde says, as an error.

@@ -8,6 +8,7 @@ use codex_gateway_engine::Approval;
 use codex_gateway_engine::Prompt;
 use codex_gateway_engine::Sandbox;
 use codex_gateway_engine::ThreadSpec;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -25,7 +26,7 @@ use crate::error::Kind;
 use crate::gateway::Gateway;
 
 /// The request as it is written.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct PromptRequest {
     prompt: String,
     session_id: Option<String>,

@@ -13,6 +13,7 @@ pub mod registry;
 pub mod report;
 pub mod workspace;
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -29,6 +30,7 @@ use codex_gateway_engine::Sandbox;
 use codex_gateway_engine::Submission;
 use codex_gateway_engine::Thread;
 use codex_gateway_engine::protocol::TokenUsage;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -51,6 +53,9 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::server::Shutdown;
 use crate::stream::Until;
+
+/// Of how many turns a conversation knows what they came to.
+const KEPT_ENDINGS: usize = 16;
 
 /// One conversation.
 pub struct Conversation {
@@ -99,6 +104,8 @@ struct State {
     settings: Defaults,
     updated_at: DateTime<Utc>,
     has_had_turns: bool,
+    /// What the newest turns came to, newest first.
+    ended: VecDeque<Ending>,
     closed: bool,
 }
 
@@ -132,7 +139,7 @@ pub(crate) enum Stop {
 }
 
 /// What to do with a prompt while a turn runs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IfBusy {
     /// Refuse it.
@@ -192,6 +199,30 @@ impl Turn {
     }
 }
 
+/// What a turn came to, in short.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// The turn.
+    pub turn_id: TurnId,
+    /// How it ended.
+    pub status: Status,
+    /// The agent's last message.
+    pub summary: String,
+    /// Paths relative to the conversation's folder.
+    pub files_created: Vec<String>,
+}
+
+impl Ending {
+    fn of(report: &Report) -> Self {
+        Self {
+            turn_id: report.turn_id.clone(),
+            status: report.status,
+            summary: report.message.clone(),
+            files_created: report.created(),
+        }
+    }
+}
+
 impl Conversation {
     /// Takes a thread over: from here on, its events are read by this conversation's pump.
     fn open(
@@ -226,6 +257,7 @@ impl Conversation {
                 settings: Defaults { model: facts.model, sandbox, approval_policy },
                 updated_at: now,
                 has_had_turns: false,
+                ended: VecDeque::new(),
                 closed: false,
             }),
             shutdown: shutdown.clone(),
@@ -257,6 +289,11 @@ impl Conversation {
     /// When it began.
     pub fn created_at(&self) -> DateTime<Utc> {
         self.created_at
+    }
+
+    /// What a turn came to, where it has ended and is one of the newest.
+    pub fn ending(&self, turn_id: &TurnId) -> Option<Ending> {
+        self.lock().ended.iter().find(|ending| ending.turn_id == *turn_id).cloned()
     }
 
     /// Its events.

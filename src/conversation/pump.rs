@@ -10,6 +10,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Conversation;
+use super::Ending;
+use super::KEPT_ENDINGS;
 use super::Running;
 use super::State;
 use super::id::TurnId;
@@ -136,8 +138,14 @@ impl Conversation {
         let Running { draft, report, started, slot, .. } = running;
         drop(slot);
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let end_seq = self.log.append(last_event, Some(id.clone()));
-        report.send_replace(Some(Arc::new(draft.finish(id, status, duration_ms, end_seq))));
+        // Whatever appends holds this lock.
+        let end_seq = self.log.last_seq() + 1;
+        let finished = Arc::new(draft.finish(id.clone(), status, duration_ms, end_seq));
+        // Before readers come to the turn's last event.
+        state.ended.truncate(KEPT_ENDINGS - 1);
+        state.ended.push_front(Ending::of(&finished));
+        self.log.append(last_event, Some(id));
+        report.send_replace(Some(finished));
     }
 
     /// Core's queue has ended: so has the conversation.

@@ -61,6 +61,24 @@ pub enum Known {
     Recorded(Record),
 }
 
+impl Known {
+    /// Codex's thread id.
+    pub fn id(&self) -> ConversationId {
+        match self {
+            Self::Live(conversation) => conversation.id.clone(),
+            Self::Recorded(record) => ConversationId::new(&record.conversation_id),
+        }
+    }
+
+    /// The name that a client chose, or that was chosen for it.
+    pub fn session_id(&self) -> &str {
+        match self {
+            Self::Live(conversation) => conversation.session_id.as_str(),
+            Self::Recorded(record) => &record.session_id,
+        }
+    }
+}
+
 /// The conversations of this process.
 pub struct Registry {
     engine: Arc<dyn Engine>,

@@ -17,6 +17,8 @@ use http::HeaderValue;
 use http::Request;
 use http::Response;
 use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -33,8 +35,10 @@ use crate::conversation::id::Seq;
 use crate::conversation::registry::Registry;
 use crate::error::Error;
 use crate::rpc;
+use crate::rpc::Peer;
 use crate::server::Counted;
 use crate::server::Shutdown;
+use crate::socket;
 use crate::stream::Reading;
 use crate::stream::Until;
 
@@ -47,6 +51,7 @@ pub struct Gateway {
     shutdown: Shutdown,
     started: Instant,
     streams: Arc<AtomicUsize>,
+    sockets: Arc<Semaphore>,
 }
 
 /// What is known of a request before its body is read.
@@ -70,6 +75,7 @@ impl Gateway {
     ) -> Arc<Self> {
         let conversations = Arc::new(conversations);
         shutdown.spawn(Arc::clone(&conversations).keep_house());
+        let sockets = Arc::new(Semaphore::new(config.server.max_connections));
         Arc::new(Self {
             config,
             facts,
@@ -77,6 +83,7 @@ impl Gateway {
             shutdown,
             started: Instant::now(),
             streams: Arc::default(),
+            sockets,
         })
     }
 
@@ -118,6 +125,11 @@ impl Gateway {
     /// Counts an event stream for as long as the guard lives.
     pub(crate) fn stream_guard(&self) -> Counted {
         Counted::new(&self.streams)
+    }
+
+    /// The place of one more WebSocket, if there is one.
+    pub(crate) fn socket_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.sockets).try_acquire_owned().ok()
     }
 
     /// A reading of a conversation's events, with this process's heartbeat and end.
@@ -179,11 +191,11 @@ impl Gateway {
         if let Some(Caller { name }) = &caller {
             tracing::Span::current().record("caller", &**name);
         }
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let context = Context {
             request_id: request_id.to_owned(),
             query: head.uri.query().map(str::to_owned),
-            headers: head.headers,
+            headers: std::mem::take(&mut head.headers),
         };
         match route {
             Route::Health => Ok(api::health::health(self, &context)),
@@ -194,7 +206,14 @@ impl Gateway {
             Route::ExecStream => api::exec::task_stream(self, &context, body).await,
             Route::Conversation(id) => api::conversations::show(self, &id),
             Route::ConversationEvents(id) => api::conversations::events(self, &context, &id).await,
-            Route::JsonRpc => rpc::http(self, &context, body).await,
+            Route::JsonRpc => {
+                let peer = Peer::new(Arc::clone(self), Arc::new(context), caller, None);
+                rpc::http(&peer, body).await
+            }
+            Route::Socket => {
+                head.headers.clone_from(&context.headers);
+                socket::open(self, context, caller, Request::from_parts(head, ()))
+            }
         }
     }
 }

@@ -54,6 +54,10 @@ pub fn problem(error: &Error, request_id: &str, instance: &str) -> Response<Body
                 HeaderValue::from_static("Bearer realm=\"codex-gateway\""),
             );
         }
+        Kind::UpgradeRequired => {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        }
         Kind::MethodNotAllowed { allow } => {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }

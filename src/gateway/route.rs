@@ -28,6 +28,8 @@ pub enum Route {
     ConversationEvents(ConversationId),
     /// `POST /jsonrpc`
     JsonRpc,
+    /// `GET /ws`
+    Socket,
 }
 
 /// Who may call.
@@ -37,11 +39,13 @@ pub enum Access {
     Open,
     /// Whoever has a key.
     Key,
+    /// Whoever has a key, or will show it in the first message.
+    Socket,
 }
 
 impl Route {
     /// Method and template of every route, for the README's table and the tests of both.
-    pub const TABLE: [(&'static str, &'static str); 9] = [
+    pub const TABLE: [(&'static str, &'static str); 10] = [
         ("GET", "/health"),
         ("GET", "/health/live"),
         ("GET", "/health/ready"),
@@ -51,6 +55,7 @@ impl Route {
         ("GET", "/api/v1/conversations/{id}"),
         ("GET", "/api/v1/conversations/{id}/events"),
         ("POST", "/jsonrpc"),
+        ("GET", "/ws"),
     ];
 
     /// Finds the route of a request.
@@ -73,6 +78,7 @@ impl Route {
                 (Self::ConversationEvents(ConversationId::parse(id)?), "GET")
             }
             ["jsonrpc"] => (Self::JsonRpc, "POST"),
+            ["ws"] => (Self::Socket, "GET"),
             _ => {
                 return Err(Error::new(Kind::NotFound, format!("no route {path}; see the README")));
             }
@@ -96,6 +102,7 @@ impl Route {
             | Self::Conversation(_)
             | Self::ConversationEvents(_)
             | Self::JsonRpc => Access::Key,
+            Self::Socket => Access::Socket,
         }
     }
 
@@ -111,6 +118,7 @@ impl Route {
             Self::Conversation(_) => "/api/v1/conversations/{id}",
             Self::ConversationEvents(_) => "/api/v1/conversations/{id}/events",
             Self::JsonRpc => "/jsonrpc",
+            Self::Socket => "/ws",
         }
     }
 }

@@ -2,20 +2,25 @@
 
 use std::sync::Arc;
 
+use codex_gateway_engine::protocol::TokenUsage;
+use codex_gateway_engine::sandbox::Mechanism;
+use codex_gateway_engine::sandbox::Tools;
 use futures::StreamExt;
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde::Serialize;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
-use serde_json::value::RawValue;
 
+use super::peer::Peer;
 use crate::api::conversations;
-use crate::api::json::explain;
-use crate::api::prompt::PromptRequest;
+pub(super) use crate::api::prompt::PromptRequest;
 use crate::api::prompt::selector;
 use crate::api::tied::Tied;
 use crate::conversation::Conversation;
 use crate::conversation::Turn;
+use crate::conversation::id::excerpt;
 use crate::conversation::log::Entry;
 use crate::conversation::registry::Known;
 use crate::conversation::registry::Selector;
@@ -23,7 +28,6 @@ use crate::conversation::report::Report;
 use crate::conversation::report::Status;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Context;
 use crate::gateway::Gateway;
 use crate::stream;
 use crate::stream::Item;
@@ -32,22 +36,36 @@ use crate::stream::Item;
 /// that they are missing.
 const MAX_EVENT_BYTES: usize = 16 << 20;
 
-/// Named params.
-fn decode<'a, T: Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, Error> {
-    let text = params.map_or("{}", RawValue::get);
-    if text.starts_with('[') {
-        return Err(Error::invalid("params: expected an object of named params, got a list"));
-    }
-    serde_json::from_str(text).map_err(|error| explain(&error, false))
+/// What a turn came to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct AiResponse {
+    /// Always `ai_response`.
+    r#type: &'static str,
+    conversation_id: String,
+    session_id: String,
+    turn_id: String,
+    #[schemars(with = "String")]
+    status: Status,
+    /// The agent's last message.
+    content: String,
+    model: String,
+    /// RFC 3339, in milliseconds, UTC.
+    timestamp: String,
+    /// Core's events, each under the PascalCase of its type.
+    events: Vec<Value>,
+    #[schemars(with = "Option<Value>")]
+    usage: Option<TokenUsage>,
+    /// What protects tool calls.
+    #[schemars(with = "String")]
+    sandbox: Mechanism,
+    #[schemars(with = "String")]
+    tools: Tools,
+    sandbox_fix: Option<&'static str>,
 }
 
 /// Runs a prompt and answers when its turn has ended.
-pub(super) async fn prompt(
-    gateway: &Arc<Gateway>,
-    context: &Context,
-    params: Option<&RawValue>,
-) -> Result<Value, Error> {
-    let request: PromptRequest = decode(params)?;
+pub(super) async fn prompt(peer: &Peer, request: PromptRequest) -> Result<AiResponse, Error> {
+    let (gateway, context) = (peer.gateway(), peer.context());
     let (include_deltas, raw) = (request.include_deltas, request.raw_events);
     let turn = request.check(gateway)?.start(gateway, Tied::wanted(context)).await?;
     let _tied = Tied::new(context, &turn);
@@ -82,23 +100,25 @@ fn answer(
     turn: &Turn,
     report: &Report,
     events: Vec<Value>,
-) -> Result<Value, Error> {
+) -> Result<AiResponse, Error> {
     let conversation = &turn.conversation;
-    let result = json!({
-        "type": "ai_response",
-        "conversation_id": conversation.id(),
-        "session_id": conversation.session_id(),
-        "turn_id": &*turn.id,
-        "status": report.status,
-        "content": report.message,
-        "model": conversation.snapshot().model,
-        "timestamp": conversations::rfc3339(chrono::Utc::now()),
-        "events": events,
-        "usage": report.usage,
-        "sandbox": gateway.facts().sandbox.mechanism,
-        "tools": gateway.facts().sandbox.tools,
-        "sandbox_fix": gateway.facts().sandbox.fix,
-    });
+    let sandbox = &gateway.facts().sandbox;
+    let result = AiResponse {
+        r#type: "ai_response",
+        conversation_id: conversation.id().to_string(),
+        session_id: conversation.session_id().to_string(),
+        turn_id: turn.id.to_string(),
+        status: report.status,
+        content: report.message.clone(),
+        model: conversation.snapshot().model,
+        timestamp: conversations::rfc3339(chrono::Utc::now()),
+        events,
+        usage: report.usage.clone(),
+        sandbox: sandbox.mechanism,
+        tools: sandbox.tools,
+        sandbox_fix: sandbox.fix,
+    };
+    let partial = |result| serde_json::to_value(result).unwrap_or_default();
     match report.status {
         Status::Completed | Status::Cancelled => Ok(result),
         Status::TimedOut => Err(Error::new(
@@ -108,7 +128,7 @@ fn answer(
                 report.duration_ms
             ),
         )
-        .with("partial", result)),
+        .with("partial", partial(result))),
         Status::Failed => {
             let (kind, message) = match &report.error {
                 Some(failure) if failure.source == "model" => {
@@ -117,7 +137,7 @@ fn answer(
                 Some(failure) => (Kind::Engine, failure.message.as_str()),
                 None => (Kind::Engine, "the turn failed"),
             };
-            Err(Error::new(kind, message).with("partial", result))
+            Err(Error::new(kind, message).with("partial", partial(result)))
         }
     }
 }
@@ -147,75 +167,126 @@ fn pascal(snake: &str) -> String {
 }
 
 /// Which conversation the params mean.
-#[derive(Deserialize)]
-struct Which {
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct Which {
     session_id: Option<String>,
     conversation_id: Option<String>,
 }
 
 impl Which {
-    fn find(self, gateway: &Gateway) -> Result<Result<Known, Value>, Error> {
-        let chosen: Selector =
-            selector(self.session_id.as_deref(), self.conversation_id.as_deref())?;
-        if chosen.session_id.is_none() && chosen.conversation_id.is_none() {
+    pub(super) fn new(session_id: Option<String>, conversation_id: Option<String>) -> Self {
+        Self { session_id, conversation_id }
+    }
+
+    fn selector(&self) -> Result<Selector, Error> {
+        if self.session_id.is_none() && self.conversation_id.is_none() {
             return Err(Error::invalid("expected session_id or conversation_id"));
         }
-        Ok(gateway.conversations().find(&chosen).ok_or_else(|| {
-            // Not an error: clients ask to learn whether a session exists.
-            let mut unknown = Map::new();
-            unknown.insert("status".into(), "not_found".into());
-            if let Some(session_id) = &chosen.session_id {
-                unknown.insert("session_id".into(), session_id.as_str().into());
-            }
-            if let Some(id) = &chosen.conversation_id {
-                unknown.insert("conversation_id".into(), id.as_str().into());
-            }
-            unknown.into()
+        selector(self.session_id.as_deref(), self.conversation_id.as_deref())
+    }
+
+    /// The conversation.
+    ///
+    /// # Errors
+    /// `NotFound` where there is none.
+    pub(super) fn expect(&self, gateway: &Gateway) -> Result<Known, Error> {
+        gateway.conversations().find(&self.selector()?).ok_or_else(|| {
+            let name = self.conversation_id.as_deref().or(self.session_id.as_deref());
+            let name = excerpt(name.unwrap_or_default());
+            Error::new(Kind::NotFound, format!("no conversation is known as {name}"))
+        })
+    }
+
+    /// The conversation, or the result that says that there is none: clients ask to learn whether a
+    /// session exists.
+    fn find(self, gateway: &Gateway) -> Result<Result<Known, NotFound>, Error> {
+        let found = gateway.conversations().find(&self.selector()?);
+        Ok(found.ok_or(NotFound {
+            status: "not_found",
+            session_id: self.session_id,
+            conversation_id: self.conversation_id,
         }))
     }
 }
 
-/// What a conversation is doing.
-pub(super) fn status(gateway: &Gateway, params: Option<&RawValue>) -> Result<Value, Error> {
-    let known = match decode::<Which>(params)?.find(gateway)? {
-        Ok(known) => known,
-        Err(not_found) => return Ok(not_found),
-    };
-    let mut document = conversations::document(&known);
-    // Clients look for what describes the conversation under `metadata`.
-    let mut metadata = Map::new();
-    if let Some(document) = document.as_object_mut() {
-        let top = ["conversation_id", "session_id", "status", "turn_id", "last_seq"];
-        for (name, value) in document.iter().filter(|(name, _)| !top.contains(&name.as_str())) {
-            metadata.insert(name.clone(), value.clone());
-        }
-        document.retain(|name, _| top.contains(&name.as_str()));
-        document.insert("metadata".into(), metadata.into());
-    }
-    Ok(document)
+/// A result about a conversation, if there is one.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Found<T> {
+    Known(T),
+    NotFound(NotFound),
 }
 
-/// Interrupts what a conversation is doing; answers when it has stopped.
-pub(super) async fn cancel(gateway: &Gateway, params: Option<&RawValue>) -> Result<Value, Error> {
-    let known = match decode::<Which>(params)?.find(gateway)? {
+/// No conversation has this name.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct NotFound {
+    /// Always `not_found`.
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation_id: Option<String>,
+}
+
+/// What a conversation is doing.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct StatusOf {
+    conversation_id: Value,
+    session_id: Value,
+    /// `idle`, `running`, `waiting_approval` or `closed`.
+    status: Value,
+    turn_id: Value,
+    last_seq: Value,
+    /// The rest of what `GET /api/v1/conversations/{id}` says.
+    metadata: Map<String, Value>,
+}
+
+pub(super) async fn status(peer: &Peer, which: Which) -> Result<Found<StatusOf>, Error> {
+    let known = match which.find(peer.gateway())? {
         Ok(known) => known,
-        Err(not_found) => return Ok(not_found),
+        Err(not_found) => return Ok(Found::NotFound(not_found)),
     };
-    let (cancelled, session_id, conversation_id) = match &known {
-        Known::Live(conversation) => (
-            stop(conversation).await?,
-            conversation.session_id().to_string(),
-            conversation.id().to_string(),
-        ),
-        Known::Recorded(record) => {
-            (None, record.session_id.clone(), record.conversation_id.clone())
-        }
+    let mut document = conversations::document(&known);
+    let mut take = |member: &str| {
+        document.as_object_mut().and_then(|document| document.remove(member)).unwrap_or_default()
     };
-    Ok(json!({
-        "cancelled": cancelled.is_some(),
-        "session_id": session_id,
-        "conversation_id": conversation_id,
-        "turn_id": cancelled,
+    Ok(Found::Known(StatusOf {
+        conversation_id: take("conversation_id"),
+        session_id: take("session_id"),
+        status: take("status"),
+        turn_id: take("turn_id"),
+        last_seq: take("last_seq"),
+        metadata: match document {
+            Value::Object(metadata) => metadata,
+            _ => Map::new(),
+        },
+    }))
+}
+
+/// Whether a turn was stopped.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Cancelled {
+    /// False where none was running, or it completed first.
+    cancelled: bool,
+    session_id: String,
+    conversation_id: String,
+    turn_id: Option<String>,
+}
+
+pub(super) async fn cancel(peer: &Peer, which: Which) -> Result<Found<Cancelled>, Error> {
+    let known = match which.find(peer.gateway())? {
+        Ok(known) => known,
+        Err(not_found) => return Ok(Found::NotFound(not_found)),
+    };
+    let turn_id = match &known {
+        Known::Live(conversation) => stop(conversation).await?,
+        Known::Recorded(_) => None,
+    };
+    Ok(Found::Known(Cancelled {
+        cancelled: turn_id.is_some(),
+        session_id: known.session_id().to_string(),
+        conversation_id: known.id().to_string(),
+        turn_id,
     }))
 }
 

@@ -1,12 +1,18 @@
 //! JSON-RPC 2.0 over `POST /jsonrpc`: single calls, batches, notifications.
 //!
-//! The methods call the same functions as the REST endpoints. HTTP's status is 200 for anything
-//! that could be parsed, 202 where there is nothing to answer.
+//! The same calls come over a [`crate::socket`]. The methods call the same functions as the REST
+//! endpoints. HTTP's status is 200 for anything that could be parsed, 202 where there is nothing to
+//! answer.
+//!
+//! - [`message`]: the messages of the specification; [`method`]: the table of methods;
+//! - [`peer`]: who made a call, and over what;
+//! - a file per noun: `conversation`, `subscription`.
 
 mod conversation;
 mod message;
-
-use std::sync::Arc;
+pub mod method;
+mod peer;
+mod subscription;
 
 use futures::future::join_all;
 use http::Response;
@@ -17,100 +23,73 @@ use serde_json::value::RawValue;
 
 use self::message::Answer;
 use self::message::Call;
+pub use self::method::Method;
+pub(crate) use self::peer::Peer;
 use crate::api::json;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::gateway::Body;
-use crate::gateway::Context;
-use crate::gateway::Gateway;
 use crate::gateway::reply;
 
 /// More calls than this in one batch are refused: they all run at once.
 const MAX_BATCH: usize = 100;
 
-/// The methods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Method {
-    /// `conversation.prompt`
-    Prompt,
-    /// `conversation.status`
-    Status,
-    /// `conversation.cancel`
-    Cancel,
-}
-
-impl Method {
-    /// Every method and its name.
-    pub const TABLE: [(&'static str, Self); 3] = [
-        ("conversation.prompt", Self::Prompt),
-        ("conversation.status", Self::Status),
-        ("conversation.cancel", Self::Cancel),
-    ];
-
-    fn parse(name: &str) -> Result<Self, Error> {
-        let found = Self::TABLE.iter().find(|(known, _)| *known == name);
-        found.map(|(_, method)| *method).ok_or_else(|| {
-            let known: Vec<&str> = Self::TABLE.iter().map(|(known, _)| *known).collect();
-            Error::new(
-                Kind::UnknownMethod,
-                format!(
-                    "method: expected one of {}, got {}",
-                    known.join(", "),
-                    crate::conversation::id::excerpt(name)
-                ),
-            )
-        })
-    }
-
-    async fn run(
-        self,
-        gateway: &Arc<Gateway>,
-        context: &Context,
-        params: Option<&RawValue>,
-    ) -> Result<Value, Error> {
-        match self {
-            Self::Prompt => conversation::prompt(gateway, context, params).await,
-            Self::Status => conversation::status(gateway, params),
-            Self::Cancel => conversation::cancel(gateway, params).await,
-        }
-    }
-}
-
 /// `POST /jsonrpc`
-pub async fn http(
-    gateway: &Arc<Gateway>,
-    context: &Context,
-    body: Incoming,
-) -> Result<Response<Body>, Error> {
-    let bytes = json::read(&context.headers, body, &gateway.config().server).await?;
-    Ok(match answer(gateway, context, &bytes).await {
+pub(crate) async fn http(peer: &Peer, body: Incoming) -> Result<Response<Body>, Error> {
+    let limits = &peer.gateway().config().server;
+    let bytes = json::read(&peer.context().headers, body, limits).await?;
+    Ok(match answer(peer, &bytes).await {
         Some(answer) => reply::json(StatusCode::OK, &answer),
         None => reply::empty(StatusCode::ACCEPTED),
     })
 }
 
 /// Answers a message: a call or a batch. `None` where there is nothing to answer.
-async fn answer(gateway: &Arc<Gateway>, context: &Context, bytes: &[u8]) -> Option<Value> {
-    let refuse = |error: Error| Some(Answer::refusal(&error, &context.request_id));
-    let message: &RawValue = match serde_json::from_slice(bytes) {
-        Ok(message) => message,
-        Err(error) => return refuse(json::explain(&error, bytes.is_empty())),
-    };
-    if !message.get().starts_with('[') {
-        return one(gateway, context, message).await;
-    }
-    let batch: Vec<&RawValue> = match serde_json::from_str(message.get()) {
-        Ok(batch) => batch,
-        Err(error) => return refuse(json::explain(&error, false)),
-    };
-    match batch.len() {
-        0 => refuse(Error::new(Kind::InvalidMessage, "expected a batch of at least one call")),
-        1..=MAX_BATCH => {
-            let answers = join_all(batch.into_iter().map(|call| one(gateway, context, call))).await;
+pub(crate) async fn answer(peer: &Peer, bytes: &[u8]) -> Option<Value> {
+    let request_id = &peer.context().request_id;
+    match parse(bytes) {
+        Ok(Message::Call(call)) => one(peer, call).await,
+        Ok(Message::Batch(batch)) => {
+            let answers = join_all(batch.into_iter().map(|call| one(peer, call))).await;
             let answers: Vec<Value> = answers.into_iter().flatten().collect();
             (!answers.is_empty()).then(|| answers.into())
         }
-        _ => refuse(Error::new(
+        Err(error) => Some(Answer::refusal(&error, request_id)),
+    }
+}
+
+/// Refuses every call of a message with the same error.
+pub(crate) fn refuse(text: &str, error: &Error, request_id: &str) -> Option<Value> {
+    let one = |call| match Call::parse(call) {
+        Ok(call) => Some(Answer::new(call.id?, Err(error.clone())).into_value(request_id)),
+        Err(refusal) => Some(refusal.into_value(request_id)),
+    };
+    match parse(text.as_bytes()) {
+        Ok(Message::Call(call)) => one(call),
+        Ok(Message::Batch(batch)) => {
+            let answers: Vec<Value> = batch.into_iter().filter_map(one).collect();
+            (!answers.is_empty()).then(|| answers.into())
+        }
+        Err(error) => Some(Answer::refusal(&error, request_id)),
+    }
+}
+
+enum Message<'a> {
+    Call(&'a RawValue),
+    Batch(Vec<&'a RawValue>),
+}
+
+fn parse(bytes: &[u8]) -> Result<Message<'_>, Error> {
+    let explain = |error: serde_json::Error| json::explain(&error, bytes.is_empty());
+    let message: &RawValue = serde_json::from_slice(bytes).map_err(explain)?;
+    if !message.get().starts_with('[') {
+        return Ok(Message::Call(message));
+    }
+    let batch: Vec<&RawValue> = serde_json::from_str(message.get()).map_err(explain)?;
+    match batch.len() {
+        0 => Err(Error::new(Kind::InvalidMessage, "expected a batch of at least one call")),
+        1..=MAX_BATCH => Ok(Message::Batch(batch)),
+        _ => Err(Error::new(
             Kind::InvalidMessage,
             format!("expected a batch of at most {MAX_BATCH} calls"),
         )),
@@ -118,14 +97,15 @@ async fn answer(gateway: &Arc<Gateway>, context: &Context, bytes: &[u8]) -> Opti
 }
 
 /// Runs one call. `None` for a notification.
-async fn one(gateway: &Arc<Gateway>, context: &Context, message: &RawValue) -> Option<Value> {
+async fn one(peer: &Peer, message: &RawValue) -> Option<Value> {
+    let request_id = &peer.context().request_id;
     let call = match Call::parse(message) {
         Ok(call) => call,
-        Err(refusal) => return Some(refusal.into_value(&context.request_id)),
+        Err(refusal) => return Some(refusal.into_value(request_id)),
     };
     let result = match Method::parse(&call.method) {
-        Ok(method) => Box::pin(method.run(gateway, context, call.params)).await,
+        Ok(method) => Box::pin(method.run(peer, call.params)).await,
         Err(error) => Err(error),
     };
-    Some(Answer::new(call.id?, result).into_value(&context.request_id))
+    Some(Answer::new(call.id?, result).into_value(request_id))
 }

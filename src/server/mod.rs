@@ -50,6 +50,11 @@ impl Shutdown {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Counts a connection for as long as the guard lives.
+    pub(crate) fn connection(&self) -> Counted {
+        Counted::new(&self.connections)
+    }
+
     /// Waits until every task has ended, at most `limit`. Returns how many are left.
     pub async fn wait(&self, limit: Duration) -> usize {
         self.tasks.close();
@@ -79,7 +84,7 @@ pub async fn run(listener: TcpListener, gateway: Arc<Gateway>) -> io::Result<()>
             Ok((socket, peer)) => {
                 let gateway = Arc::clone(&gateway);
                 let (shutdown_, limits) = (shutdown.clone(), limits.clone());
-                let counted = Counted::new(&shutdown.connections);
+                let counted = shutdown.connection();
                 shutdown.spawn(async move {
                     connection::serve(socket, peer, gateway, &limits, &shutdown_).await;
                     drop((permit, counted));

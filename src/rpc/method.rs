@@ -1,0 +1,173 @@
+//! The method table: the one place that says which methods there are, what they take and give, and
+//! over what they may be called. `rpc.discover` and the README's list are made from it or checked
+//! against it.
+
+use schemars::Schema;
+use schemars::SchemaGenerator;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::conversation;
+use super::peer::Peer;
+use super::subscription;
+use crate::api::json;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::gateway::Access;
+
+/// What a method may be called over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Over {
+    /// `POST /jsonrpc` and `GET /ws`.
+    Both,
+    /// `GET /ws` alone: it is about notifications.
+    Socket,
+}
+
+/// What is known of a method before it is called.
+#[derive(Clone, Copy)]
+pub struct Spec {
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// What it does, in a sentence or two.
+    pub summary: &'static str,
+    /// Who may call it.
+    pub access: Access,
+    /// What it may be called over.
+    pub over: Over,
+    /// The notifications that it causes on a socket.
+    pub notifies: &'static [&'static str],
+    /// The JSON Schema of its params.
+    pub params: fn(&mut SchemaGenerator) -> Schema,
+    /// The JSON Schema of its result.
+    pub result: fn(&mut SchemaGenerator) -> Schema,
+}
+
+impl std::fmt::Debug for Spec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spec").field("name", &self.name).field("over", &self.over).finish()
+    }
+}
+
+/// Declares the methods: documentation, name, params, result, the function that runs it, and where
+/// they are not the usual ones, what it may be called over and the notifications that it causes.
+macro_rules! methods {
+    ($(
+        $(#[doc = $doc:literal])+
+        $variant:ident = $name:literal, $params:ty => $result:ty, $run:path
+        $(, $over:ident)? $(, [$($notifies:literal),+])?;
+    )+) => {
+        /// A method.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Method {
+            $($(#[doc = $doc])+ $variant,)+
+        }
+
+        impl Method {
+            /// Every method.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// What is known of it.
+            pub fn spec(self) -> Spec {
+                match self {
+                    $(Self::$variant => Spec {
+                        name: $name,
+                        summary: concat!($($doc),+).trim_ascii_start(),
+                        access: Access::Key,
+                        over: methods!(@over $($over)?),
+                        notifies: &[$($($notifies),+)?],
+                        params: |schemas| schemas.subschema_for::<$params>(),
+                        result: |schemas| schemas.subschema_for::<$result>(),
+                    },)+
+                }
+            }
+
+            /// Runs a call of it.
+            ///
+            /// # Errors
+            /// What the method says; `InvalidRequest` names the param that is wrong.
+            pub(super) async fn run(
+                self,
+                peer: &Peer,
+                params: Option<&RawValue>,
+            ) -> Result<Value, Error> {
+                match self {
+                    $(Self::$variant => {
+                        let params: $params = decode(params)?;
+                        let result: $result = $run(peer, params).await?;
+                        serde_json::to_value(result)
+                            .map_err(|error| Error::new(Kind::Internal, error.to_string()))
+                    })+
+                }
+            }
+        }
+    };
+    (@over) => { Over::Both };
+    (@over $over:ident) => { Over::$over };
+}
+
+methods! {
+    /// Runs a prompt and answers when its turn has ended.
+    Prompt = "conversation.prompt", conversation::PromptRequest => conversation::AiResponse,
+        conversation::prompt;
+    /// What a conversation is doing.
+    Status = "conversation.status", conversation::Which => conversation::Found<conversation::StatusOf>,
+        conversation::status;
+    /// Interrupts the running turn and answers when it has stopped.
+    Cancel = "conversation.cancel", conversation::Which => conversation::Found<conversation::Cancelled>,
+        conversation::cancel;
+    /// Sends a conversation's events as notifications: those after `after_seq`, then live.
+    Subscribe = "conversation.subscribe", subscription::Subscribe => subscription::Subscribed,
+        subscription::subscribe, Socket, ["conversation.event"];
+    /// Ends a subscription.
+    Unsubscribe = "conversation.unsubscribe", subscription::Unsubscribe => subscription::Unsubscribed,
+        subscription::unsubscribe, Socket;
+}
+
+impl Method {
+    /// Finds a method by its name.
+    ///
+    /// # Errors
+    /// `UnknownMethod`, with the methods that there are.
+    pub fn parse(name: &str) -> Result<Self, Error> {
+        let found = Self::ALL.iter().find(|method| method.spec().name == name);
+        found.copied().ok_or_else(|| {
+            let known: Vec<&str> = Self::ALL.iter().map(|method| method.spec().name).collect();
+            Error::new(
+                Kind::UnknownMethod,
+                format!(
+                    "method: expected one of {}, got {}",
+                    known.join(", "),
+                    crate::conversation::id::excerpt(name)
+                ),
+            )
+        })
+    }
+}
+
+/// Named params. (A list of positional ones is refused: every method has optional ones.)
+fn decode<'a, T: serde::Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, Error> {
+    let text = params.map_or("{}", RawValue::get);
+    if text.starts_with('[') {
+        return Err(Error::invalid("params: expected an object of named params, got a list"));
+    }
+    json::decode(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_is_found_by_its_name_and_described() {
+        let mut schemas = SchemaGenerator::default();
+        for method in Method::ALL {
+            let spec = method.spec();
+            assert_eq!(Method::parse(spec.name).unwrap(), *method);
+            assert!(spec.summary.ends_with('.'), "{}", spec.name);
+            (spec.params)(&mut schemas);
+            (spec.result)(&mut schemas);
+            assert_eq!(spec.over == Over::Both, !spec.name.ends_with("subscribe"));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Who made a call, and over what: what every method gets beside its params.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use crate::access::Caller;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::gateway::Context;
+use crate::gateway::Gateway;
+use crate::socket::Socket;
+
+/// A task that a method leaves behind.
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The other side of a call.
+pub(crate) struct Peer {
+    gateway: Arc<Gateway>,
+    context: Arc<Context>,
+    caller: Option<Caller>,
+    socket: Option<Socket>,
+    after_answer: Mutex<Vec<Task>>,
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer")
+            .field("caller", &self.caller)
+            .field("over_socket", &self.socket.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Peer {
+    pub(crate) fn new(
+        gateway: Arc<Gateway>,
+        context: Arc<Context>,
+        caller: Option<Caller>,
+        socket: Option<Socket>,
+    ) -> Self {
+        Self { gateway, context, caller, socket, after_answer: Mutex::default() }
+    }
+
+    /// The gateway that was called.
+    pub(crate) fn gateway(&self) -> &Arc<Gateway> {
+        &self.gateway
+    }
+
+    /// The head of the request, or of the one that opened the socket.
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The name of the caller's key.
+    #[expect(dead_code, reason = "for the methods that own something")]
+    pub(crate) fn caller(&self) -> &str {
+        self.caller.as_ref().map_or("", |caller| &caller.name)
+    }
+
+    /// The socket, where the call came over one.
+    #[expect(dead_code, reason = "for the methods that notify where they can")]
+    pub(crate) fn socket(&self) -> Option<&Socket> {
+        self.socket.as_ref()
+    }
+
+    /// The socket that a method cannot do without.
+    ///
+    /// # Errors
+    /// `Forbidden` where the call came over plain HTTP.
+    pub(crate) fn only_socket(&self) -> Result<&Socket, Error> {
+        self.socket.as_ref().ok_or_else(|| {
+            Error::new(Kind::Forbidden, "this method sends notifications: expected it over GET /ws")
+        })
+    }
+
+    /// Leaves a task to be run on the socket once the call has been answered, so that its
+    /// notifications come after the answer.
+    pub(crate) fn then(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.left().push(Box::pin(task));
+    }
+
+    /// What the methods left to be run.
+    pub(crate) fn after_answer(&self) -> Vec<Task> {
+        std::mem::take(&mut *self.left())
+    }
+
+    fn left(&self) -> std::sync::MutexGuard<'_, Vec<Task>> {
+        self.after_answer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,106 @@
+//! `conversation.subscribe`, `conversation.unsubscribe`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::conversation::Which;
+use super::peer::Peer;
+use crate::conversation::id::Seq;
+use crate::conversation::registry::Known;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::socket::Wanted;
+
+/// Which events of which conversation.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct Subscribe {
+    session_id: Option<String>,
+    conversation_id: Option<String>,
+    /// The newest event that the client has; 0, the default, for all that are kept.
+    #[serde(default)]
+    after_seq: Seq,
+    /// Also the pieces of what a later event holds whole.
+    #[serde(default = "yes")]
+    include_deltas: bool,
+    /// Also `raw_response_*` events, where the operator allows it.
+    #[serde(default)]
+    raw_events: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The subscription stands; `conversation.event` notifications follow.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Subscribed {
+    subscribed: bool,
+    session_id: String,
+    conversation_id: String,
+    /// The newest event at this moment.
+    last_seq: Seq,
+    /// The oldest event that is kept.
+    oldest_seq: Seq,
+}
+
+pub(super) async fn subscribe(peer: &Peer, params: Subscribe) -> Result<Subscribed, Error> {
+    let socket = peer.only_socket()?;
+    let gateway = peer.gateway();
+    if params.raw_events && !gateway.config().allow_raw_events {
+        return Err(Error::new(
+            Kind::Forbidden,
+            "raw_events: these events carry the system prompt and need gateway.allow_raw_events",
+        ));
+    }
+    let which = Which::new(params.session_id, params.conversation_id);
+    let conversation = match which.expect(gateway)? {
+        Known::Live(conversation) => conversation,
+        Known::Recorded(_) => {
+            return Err(Error::new(
+                Kind::Gone { oldest_seq: 1 },
+                "the conversation rests on disk: expected a prompt or conversation.resume first, which \
+                 takes it up again and numbers its events from 1",
+            ));
+        }
+    };
+    let last_seq = conversation.log().last_seq();
+    if params.after_seq > last_seq {
+        return Err(Error::invalid(format!(
+            "after_seq: expected the seq of an event, at most {last_seq}, got {}",
+            params.after_seq
+        )));
+    }
+    let wanted =
+        Wanted { after: params.after_seq, deltas: params.include_deltas, raw: params.raw_events };
+    peer.then(socket.subscribe(gateway, &conversation, wanted)?);
+    Ok(Subscribed {
+        subscribed: true,
+        session_id: conversation.session_id().to_string(),
+        conversation_id: conversation.id().to_string(),
+        last_seq,
+        oldest_seq: conversation.log().oldest_seq(),
+    })
+}
+
+/// Which conversation.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct Unsubscribe {
+    session_id: Option<String>,
+    conversation_id: Option<String>,
+}
+
+/// The subscription has ended.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Unsubscribed {
+    /// Whether there was one.
+    unsubscribed: bool,
+    conversation_id: String,
+}
+
+pub(super) async fn unsubscribe(peer: &Peer, params: Unsubscribe) -> Result<Unsubscribed, Error> {
+    let socket = peer.only_socket()?;
+    let known = Which::new(params.session_id, params.conversation_id).expect(peer.gateway())?;
+    let id = known.id();
+    Ok(Unsubscribed { unsubscribed: socket.unsubscribe(&id), conversation_id: id.to_string() })
+}
