@@ -43,6 +43,7 @@ pub struct File {
     event_log_bytes: Option<usize>,
     heartbeat_ms: Option<u64>,
     allow_danger_full_access: Option<bool>,
+    allow_approvals: Option<bool>,
     allow_raw_events: Option<bool>,
 }
 
@@ -76,6 +77,9 @@ pub struct Config {
     pub turns: TurnLimits,
     /// Whether a request may ask for `danger-full-access`.
     pub allow_danger_full_access: bool,
+    /// Whether a request may have the agent ask before it acts, and let what is approved leave the
+    /// sandbox.
+    pub allow_approvals: bool,
     /// Whether a request may ask for `raw_response_*` events, which carry the system prompt.
     pub allow_raw_events: bool,
     /// Codex's home.
@@ -255,6 +259,7 @@ impl Config {
                 heartbeat: millis("heartbeat_ms", file.heartbeat_ms, 15_000)?,
             },
             allow_danger_full_access: file.allow_danger_full_access.unwrap_or(false),
+            allow_approvals: file.allow_approvals.unwrap_or(true),
             allow_raw_events: file.allow_raw_events.unwrap_or(false),
             provider: choose_provider(&document, &env, &codex_home),
             allow_no_sandbox: env("CODEX_UNSAFE_ALLOW_NO_SANDBOX")
@@ -494,6 +499,7 @@ mod tests {
         assert_eq!(format!("{:?}", shown.server), format!("{:?}", default.server));
         assert_eq!(format!("{:?}", shown.turns), format!("{:?}", default.turns));
         assert_eq!(shown.allow_danger_full_access, default.allow_danger_full_access);
+        assert_eq!(shown.allow_approvals, default.allow_approvals);
         assert_eq!(shown.allow_raw_events, default.allow_raw_events);
     }
 

@@ -20,6 +20,7 @@ use super::json as body_json;
 use super::prompt::PromptRequest;
 use super::tied::Tied;
 use crate::conversation::Turn;
+use crate::conversation::id::ConversationId;
 use crate::conversation::report::Change;
 use crate::conversation::report::Report;
 use crate::conversation::report::Status;
@@ -34,7 +35,7 @@ use crate::stream::task::TaskView;
 
 /// The framings of core's events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(crate) enum Framing {
     Sse,
     NdJson,
     Jsonl,
@@ -42,7 +43,7 @@ pub(super) enum Framing {
 
 impl Framing {
     /// What `Accept` asks for; JSON lines unless it names something else.
-    pub(super) fn of(context: &Context) -> Self {
+    pub(crate) fn of(context: &Context) -> Self {
         let accept = context.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
         match accept.unwrap_or_default() {
             accept if accept.contains("text/event-stream") => Self::Sse,
@@ -51,7 +52,7 @@ impl Framing {
         }
     }
 
-    pub(super) fn reply<S>(self, items: S, owned: impl std::any::Any + Send) -> Response<Body>
+    pub(crate) fn reply<S>(self, items: S, owned: impl std::any::Any + Send) -> Response<Body>
     where
         S: Stream<Item = Item> + Send + 'static,
     {
@@ -68,10 +69,14 @@ impl Framing {
 async fn start(
     gateway: &Arc<Gateway>,
     context: &Context,
+    conversation: Option<&ConversationId>,
     body: Incoming,
 ) -> Result<(Turn, bool), Error> {
     let bytes = body_json::read(&context.headers, body, &gateway.config().server).await?;
-    let request: PromptRequest = body_json::decode(&bytes)?;
+    let mut request: PromptRequest = body_json::decode(&bytes)?;
+    if let Some(id) = conversation {
+        request.address(id)?;
+    }
     let raw = request.raw_events;
     Ok((request.check(gateway)?.start(gateway, Tied::wanted(context)).await?, raw))
 }
@@ -81,13 +86,14 @@ fn items(gateway: &Gateway, turn: &Turn, raw: bool) -> impl Stream<Item = Item> 
     stream::events(gateway.reading(&turn.conversation, turn.after, until, raw))
 }
 
-/// `POST /exec`
+/// `POST /exec`, and `POST /api/v1/conversations/{id}/turns`, where the path names the conversation.
 pub async fn events(
     gateway: &Arc<Gateway>,
     context: &Context,
+    conversation: Option<&ConversationId>,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let (turn, raw) = start(gateway, context, body).await?;
+    let (turn, raw) = start(gateway, context, conversation, body).await?;
     let owned = (Tied::new(context, &turn), gateway.stream_guard());
     Ok(named(Framing::of(context).reply(items(gateway, &turn, raw), owned), &turn, gateway))
 }
@@ -98,7 +104,7 @@ pub async fn task_stream(
     context: &Context,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let (turn, raw) = start(gateway, context, body).await?;
+    let (turn, raw) = start(gateway, context, None, body).await?;
     let owned = (Tied::new(context, &turn), gateway.stream_guard());
     let items = items(gateway, &turn, raw);
     let mut view = TaskView::new(&turn, &gateway.facts().sandbox);
@@ -125,7 +131,7 @@ pub async fn task(
     context: &Context,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let (turn, _raw) = start(gateway, context, body).await?;
+    let (turn, _raw) = start(gateway, context, None, body).await?;
     let _tied = Tied::new(context, &turn);
     let report = turn.report().await?;
     Ok(named(reply::json(StatusCode::OK, &document(gateway, &turn, &report)), &turn, gateway))

@@ -7,6 +7,7 @@ use http::header;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::config::ServerLimits;
 use crate::error::Error;
@@ -55,6 +56,21 @@ pub async fn read(
         let limit = limits.body_timeout.as_millis();
         Error::new(Kind::BodyTimeout, format!("expected the whole body within {limit} ms"))
     })?
+}
+
+/// Reads and decodes a body that may be left out.
+///
+/// # Errors
+/// As of [`read`] and [`decode`].
+pub async fn optional<T: DeserializeOwned + Default>(
+    headers: &HeaderMap,
+    body: Incoming,
+    limits: &ServerLimits,
+) -> Result<T, Error> {
+    if http_body::Body::is_end_stream(&body) {
+        return Ok(T::default());
+    }
+    decode(&read(headers, body, limits).await?)
 }
 
 /// Decodes JSON; an error says where it is and what was expected there.

@@ -6,3 +6,8 @@ pub mod health;
 pub mod json;
 pub mod prompt;
 pub(crate) mod tied;
+
+/// RFC 3339, milliseconds, `Z`.
+pub(crate) fn rfc3339(time: chrono::DateTime<chrono::Utc>) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+}

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::config::Config;
 use crate::config::Provider;
 use crate::config::TIMEOUT_RANGE_MS;
 use crate::conversation::Activity;
@@ -26,29 +27,29 @@ use crate::error::Kind;
 use crate::gateway::Gateway;
 
 /// The request as it is written.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub struct PromptRequest {
-    prompt: String,
-    session_id: Option<String>,
-    conversation_id: Option<String>,
-    model: Option<String>,
-    model_provider: Option<String>,
-    timeout_ms: Option<u64>,
-    cwd: Option<String>,
-    sandbox: Option<Sandbox>,
-    approval_policy: Option<Approval>,
-    output_schema: Option<Value>,
+    pub(super) prompt: String,
+    pub(super) session_id: Option<String>,
+    pub(super) conversation_id: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) model_provider: Option<String>,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) cwd: Option<String>,
+    pub(super) sandbox: Option<Sandbox>,
+    pub(super) approval_policy: Option<Approval>,
+    pub(super) output_schema: Option<Value>,
     #[serde(default)]
-    images: Vec<String>,
+    pub(super) images: Vec<String>,
     #[serde(default)]
-    if_busy: IfBusy,
+    pub(super) if_busy: IfBusy,
     /// Whether `raw_response_*` events are wanted.
     #[serde(default)]
     pub raw_events: bool,
     /// Whether the answer of `conversation.prompt` holds deltas.
     #[serde(default)]
     pub include_deltas: bool,
-    callback_url: Option<String>,
+    pub(super) callback_url: Option<String>,
 }
 
 /// The request, checked.
@@ -62,6 +63,22 @@ pub struct Checked {
 }
 
 impl PromptRequest {
+    /// Sends it to the conversation that the path names.
+    ///
+    /// # Errors
+    /// The body names another one.
+    pub fn address(&mut self, id: &ConversationId) -> Result<(), Error> {
+        match &self.conversation_id {
+            Some(other) if ConversationId::parse(other)? != *id => Err(Error::invalid(format!(
+                "conversation_id: expected {id}, as in the path, or nothing"
+            ))),
+            Some(_) | None => {
+                self.conversation_id = Some(id.to_string());
+                Ok(())
+            }
+        }
+    }
+
     /// Checks every field.
     ///
     /// # Errors
@@ -90,25 +107,14 @@ impl PromptRequest {
             Some(timeout) => Duration::from_millis(timeout),
             None => config.turns.default_timeout,
         };
-        if self.sandbox == Some(Sandbox::DangerFullAccess) && !config.allow_danger_full_access {
-            return Err(Error::new(
-                Kind::Forbidden,
-                "sandbox: danger-full-access needs gateway.allow_danger_full_access; expected \
-                 read-only or workspace-write",
-            ));
-        }
+        allow_sandbox(config, self.sandbox)?;
         if self.raw_events && !config.allow_raw_events {
             return Err(Error::new(
                 Kind::Forbidden,
                 "raw_events: these events carry the system prompt and need gateway.allow_raw_events",
             ));
         }
-        if !matches!(self.approval_policy, None | Some(Approval::Never)) {
-            return Err(Error::invalid(
-                "approval_policy: expected never; this version has no way to answer an approval, so \
-                 on-request and untrusted would only wait for the time limit",
-            ));
-        }
+        allow_approvals(config, self.approval_policy)?;
         if self.if_busy == IfBusy::Steer
             && (self.output_schema.is_some() || self.model.is_some() || self.sandbox.is_some())
         {
@@ -120,12 +126,7 @@ impl PromptRequest {
         if self.callback_url.is_some() {
             return Err(Error::invalid("callback_url: webhooks are not built into this version"));
         }
-        if let Some(bad) = self.images.iter().find(|image| !image.starts_with("data:image/")) {
-            return Err(Error::invalid(format!(
-                "images: expected `data:image/…;base64,…` URIs, got {}",
-                crate::conversation::id::excerpt(bad)
-            )));
-        }
+        only_data_uris(&self.images)?;
         if self.output_schema.as_ref().is_some_and(|schema| !schema.is_object()) {
             return Err(Error::invalid("output_schema: expected a JSON Schema object"));
         }
@@ -204,6 +205,49 @@ impl Checked {
             }
         }
     }
+}
+
+/// Images come as data, never as addresses to be fetched.
+///
+/// # Errors
+/// One of them is something else.
+pub(crate) fn only_data_uris(images: &[String]) -> Result<(), Error> {
+    match images.iter().find(|image| !image.starts_with("data:image/")) {
+        None => Ok(()),
+        Some(bad) => Err(Error::invalid(format!(
+            "images: expected `data:image/…;base64,…` URIs, got {}",
+            crate::conversation::id::excerpt(bad)
+        ))),
+    }
+}
+
+/// Whether a request may choose this sandbox.
+///
+/// # Errors
+/// `Forbidden` where the operator does not allow it.
+pub(crate) fn allow_sandbox(config: &Config, sandbox: Option<Sandbox>) -> Result<(), Error> {
+    if sandbox == Some(Sandbox::DangerFullAccess) && !config.allow_danger_full_access {
+        return Err(Error::new(
+            Kind::Forbidden,
+            "sandbox: danger-full-access needs gateway.allow_danger_full_access; expected read-only \
+             or workspace-write",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a request may have the agent ask: what is approved may leave the sandbox.
+///
+/// # Errors
+/// `Forbidden` where the operator does not allow it.
+pub(crate) fn allow_approvals(config: &Config, policy: Option<Approval>) -> Result<(), Error> {
+    if !matches!(policy, None | Some(Approval::Never)) && !config.allow_approvals {
+        return Err(Error::new(
+            Kind::Forbidden,
+            "approval_policy: on-request and untrusted need gateway.allow_approvals; expected never",
+        ));
+    }
+    Ok(())
 }
 
 /// The two names of a conversation, as a client wrote them.

@@ -3,14 +3,17 @@
 //! - [`registry`]: which conversations there are, and which session names belong to them;
 //! - [`log`]: the numbered events; [`report`]: what a turn amounted to;
 //! - `pump`: the one task that reads core's events; `keeper`: the one task per turn that may stop it;
+//! - `turn`: what is begun; [`approvals`]: what the agent asks;
 //! - [`workspace`]: where a conversation works.
 
+pub mod approvals;
 pub mod id;
 mod keeper;
 pub mod log;
 mod pump;
 pub mod registry;
 pub mod report;
+mod turn;
 pub mod workspace;
 
 use std::collections::VecDeque;
@@ -24,10 +27,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use chrono::Utc;
 use codex_gateway_engine::Approval;
-use codex_gateway_engine::EngineError;
-use codex_gateway_engine::Prompt;
 use codex_gateway_engine::Sandbox;
-use codex_gateway_engine::Submission;
 use codex_gateway_engine::Thread;
 use codex_gateway_engine::protocol::TokenUsage;
 use schemars::JsonSchema;
@@ -35,24 +35,25 @@ use serde::Deserialize;
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::approvals::Pending;
 use self::id::ConversationId;
-use self::id::Seq;
 use self::id::SessionId;
 use self::id::TurnId;
-use self::log::Cursor;
 use self::log::EventLog;
 use self::report::Draft;
 use self::report::Report;
 use self::report::Status;
+pub use self::turn::IfBusy;
+pub use self::turn::Turn;
 use crate::bridge::calls::Calls;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::server::Shutdown;
-use crate::stream::Until;
 
 /// Of how many turns a conversation knows what they came to.
 const KEPT_ENDINGS: usize = 16;
@@ -104,6 +105,12 @@ struct State {
     settings: Defaults,
     updated_at: DateTime<Utc>,
     has_had_turns: bool,
+    /// What the agent has asked and nobody answered yet.
+    questions: Vec<Pending>,
+    /// A submission that is no turn, whose outcome somebody waits for.
+    awaited: Option<(TurnId, oneshot::Sender<Result<(), String>>)>,
+    /// What the newest turn has changed so far, as a unified diff.
+    diff: Option<(TurnId, String)>,
     /// What the newest turns came to, newest first.
     ended: VecDeque<Ending>,
     closed: bool,
@@ -138,65 +145,18 @@ pub(crate) enum Stop {
     Draining,
 }
 
-/// What to do with a prompt while a turn runs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum IfBusy {
-    /// Refuse it.
-    #[default]
-    Reject,
-    /// Add it to the running turn.
-    Steer,
-    /// Let it wait for its turn.
-    Queue,
-}
-
 /// What a conversation is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Activity {
     /// Nothing.
     Idle,
     /// A turn.
     Running,
+    /// A turn that waits for an answer to what it asked.
+    WaitingApproval,
     /// It has ended.
     Closed,
-}
-
-/// A turn, for whoever follows it.
-#[derive(Debug, Clone)]
-pub struct Turn {
-    /// Its conversation.
-    pub conversation: Arc<Conversation>,
-    /// Its id.
-    pub id: TurnId,
-    /// The last event before it. A conversation's first turn takes in what came while it started.
-    pub after: Seq,
-    report: watch::Receiver<Option<Arc<Report>>>,
-}
-
-impl Turn {
-    /// A reader of the turn's events, from the first.
-    pub fn cursor(&self) -> Cursor {
-        self.conversation.log.cursor(self.after)
-    }
-
-    /// Where a stream of its events ends.
-    pub fn until_its_end(&self) -> Until {
-        Until::TurnEnds(self.id.clone(), self.report.clone())
-    }
-
-    /// Waits for the end.
-    pub async fn report(&self) -> Result<Arc<Report>, Error> {
-        let mut report = self.report.clone();
-        let report = report.wait_for(Option::is_some).await.ok().and_then(|report| report.clone());
-        report.ok_or_else(|| Error::new(Kind::Internal, "the turn was lost"))
-    }
-
-    /// Tells the turn to stop, if it is still running.
-    pub fn cancel(&self) {
-        self.conversation.stop(Some(&self.id));
-    }
 }
 
 /// What a turn came to, in short.
@@ -257,6 +217,9 @@ impl Conversation {
                 settings: Defaults { model: facts.model, sandbox, approval_policy },
                 updated_at: now,
                 has_had_turns: false,
+                questions: Vec::new(),
+                awaited: None,
+                diff: None,
                 ended: VecDeque::new(),
                 closed: false,
             }),
@@ -296,6 +259,16 @@ impl Conversation {
         self.lock().ended.iter().find(|ending| ending.turn_id == *turn_id).cloned()
     }
 
+    /// What the newest turn has changed so far, as a unified diff.
+    pub fn diff(&self) -> Option<(TurnId, String)> {
+        self.lock().diff.clone()
+    }
+
+    /// What a prompt gets that does not choose for itself.
+    pub fn defaults(&self) -> &Defaults {
+        &self.defaults
+    }
+
     /// Its events.
     pub fn log(&self) -> &Arc<EventLog> {
         &self.log
@@ -307,6 +280,7 @@ impl Conversation {
         Snapshot {
             activity: match (&state.running, state.closed) {
                 (_, true) => Activity::Closed,
+                (Some(_), false) if !state.questions.is_empty() => Activity::WaitingApproval,
                 (Some(_), false) => Activity::Running,
                 (None, false) => Activity::Idle,
             },
@@ -315,137 +289,6 @@ impl Conversation {
             updated_at: state.updated_at,
             usage: state.usage.clone(),
         }
-    }
-
-    /// Starts a turn, or does with the prompt what `if_busy` says. To be called from a task that no
-    /// client can take along: a submission is not to be dropped half-way.
-    ///
-    /// # Errors
-    /// `Busy` where a turn runs and `if_busy` is to reject; `Overloaded` where too many wait;
-    /// `Unavailable` while draining; what core says of the prompt.
-    pub async fn prompt(
-        self: &Arc<Self>,
-        prompt: Prompt,
-        limit: Duration,
-        if_busy: IfBusy,
-    ) -> Result<Turn, Error> {
-        loop {
-            let slot = match Arc::clone(&self.slot).try_acquire_owned() {
-                Ok(slot) => slot,
-                Err(_) => match if_busy {
-                    IfBusy::Reject => return Err(self.busy()),
-                    IfBusy::Queue => self.queue().await?,
-                    IfBusy::Steer => match self.steer(&prompt).await? {
-                        Some(turn) => return Ok(turn),
-                        // The turn ended meanwhile: the prompt starts one of its own.
-                        None => continue,
-                    },
-                },
-            };
-            return self.begin(slot, prompt, limit).await;
-        }
-    }
-
-    fn busy(&self) -> Error {
-        let turn_id = self.snapshot().turn_id.map(|id| id.to_string()).unwrap_or_default();
-        Error::new(
-            Kind::Busy { turn_id },
-            "a turn is running on this conversation: wait for it, cancel it, or send \"if_busy\": \
-             \"steer\" or \"queue\"",
-        )
-    }
-
-    async fn queue(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let _place = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| {
-            Error::new(Kind::Overloaded, "too many prompts are waiting for this conversation")
-        })?;
-        tokio::select! {
-            slot = Arc::clone(&self.slot).acquire_owned() => slot.map_err(|_| self.gone()),
-            () = self.shutdown.drain.cancelled() => Err(draining()),
-        }
-    }
-
-    async fn steer(self: &Arc<Self>, prompt: &Prompt) -> Result<Option<Turn>, Error> {
-        let after = self.log.last_seq();
-        let Some((turn_id, report)) = self
-            .lock()
-            .running
-            .as_ref()
-            .map(|running| (running.id.clone(), running.report.subscribe()))
-        else {
-            return Ok(None);
-        };
-        let steer = Submission::Steer {
-            turn_id: turn_id.to_string(),
-            text: prompt.text.clone(),
-            images: prompt.images.clone(),
-        };
-        match self.thread.submit(new_turn_id().to_string(), steer).await {
-            Ok(()) => Ok(Some(Turn { conversation: Arc::clone(self), id: turn_id, after, report })),
-            // Core's turn is not there yet, or no longer: ask again in a moment.
-            Err(EngineError::NoActiveTurn) => {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn begin(
-        self: &Arc<Self>,
-        slot: OwnedSemaphorePermit,
-        mut prompt: Prompt,
-        limit: Duration,
-    ) -> Result<Turn, Error> {
-        if self.shutdown.drain.is_cancelled() {
-            return Err(draining());
-        }
-        let id = new_turn_id();
-        let (report, reports) = watch::channel(None);
-        let stop = CancellationToken::new();
-        let after = {
-            let mut state = self.lock();
-            if state.closed {
-                return Err(self.gone());
-            }
-            self.settle(&mut state.settings, &mut prompt);
-            state.updated_at = Utc::now();
-            state.running = Some(Running {
-                id: id.clone(),
-                started: Instant::now(),
-                core_id: None,
-                draft: Draft::new(state.usage.clone()),
-                stopped: None,
-                stop: stop.clone(),
-                report,
-                slot: Some(Arc::new(slot)),
-            });
-            if std::mem::replace(&mut state.has_had_turns, true) { self.log.last_seq() } else { 0 }
-        };
-        let turn = Turn { conversation: Arc::clone(self), id: id.clone(), after, report: reports };
-        // Callers run in a task of their own, so this is not dropped half-way by a client that leaves.
-        if let Err(error) = self.thread.submit(id.to_string(), Submission::Prompt(prompt)).await {
-            self.lock().running = None;
-            return Err(error.into());
-        }
-        self.shutdown.spawn(keeper::run(Arc::clone(self), id, limit, stop));
-        Ok(turn)
-    }
-
-    /// Core keeps what a prompt chose for the turns after it; here a choice is its turn's only. So what
-    /// the prompt leaves open is what the conversation started with, and core is told what changes.
-    fn settle(&self, settings: &mut Defaults, prompt: &mut Prompt) {
-        fn change<T: PartialEq + Clone>(current: &mut T, choice: &mut Option<T>, default: &T) {
-            let wanted = choice.take().unwrap_or_else(|| default.clone());
-            if *current != wanted {
-                current.clone_from(&wanted);
-                *choice = Some(wanted);
-            }
-        }
-        change(&mut settings.model, &mut prompt.model, &self.defaults.model);
-        change(&mut settings.sandbox, &mut prompt.sandbox, &self.defaults.sandbox);
-        let approval = &self.defaults.approval_policy;
-        change(&mut settings.approval_policy, &mut prompt.approval_policy, approval);
     }
 
     /// Tells the running turn to stop: any, or only this one. Returns it, if it was running.
@@ -510,14 +353,6 @@ pub struct Snapshot {
     pub updated_at: DateTime<Utc>,
     /// Tokens of all turns together.
     pub usage: Option<TokenUsage>,
-}
-
-fn new_turn_id() -> TurnId {
-    uuid::Uuid::now_v7().to_string().into()
-}
-
-fn draining() -> Error {
-    Error::new(Kind::Unavailable, "the gateway is shutting down; send the prompt again in a moment")
 }
 
 /// How a turn that core says is over ended, as the caller sees it.

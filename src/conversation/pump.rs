@@ -44,6 +44,15 @@ fn carries_the_system_prompt(msg: &EventMsg) -> bool {
     matches!(msg, EventMsg::RawResponseItem(_) | EventMsg::RawResponseCompleted(_))
 }
 
+impl State {
+    /// Tells whoever waits for a submission what became of it.
+    fn settle_awaited(&mut self, id: &str, outcome: Result<(), String>) {
+        if let Some((_, waiting)) = self.awaited.take_if(|(awaited, _)| **awaited == *id) {
+            let _ = waiting.send(outcome);
+        }
+    }
+}
+
 impl Running {
     /// Whether an event under this submission id belongs to the turn.
     fn owns(&self, event_id: &str) -> bool {
@@ -64,8 +73,17 @@ impl Conversation {
         {
             state.usage = Some(info.total_token_usage.clone());
         }
-        if let EventMsg::TurnStarted(_) = &event.msg {
-            self.begun(&mut state, &event.id);
+        match &event.msg {
+            EventMsg::TurnStarted(_) => self.begun(&mut state, &event.id),
+            EventMsg::TurnDiff(diff) => {
+                let turn = state.running.as_ref().map(|running| running.id.clone());
+                let turn = turn.unwrap_or_else(|| event.id.as_str().into());
+                state.diff = Some((turn, diff.unified_diff.clone()));
+            }
+            EventMsg::ThreadRolledBack(_) => state.settle_awaited(&event.id, Ok(())),
+            EventMsg::Error(error) => state.settle_awaited(&event.id, Err(error.message.clone())),
+            // The rest is of the turn, if one is running, or of nothing.
+            _ => self.asked(&mut state, event, json),
         }
         let Some(running) = state.running.as_mut().filter(|running| running.owns(&event.id)) else {
             self.log.append(json, None);
@@ -135,6 +153,7 @@ impl Conversation {
         // The slot is free before readers learn of the end: a client that prompts again at once
         // must not be told that the turn is still running.
         let Some(running) = state.running.take() else { return };
+        state.questions.clear();
         let Running { draft, report, started, slot, .. } = running;
         drop(slot);
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -153,6 +172,7 @@ impl Conversation {
         let running = {
             let mut state = self.lock();
             state.closed = true;
+            state.awaited = None;
             state.running.as_ref().map(|running| (running.id.clone(), running.stopped))
         };
         if let Some((turn_id, stopped)) = running {

@@ -8,6 +8,7 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use chrono::DateTime;
 use chrono::Utc;
 use codex_gateway_engine::Approval;
 use codex_gateway_engine::Engine;
@@ -15,6 +16,7 @@ use codex_gateway_engine::EngineError;
 use codex_gateway_engine::Sandbox;
 use codex_gateway_engine::Thread;
 use codex_gateway_engine::ThreadSpec;
+use codex_gateway_engine::history::PastTurn;
 use tokio::sync::OnceCell;
 
 use super::Activity;
@@ -139,7 +141,11 @@ impl Registry {
     /// How many turns are running.
     pub fn running(&self) -> usize {
         let live = self.live();
-        live.values().filter(|one| one.snapshot().activity == Activity::Running).count()
+        let running = |one: &&Arc<Conversation>| match one.snapshot().activity {
+            Activity::Running | Activity::WaitingApproval => true,
+            Activity::Idle | Activity::Closed => false,
+        };
+        live.values().filter(running).count()
     }
 
     /// The conversation that a prompt goes to: the one it names, taken up again where an earlier
@@ -166,6 +172,7 @@ impl Registry {
             (Some(id), session_id) => {
                 let owner = match self.known(id) {
                     Some(Known::Live(conversation)) => conversation.session_id.clone(),
+                    Some(Known::Recorded(record)) if record.archived => return Err(archived(id)),
                     Some(Known::Recorded(record)) => SessionId::parse(&record.session_id)?,
                     None => return Err(unknown(id)),
                 };
@@ -202,8 +209,10 @@ impl Registry {
             let conversation = cell
                 .get_or_try_init(|| async {
                     match self.sessions.by_session(session_id) {
-                        Some(record) => self.resume(session_id, record, opening, by_id).await,
-                        None => self.start(session_id, opening).await,
+                        Some(record) if !record.archived => {
+                            self.resume(session_id, record, opening, by_id).await
+                        }
+                        Some(_) | None => self.start(session_id, opening).await,
                     }
                 })
                 .await;
@@ -250,18 +259,24 @@ impl Registry {
             approval_policy: opening.spec.approval_policy.unwrap_or(Approval::Never),
         };
         let conversation = self.adopt(thread, session_id, resumption);
+        self.remember(&conversation);
+        Ok(conversation)
+    }
+
+    fn remember(&self, conversation: &Conversation) {
         let record = Record {
-            session_id: session_id.to_string(),
+            session_id: conversation.session_id.to_string(),
             conversation_id: conversation.id.to_string(),
-            cwd,
+            cwd: conversation.cwd.clone(),
             defaults: conversation.defaults.clone(),
             model_provider: conversation.model_provider.clone(),
             created_at: conversation.created_at,
+            archived: false,
         };
         if let Err(error) = self.sessions.insert(record) {
+            let session_id = &conversation.session_id;
             tracing::error!(%error, %session_id, "the session will not survive a restart");
         }
-        Ok(conversation)
     }
 
     async fn resume(
@@ -272,19 +287,8 @@ impl Registry {
         by_id: bool,
     ) -> Result<Arc<Conversation>, Error> {
         workspace::revisit(&self.root, &record.cwd).await?;
-        let Record { conversation_id: id, cwd, defaults, model_provider, created_at, .. } = record;
-        let spec = ThreadSpec {
-            cwd,
-            model: Some(defaults.model),
-            model_provider: Some(model_provider),
-            sandbox: Some(defaults.sandbox),
-            approval_policy: Some(defaults.approval_policy),
-        };
-        let resumption = Resumption {
-            created_at: Some(created_at),
-            sandbox: defaults.sandbox,
-            approval_policy: defaults.approval_policy,
-        };
+        let (spec, resumption) = as_recorded(&record, Some(record.created_at));
+        let id = record.conversation_id;
         match self.engine.resume(id.clone(), spec).await {
             Ok(thread) => Ok(self.adopt(thread, session_id, resumption)),
             // Recorded here, but core recorded no turn of it: there is nothing to take up.
@@ -313,6 +317,117 @@ impl Registry {
         );
         self.live().insert(conversation.id.clone(), Arc::clone(&conversation));
         conversation
+    }
+
+    /// A live conversation, taken up again where it rests.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
+    pub async fn wake(&self, id: &ConversationId) -> Result<Arc<Conversation>, Error> {
+        let selector = Selector { session_id: None, conversation_id: Some(id.clone()) };
+        self.open(&selector, &Opening::default()).await
+    }
+
+    /// Takes a conversation up again, also out of the archive.
+    ///
+    /// # Errors
+    /// As of [`Self::open`].
+    pub async fn revive(&self, id: &ConversationId) -> Result<Arc<Conversation>, Error> {
+        if let Some(Known::Recorded(mut record)) = self.known(id)
+            && record.archived
+        {
+            let name = SessionId::parse(&record.session_id)?;
+            if self
+                .sessions
+                .by_session(&name)
+                .is_some_and(|newest| newest.conversation_id != id.as_str())
+            {
+                return Err(Error::invalid(format!(
+                    "another conversation goes by the session_id {name} now: expected that one to be \
+                     archived first"
+                )));
+            }
+            self.engine.archive(id.to_string(), false).await?;
+            record.archived = false;
+            self.sessions.insert(record).map_err(not_written)?;
+        }
+        self.wake(id).await
+    }
+
+    /// Ends a conversation and puts its record into the archive. One that is there already stays.
+    ///
+    /// # Errors
+    /// `NotFound`; the archive cannot be written.
+    pub async fn archive(&self, id: &ConversationId) -> Result<(), Error> {
+        if let Some(Known::Live(conversation)) = self.known(id) {
+            if let Some(turn) = conversation.stop(None) {
+                turn.report().await?;
+            }
+            self.forget(&conversation);
+            conversation.close().await;
+        }
+        let Some(mut record) = self.sessions.by_conversation(id) else { return Err(unknown(id)) };
+        if record.archived {
+            return Ok(());
+        }
+        match self.engine.archive(id.to_string(), true).await {
+            // Nothing was said in it yet, so core recorded nothing.
+            Ok(()) | Err(EngineError::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        record.archived = true;
+        self.sessions.insert(record).map_err(not_written)
+    }
+
+    /// Starts a conversation with the history of another one, in the same folder.
+    ///
+    /// # Errors
+    /// `InvalidRequest` where the session name is taken, or the turn is not the conversation's.
+    pub async fn fork(
+        &self,
+        source: &Known,
+        after_turn: Option<String>,
+        session_id: Option<SessionId>,
+    ) -> Result<Arc<Conversation>, Error> {
+        let session_id = session_id.unwrap_or_else(generated_name);
+        let named = Selector { session_id: Some(session_id.clone()), conversation_id: None };
+        if self.find(&named).is_some() {
+            return Err(Error::invalid(format!(
+                "session_id: expected a name that no conversation has, got {session_id}"
+            )));
+        }
+        let id = source.id();
+        let record = self.sessions.by_conversation(&id).ok_or_else(|| unknown(&id))?;
+        workspace::revisit(&self.root, &record.cwd).await?;
+        let (spec, resumption) = as_recorded(&record, None);
+        let thread = self.engine.fork(id.to_string(), after_turn, spec).await?;
+        let conversation = self.adopt(thread, &session_id, resumption);
+        self.names().insert(session_id, cell(&conversation));
+        self.remember(&conversation);
+        Ok(conversation)
+    }
+
+    /// What is recorded of a conversation.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub async fn history(&self, id: &ConversationId) -> Result<Vec<PastTurn>, Error> {
+        match self.engine.history(id.to_string()).await {
+            // Known here, but nothing was said in it yet.
+            Err(EngineError::NotFound(_)) => Ok(Vec::new()),
+            history => Ok(history?),
+        }
+    }
+
+    /// At most `limit` conversations from the newest on, or from the one that began before `before`.
+    pub fn newest_first(&self, before: Option<&ConversationId>, limit: usize) -> Vec<Known> {
+        let records = self.sessions.newest_first(before, limit);
+        let live = self.live();
+        let known = |record: Record| match live.get(&ConversationId::new(&record.conversation_id)) {
+            Some(conversation) => Known::Live(Arc::clone(conversation)),
+            None => Known::Recorded(record),
+        };
+        records.into_iter().map(known).collect()
     }
 
     /// A conversation that has ended is no longer live; another under its name stays.
@@ -385,6 +500,31 @@ impl Registry {
     fn names(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<OnceCell<Arc<Conversation>>>>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How a recorded conversation is taken up.
+fn as_recorded(record: &Record, created_at: Option<DateTime<Utc>>) -> (ThreadSpec, Resumption) {
+    let Record { cwd, defaults, model_provider, .. } = record;
+    let spec = ThreadSpec {
+        cwd: cwd.clone(),
+        model: Some(defaults.model.clone()),
+        model_provider: Some(model_provider.clone()),
+        sandbox: Some(defaults.sandbox),
+        approval_policy: Some(defaults.approval_policy),
+    };
+    let (sandbox, approval_policy) = (defaults.sandbox, defaults.approval_policy);
+    (spec, Resumption { created_at, sandbox, approval_policy })
+}
+
+fn not_written(error: std::io::Error) -> Error {
+    Error::new(Kind::Internal, format!("the session file cannot be written: {error}"))
+}
+
+fn archived(id: &ConversationId) -> Error {
+    Error::new(
+        Kind::NotFound,
+        format!("conversation {id} is in the archive: expected conversation.resume first"),
+    )
 }
 
 fn cell(conversation: &Arc<Conversation>) -> Arc<OnceCell<Arc<Conversation>>> {

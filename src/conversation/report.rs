@@ -10,7 +10,9 @@ use codex_gateway_engine::protocol::EventMsg;
 use codex_gateway_engine::protocol::ExecOutputStream;
 use codex_gateway_engine::protocol::FileChange;
 use codex_gateway_engine::protocol::TokenUsage;
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::id::Seq;
 use super::id::TurnId;
@@ -86,6 +88,8 @@ pub struct Report {
     pub stderr: Output,
     /// Commands, patches and tool calls that ended.
     pub steps: u64,
+    /// What a review found, as core says it.
+    pub review: Option<Value>,
     /// Tokens of the turn.
     pub usage: Option<TokenUsage>,
     /// How long it took.
@@ -95,7 +99,7 @@ pub struct Report {
 }
 
 /// A failure inside a turn.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Failure {
     /// `gateway` or `model`.
     pub source: &'static str,
@@ -166,6 +170,7 @@ pub(super) struct Draft {
     /// Commands that sent output as it came: their last event repeats it.
     streamed: HashSet<String>,
     steps: u64,
+    review: Option<Value>,
     usage: Option<TokenUsage>,
     /// Tokens of the conversation before the turn.
     before: TokenUsage,
@@ -182,6 +187,7 @@ impl Draft {
             stderr: Output::default(),
             streamed: HashSet::new(),
             steps: 0,
+            review: None,
             usage: None,
             before: before.unwrap_or_default(),
         }
@@ -222,6 +228,9 @@ impl Draft {
             EventMsg::McpToolCallEnd(_)
             | EventMsg::WebSearchEnd(_)
             | EventMsg::ImageGenerationEnd(_) => self.steps += 1,
+            EventMsg::ExitedReviewMode(exited) => {
+                self.review = serde_json::to_value(&exited.review_output).ok();
+            }
             EventMsg::TokenCount(count) => {
                 if let Some(info) = &count.info {
                     // Totals only: core repeats and estimates the last call's.
@@ -308,6 +317,7 @@ impl Draft {
             stdout: self.stdout,
             stderr: self.stderr,
             steps: self.steps,
+            review: self.review,
             usage: self.usage,
             duration_ms,
             end_seq,

@@ -7,6 +7,7 @@ mod body;
 pub mod reply;
 mod route;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -19,21 +20,25 @@ use http::Response;
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument;
 
 pub use body::Body;
 pub use route::Access;
+pub use route::Action;
 pub use route::Route;
 
 use crate::access;
 use crate::access::Caller;
 use crate::api;
+use crate::api::conversations;
 use crate::config::Config;
 use crate::conversation::Conversation;
 use crate::conversation::id::Seq;
 use crate::conversation::registry::Registry;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::rpc;
 use crate::rpc::Peer;
 use crate::server::Counted;
@@ -63,6 +68,25 @@ pub struct Context {
     pub headers: HeaderMap,
     /// What follows the `?`.
     pub query: Option<String>,
+    /// Who is calling, where that is known.
+    pub caller: Option<Caller>,
+}
+
+impl Context {
+    /// The name of the caller's key.
+    pub fn caller(&self) -> &str {
+        self.caller.as_ref().map_or("", |caller| &caller.name)
+    }
+
+    /// The parameters of the query, decoded.
+    pub fn query(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        let decode = |text| percent_encoding::percent_decode_str(text).decode_utf8_lossy();
+        let query = self.query.as_deref().unwrap_or_default();
+        query.split('&').filter(|pair| !pair.is_empty()).map(move |pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        })
+    }
 }
 
 impl Gateway {
@@ -125,6 +149,21 @@ impl Gateway {
     /// Counts an event stream for as long as the guard lives.
     pub(crate) fn stream_guard(&self) -> Counted {
         Counted::new(&self.streams)
+    }
+
+    /// Runs something to its end whether or not the client waits for it.
+    ///
+    /// # Errors
+    /// What it says.
+    pub(crate) async fn undisturbed<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (sender, done) = oneshot::channel();
+        self.shutdown.spawn(async move {
+            let _ = sender.send(work.await);
+        });
+        done.await.map_err(|_| Error::new(Kind::Internal, "the work was lost"))?
     }
 
     /// The place of one more WebSocket, if there is one.
@@ -196,23 +235,38 @@ impl Gateway {
             request_id: request_id.to_owned(),
             query: head.uri.query().map(str::to_owned),
             headers: std::mem::take(&mut head.headers),
+            caller,
         };
         match route {
             Route::Health => Ok(api::health::health(self, &context)),
             Route::Live => Ok(api::health::live()),
             Route::Ready => api::health::ready(self),
-            Route::Exec => api::exec::events(self, &context, body).await,
+            Route::Exec => api::exec::events(self, &context, None, body).await,
             Route::ExecTask => api::exec::task(self, &context, body).await,
             Route::ExecStream => api::exec::task_stream(self, &context, body).await,
-            Route::Conversation(id) => api::conversations::show(self, &id),
-            Route::ConversationEvents(id) => api::conversations::events(self, &context, &id).await,
+            Route::Conversation(id) => conversations::show(self, &id),
+            Route::Conversations => conversations::list(self, &context),
+            Route::ConversationStart => conversations::start(self, &context, body).await,
+            Route::ConversationArchive(id) => conversations::archive(self, &id).await,
+            Route::ConversationAct(id, action) => {
+                conversations::act::act(self, &context, &id, action, body).await
+            }
+            Route::ConversationEvents(id) => {
+                conversations::events::events(self, &context, &id).await
+            }
+            Route::ConversationHistory(id) => conversations::look::history(self, &id).await,
+            Route::ConversationDiff(id) => conversations::look::diff(self, &id),
+            Route::Approvals(id) => conversations::look::approvals(self, &id),
+            Route::Approve(id, approval) => {
+                conversations::look::approve(self, &context, &id, &approval, body).await
+            }
             Route::JsonRpc => {
-                let peer = Peer::new(Arc::clone(self), Arc::new(context), caller, None);
+                let peer = Peer::new(Arc::clone(self), Arc::new(context), None);
                 rpc::http(&peer, body).await
             }
             Route::Socket => {
                 head.headers.clone_from(&context.headers);
-                socket::open(self, context, caller, Request::from_parts(head, ()))
+                socket::open(self, context, Request::from_parts(head, ()))
             }
         }
     }

@@ -1,7 +1,5 @@
 //! `conversation.prompt`, `conversation.status`, `conversation.cancel`.
 
-use std::sync::Arc;
-
 use codex_gateway_engine::protocol::TokenUsage;
 use codex_gateway_engine::sandbox::Mechanism;
 use codex_gateway_engine::sandbox::Tools;
@@ -14,11 +12,12 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::peer::Peer;
-use crate::api::conversations;
+use crate::api::conversations::Document;
+pub(super) use crate::api::conversations::act::Cancelled;
+use crate::api::conversations::act::interrupt;
 pub(super) use crate::api::prompt::PromptRequest;
 use crate::api::prompt::selector;
 use crate::api::tied::Tied;
-use crate::conversation::Conversation;
 use crate::conversation::Turn;
 use crate::conversation::id::excerpt;
 use crate::conversation::log::Entry;
@@ -111,7 +110,7 @@ fn answer(
         status: report.status,
         content: report.message.clone(),
         model: conversation.snapshot().model,
-        timestamp: conversations::rfc3339(chrono::Utc::now()),
+        timestamp: crate::api::rfc3339(chrono::Utc::now()),
         events,
         usage: report.usage.clone(),
         sandbox: sandbox.mechanism,
@@ -246,7 +245,8 @@ pub(super) async fn status(peer: &Peer, which: Which) -> Result<Found<StatusOf>,
         Ok(known) => known,
         Err(not_found) => return Ok(Found::NotFound(not_found)),
     };
-    let mut document = conversations::document(&known);
+    let document = serde_json::to_value(Document::of(&known));
+    let mut document = document.map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
     let mut take = |member: &str| {
         document.as_object_mut().and_then(|document| document.remove(member)).unwrap_or_default()
     };
@@ -263,38 +263,11 @@ pub(super) async fn status(peer: &Peer, which: Which) -> Result<Found<StatusOf>,
     }))
 }
 
-/// Whether a turn was stopped.
-#[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct Cancelled {
-    /// False where none was running, or it completed first.
-    cancelled: bool,
-    session_id: String,
-    conversation_id: String,
-    turn_id: Option<String>,
-}
-
 pub(super) async fn cancel(peer: &Peer, which: Which) -> Result<Found<Cancelled>, Error> {
-    let known = match which.find(peer.gateway())? {
-        Ok(known) => known,
-        Err(not_found) => return Ok(Found::NotFound(not_found)),
-    };
-    let turn_id = match &known {
-        Known::Live(conversation) => stop(conversation).await?,
-        Known::Recorded(_) => None,
-    };
-    Ok(Found::Known(Cancelled {
-        cancelled: turn_id.is_some(),
-        session_id: known.session_id().to_string(),
-        conversation_id: known.id().to_string(),
-        turn_id,
-    }))
-}
-
-/// The turn that was stopped; `None` where none was running, or it completed first.
-async fn stop(conversation: &Arc<Conversation>) -> Result<Option<String>, Error> {
-    let Some(turn) = conversation.stop(None) else { return Ok(None) };
-    let report = turn.report().await?;
-    Ok((report.status != Status::Completed).then(|| turn.id.to_string()))
+    match which.find(peer.gateway())? {
+        Ok(known) => Ok(Found::Known(interrupt(&known).await?)),
+        Err(not_found) => Ok(Found::NotFound(not_found)),
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::conversation;
+use super::conversation::Which;
+use super::manage;
 use super::peer::Peer;
 use super::subscription;
 use crate::api::json;
@@ -111,11 +113,33 @@ methods! {
     Prompt = "conversation.prompt", conversation::PromptRequest => conversation::AiResponse,
         conversation::prompt;
     /// What a conversation is doing.
-    Status = "conversation.status", conversation::Which => conversation::Found<conversation::StatusOf>,
+    Status = "conversation.status", Which => conversation::Found<conversation::StatusOf>,
         conversation::status;
     /// Interrupts the running turn and answers when it has stopped.
-    Cancel = "conversation.cancel", conversation::Which => conversation::Found<conversation::Cancelled>,
+    Cancel = "conversation.cancel", Which => conversation::Found<conversation::Cancelled>,
         conversation::cancel;
+    /// Starts a conversation; with a prompt, begins its turn and does not wait for it.
+    Start = "conversation.start", manage::Start => manage::Document, manage::start;
+    /// The conversations that there are, newest first, a page at a time.
+    List = "conversation.list", manage::List => manage::Page, manage::list;
+    /// Takes a conversation up again from disk, also out of the archive.
+    Resume = "conversation.resume", Which => manage::Document, manage::resume;
+    /// Starts another conversation with the history of this one.
+    Fork = "conversation.fork", manage::Fork => manage::Document, manage::fork;
+    /// Ends a conversation and puts its record into the archive.
+    Archive = "conversation.archive", Which => manage::Archived, manage::archive;
+    /// What is recorded of a conversation, turn by turn.
+    History = "conversation.history", Which => manage::History, manage::history;
+    /// Adds a prompt to the running turn.
+    Steer = "conversation.steer", manage::Steer => manage::Steered, manage::steer;
+    /// Sums up the history to make room for more; answers when that is done.
+    Compact = "conversation.compact", Which => manage::Ended, manage::compact;
+    /// Takes the last turns out of what the model remembers; files stay as they are.
+    Rollback = "conversation.rollback", manage::Rollback => manage::RolledBack, manage::rollback;
+    /// Has the agent review code; answers when it is done.
+    Review = "conversation.review", manage::ReviewParams => manage::Ended, manage::review;
+    /// Decides what a running turn waits for.
+    Approve = "conversation.approve", manage::Approve => manage::Decided, manage::approve;
     /// Sends a conversation's events as notifications: those after `after_seq`, then live.
     Subscribe = "conversation.subscribe", subscription::Subscribe => subscription::Subscribed,
         subscription::subscribe, Socket, ["conversation.event"];

@@ -6,9 +6,10 @@
 //!
 //! - [`message`]: the messages of the specification; [`method`]: the table of methods;
 //! - [`peer`]: who made a call, and over what;
-//! - a file per noun: `conversation`, `subscription`.
+//! - a file per noun: `conversation` and `manage`, `subscription`.
 
 mod conversation;
+mod manage;
 mod message;
 pub mod method;
 mod peer;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-use crate::access::Caller;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::gateway::Context;
@@ -19,7 +18,6 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) struct Peer {
     gateway: Arc<Gateway>,
     context: Arc<Context>,
-    caller: Option<Caller>,
     socket: Option<Socket>,
     after_answer: Mutex<Vec<Task>>,
 }
@@ -27,7 +25,7 @@ pub(crate) struct Peer {
 impl std::fmt::Debug for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Peer")
-            .field("caller", &self.caller)
+            .field("caller", &self.caller())
             .field("over_socket", &self.socket.is_some())
             .finish_non_exhaustive()
     }
@@ -37,10 +35,9 @@ impl Peer {
     pub(crate) fn new(
         gateway: Arc<Gateway>,
         context: Arc<Context>,
-        caller: Option<Caller>,
         socket: Option<Socket>,
     ) -> Self {
-        Self { gateway, context, caller, socket, after_answer: Mutex::default() }
+        Self { gateway, context, socket, after_answer: Mutex::default() }
     }
 
     /// The gateway that was called.
@@ -54,9 +51,8 @@ impl Peer {
     }
 
     /// The name of the caller's key.
-    #[expect(dead_code, reason = "for the methods that own something")]
     pub(crate) fn caller(&self) -> &str {
-        self.caller.as_ref().map_or("", |caller| &caller.name)
+        self.context.caller()
     }
 
     /// The socket, where the call came over one.

@@ -36,7 +36,6 @@ use self::line::Close;
 use self::line::Received;
 use self::outbox::Outbox;
 use crate::access;
-use crate::access::Caller;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
 use crate::error::Kind;
@@ -62,7 +61,6 @@ const MAX_SUBSCRIPTIONS: usize = 256;
 pub fn open(
     gateway: &Arc<Gateway>,
     context: Context,
-    caller: Option<Caller>,
     mut request: Request<()>,
 ) -> Result<Response<Body>, Error> {
     if !hyper_tungstenite::is_upgrade_request(&request) {
@@ -78,14 +76,7 @@ pub fn open(
         .map_err(|error| Error::invalid(format!("expected a WebSocket handshake: {error}")))?;
     let permit = gateway.socket_permit();
     let counted = gateway.shutdown().connection();
-    gateway.shutdown().spawn(serve(
-        upgraded,
-        Arc::clone(gateway),
-        context,
-        caller,
-        permit,
-        counted,
-    ));
+    gateway.shutdown().spawn(serve(upgraded, Arc::clone(gateway), context, permit, counted));
     Ok(response.map(|_| Body::whole("")))
 }
 
@@ -93,7 +84,6 @@ async fn serve(
     upgraded: HyperWebsocket,
     gateway: Arc<Gateway>,
     context: Context,
-    caller: Option<Caller>,
     permit: Option<OwnedSemaphorePermit>,
     counted: Counted,
 ) {
@@ -116,13 +106,12 @@ async fn serve(
     };
     let _closed = socket.closed.clone().drop_guard();
     let known = CancellationToken::new();
-    if caller.is_some() {
+    if context.caller.is_some() {
         known.cancel();
     }
     let session = Session {
         gateway,
         context: Arc::new(context),
-        caller,
         socket: socket.clone(),
         known: known.clone(),
     };
@@ -155,7 +144,6 @@ async fn unauthenticated(known: &CancellationToken) {
 struct Session {
     gateway: Arc<Gateway>,
     context: Arc<Context>,
-    caller: Option<Caller>,
     socket: Socket,
     /// Cancelled once the caller is known.
     known: CancellationToken,
@@ -172,13 +160,12 @@ impl line::Receive for Session {
                 ));
             }
         };
-        if self.caller.is_none() {
+        if self.context.caller.is_none() {
             return self.authenticate(&text).await;
         }
         let peer = Peer::new(
             Arc::clone(&self.gateway),
             Arc::clone(&self.context),
-            self.caller.clone(),
             Some(self.socket.clone()),
         );
         let Ok(place) = Arc::clone(&self.socket.calls).try_acquire_owned() else {
@@ -233,7 +220,12 @@ impl Session {
         };
         match access::by_key(&self.gateway.config().keys, params.api_key.as_bytes()) {
             Ok(caller) => {
-                self.caller = Some(caller);
+                self.context = Arc::new(Context {
+                    request_id: self.context.request_id.clone(),
+                    headers: self.context.headers.clone(),
+                    query: self.context.query.clone(),
+                    caller: Some(caller),
+                });
                 self.known.cancel();
                 let answer =
                     json!({ "jsonrpc": "2.0", "id": id, "result": { "authenticated": true } });

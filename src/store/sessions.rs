@@ -1,6 +1,7 @@
 //! Which session name belongs to which conversation: a file of JSON lines, appended to. The last
 //! line of a session wins; a line that a crash cut short is skipped.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
@@ -34,6 +35,9 @@ pub struct Record {
     pub model_provider: String,
     /// When it began.
     pub created_at: DateTime<Utc>,
+    /// It is in the archive.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archived: bool,
 }
 
 /// The file.
@@ -45,7 +49,9 @@ pub struct Sessions {
 #[derive(Debug)]
 struct Inner {
     file: std::fs::File,
-    by_session: HashMap<String, Record>,
+    /// By conversation: their ids are UUIDs of version 7, so this is the order in which they began.
+    records: BTreeMap<String, Record>,
+    /// The newest conversation of each session.
     sessions: HashMap<String, String>,
 }
 
@@ -68,7 +74,7 @@ impl Sessions {
             // A crash in mid-line: what follows starts on a line of its own.
             file.write_all(b"\n")?;
         }
-        let mut inner = Inner { file, by_session: HashMap::new(), sessions: HashMap::new() };
+        let mut inner = Inner { file, records: BTreeMap::new(), sessions: HashMap::new() };
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice::<Record>(line) {
                 Ok(record) => inner.remember(record),
@@ -95,26 +101,38 @@ impl Sessions {
     /// The conversation of a session.
     pub fn by_session(&self, session: &SessionId) -> Option<Record> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.by_session.get(session.as_str()).cloned()
+        inner.records.get(inner.sessions.get(session.as_str())?).cloned()
     }
 
     /// The folders of all conversations.
     pub fn folders(&self) -> Vec<PathBuf> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.by_session.values().map(|record| record.cwd.clone()).collect()
+        inner.records.values().map(|record| record.cwd.clone()).collect()
     }
 
     /// A conversation.
     pub fn by_conversation(&self, id: &ConversationId) -> Option<Record> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.by_session.get(inner.sessions.get(id.as_str())?).cloned()
+        inner.records.get(id.as_str()).cloned()
+    }
+
+    /// Conversations from the newest on, or from the one that began before `before`.
+    pub fn newest_first(&self, before: Option<&ConversationId>, limit: usize) -> Vec<Record> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let records = inner.records.iter().rev();
+        let older =
+            records.filter(|(id, _)| before.is_none_or(|before| id.as_str() < before.as_str()));
+        older.take(limit).map(|(_, record)| record.clone()).collect()
     }
 }
 
 impl Inner {
     fn remember(&mut self, record: Record) {
-        self.sessions.insert(record.conversation_id.clone(), record.session_id.clone());
-        self.by_session.insert(record.session_id.clone(), record);
+        // An old conversation that is archived does not take its name back from a newer one.
+        if !record.archived || !self.sessions.contains_key(&record.session_id) {
+            self.sessions.insert(record.session_id.clone(), record.conversation_id.clone());
+        }
+        self.records.insert(record.conversation_id.clone(), record);
     }
 }
 
@@ -140,6 +158,7 @@ mod tests {
             },
             model_provider: "demo".into(),
             created_at: Utc::now(),
+            archived: false,
         };
         let sessions = Sessions::open(&path).unwrap();
         sessions.insert(record("a", "1")).unwrap();

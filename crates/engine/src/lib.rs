@@ -8,6 +8,7 @@
 //! for a conversation), a thread takes [`Submission`]s and yields [`Event`]s. Reading order:
 //!
 //! - this file: the seam;
+//! - [`approval`]: what the agent stops to ask; [`history`]: what core recorded;
 //! - [`arg0`]: how `main` must start, because core re-executes its own binary as helpers;
 //! - [`codex`]: the real engine (`ThreadManager`, extensions, configuration);
 //! - [`sandbox`]: what protects tool calls, found out by trying.
@@ -15,8 +16,10 @@
 // The layout of core's nested futures is deeper than the default limit in a release build.
 #![recursion_limit = "256"]
 
+pub mod approval;
 pub mod arg0;
 pub mod codex;
+pub mod history;
 pub mod sandbox;
 
 use std::future::Future;
@@ -43,6 +46,9 @@ pub mod protocol {
     pub use codex_protocol::user_input::MAX_USER_INPUT_TEXT_CHARS;
 }
 
+use approval::Answer;
+use approval::Question;
+use history::PastTurn;
 use protocol::Event;
 
 /// A boxed future: the price of one allocation buys a rebuild in seconds.
@@ -79,6 +85,21 @@ pub trait Engine: Send + Sync + 'static {
         thread_id: String,
         spec: ThreadSpec,
     ) -> BoxFuture<'_, Result<Arc<dyn Thread>, EngineError>>;
+
+    /// Starts a conversation with the history of another one: up to the end of a turn, or of the last
+    /// that has ended.
+    fn fork(
+        &self,
+        thread_id: String,
+        after_turn: Option<String>,
+        spec: ThreadSpec,
+    ) -> BoxFuture<'_, Result<Arc<dyn Thread>, EngineError>>;
+
+    /// What is recorded of a conversation.
+    fn history(&self, thread_id: String) -> BoxFuture<'_, Result<Vec<PastTurn>, EngineError>>;
+
+    /// Puts the record of a conversation that is not live into the archive, or takes it out.
+    fn archive(&self, thread_id: String, archived: bool) -> BoxFuture<'_, Result<(), EngineError>>;
 
     /// Ends every conversation, flushing its history. Returns how many did not end in time.
     fn shutdown(&self, limit: Duration) -> BoxFuture<'_, usize>;
@@ -171,8 +192,39 @@ pub enum Submission {
     Prompt(Prompt),
     /// Adds text and images to the turn that is running, if it is this one.
     Steer { turn_id: String, text: String, images: Vec<String> },
+    /// Answers what the agent asked.
+    Answer(Question, Answer),
+    /// Starts a turn that sums up the history, to make room for more.
+    Compact,
+    /// Starts a turn that reviews code.
+    Review(Review),
+    /// Takes the last turns out of the history. Files stay as they are.
+    Rollback { turns: u32 },
     /// Stops the turn that is running, with the processes that it left in the background.
     Interrupt,
+}
+
+/// What a review looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Review {
+    /// What is not committed yet: staged, unstaged and untracked.
+    UncommittedChanges,
+    /// What the branch changes.
+    BaseBranch {
+        /// Against this one.
+        branch: String,
+    },
+    /// What one commit changed.
+    Commit {
+        /// The commit.
+        sha: String,
+    },
+    /// What the instructions say.
+    Custom {
+        /// What to look at, and for.
+        instructions: String,
+    },
 }
 
 /// One prompt and what it overrides for its turn and the ones after it.

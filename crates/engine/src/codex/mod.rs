@@ -21,6 +21,9 @@ use codex_protocol::error::CodexErr;
 use codex_protocol::protocol::InitialHistory;
 use codex_protocol::protocol::SessionSource;
 use codex_rollout::state_db::StateDbHandle;
+use codex_thread_store::ArchiveThreadParams;
+use codex_thread_store::ThreadStore;
+use codex_thread_store::ThreadStoreError;
 use toml::Value as TomlValue;
 
 use crate::BoxFuture;
@@ -30,6 +33,8 @@ use crate::EngineFacts;
 use crate::Thread;
 use crate::ThreadSpec;
 use crate::arg0::HelperPaths;
+use crate::history;
+use crate::history::PastTurn;
 use crate::sandbox;
 use extensions::ExtensionEvents;
 use permissions::Permissions;
@@ -75,6 +80,7 @@ pub struct CodexEngine {
     config: Config,
     manager: Arc<ThreadManager>,
     state_db: Option<StateDbHandle>,
+    thread_store: Arc<dyn ThreadStore>,
     extension_events: Arc<ExtensionEvents>,
     /// What commands may not read.
     secrets: Arc<[PathBuf]>,
@@ -167,7 +173,7 @@ impl CodexEngine {
             extensions::drain_sub_agents(&manager);
 
             let secrets = permissions::secrets(&options.codex_home, options.config_path.as_deref());
-            Ok(Self { facts, config, manager, state_db, extension_events, secrets })
+            Ok(Self { facts, config, manager, state_db, thread_store, extension_events, secrets })
         })
     }
 
@@ -191,6 +197,23 @@ impl CodexEngine {
             tools: self.facts.sandbox.tools,
             secrets: self.secrets.clone(),
         }
+    }
+
+    /// What core recorded of a thread, also of one that is live.
+    async fn recorded(&self, thread_id: &str) -> Result<InitialHistory, EngineError> {
+        let failed = |error: std::io::Error| EngineError::Failed(error.to_string());
+        let id = parse_id(thread_id)?;
+        if let Ok(live) = self.manager.get_thread(id).await {
+            live.flush_rollout().await.map_err(failed)?;
+        }
+        let path = codex_core::find_thread_path_by_id_str(
+            &self.config.codex_home,
+            thread_id,
+            self.state_db.as_deref(),
+        );
+        let path = path.await.map_err(failed)?;
+        let path = path.ok_or_else(|| EngineError::NotFound(thread_id.to_owned()))?;
+        codex_core::RolloutRecorder::get_rollout_history(&path).await.map_err(failed)
     }
 
     async fn spawn(
@@ -239,20 +262,51 @@ impl Engine for CodexEngine {
         spec: ThreadSpec,
     ) -> BoxFuture<'_, Result<Arc<dyn Thread>, EngineError>> {
         Box::pin(async move {
-            let not_found = || EngineError::NotFound(thread_id.clone());
-            ThreadId::from_string(&thread_id).map_err(|_| not_found())?;
-            let rollout = codex_core::find_thread_path_by_id_str(
-                &self.config.codex_home,
-                &thread_id,
-                self.state_db.as_deref(),
-            )
-            .await
-            .map_err(|error| EngineError::Failed(error.to_string()))?
-            .ok_or_else(not_found)?;
-            let history = codex_core::RolloutRecorder::get_rollout_history(&rollout)
-                .await
-                .map_err(|error| EngineError::Failed(error.to_string()))?;
+            let history = self.recorded(&thread_id).await?;
             self.spawn(&spec, history).await
+        })
+    }
+
+    fn fork(
+        &self,
+        thread_id: String,
+        after_turn: Option<String>,
+        spec: ThreadSpec,
+    ) -> BoxFuture<'_, Result<Arc<dyn Thread>, EngineError>> {
+        Box::pin(async move {
+            let recorded = self.recorded(&thread_id).await?;
+            let items = recorded.get_rollout_items();
+            let end =
+                history::cut(items, after_turn.as_deref()).ok_or_else(|| match after_turn {
+                    Some(turn) => EngineError::Rejected(format!(
+                        "after_turn: expected the id of a turn of the conversation, got {turn:?}"
+                    )),
+                    None => EngineError::NotFound(thread_id.clone()),
+                })?;
+            let kept = items.iter().take(end).cloned().collect();
+            self.spawn(&spec, InitialHistory::Forked(kept)).await
+        })
+    }
+
+    fn history(&self, thread_id: String) -> BoxFuture<'_, Result<Vec<PastTurn>, EngineError>> {
+        Box::pin(
+            async move { Ok(history::turns(self.recorded(&thread_id).await?.get_rollout_items())) },
+        )
+    }
+
+    fn archive(&self, thread_id: String, archived: bool) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            let params = ArchiveThreadParams { thread_id: parse_id(&thread_id)? };
+            let done = if archived {
+                self.thread_store.archive_thread(params).await
+            } else {
+                self.thread_store.unarchive_thread(params).await.map(|_thread| ())
+            };
+            done.map_err(|error| match error {
+                ThreadStoreError::ThreadNotFound { .. } => EngineError::NotFound(thread_id),
+                ThreadStoreError::InvalidRequest { message } => EngineError::Rejected(message),
+                other => EngineError::Failed(other.to_string()),
+            })
         })
     }
 
@@ -262,6 +316,10 @@ impl Engine for CodexEngine {
             report.timed_out.len() + report.submit_failed.len()
         })
     }
+}
+
+fn parse_id(thread_id: &str) -> Result<ThreadId, EngineError> {
+    ThreadId::from_string(thread_id).map_err(|_| EngineError::NotFound(thread_id.to_owned()))
 }
 
 fn engine_error(error: CodexErr) -> EngineError {

@@ -9,6 +9,8 @@ use codex_core::ThreadManager;
 use codex_protocol::ThreadId;
 use codex_protocol::protocol::Event;
 use codex_protocol::protocol::Op;
+use codex_protocol::protocol::ReviewRequest;
+use codex_protocol::protocol::ReviewTarget;
 use codex_protocol::protocol::Submission as CoreSubmission;
 use codex_protocol::protocol::ThreadSettingsOverrides;
 use codex_protocol::user_input::UserInput;
@@ -21,6 +23,7 @@ use super::permissions::Permissions;
 use crate::BoxFuture;
 use crate::EngineError;
 use crate::Prompt;
+use crate::Review;
 use crate::Submission;
 use crate::Thread;
 use crate::ThreadFacts;
@@ -77,6 +80,18 @@ impl Thread for CodexThread {
                 Submission::Prompt(prompt) => {
                     self.submit_op(id, prompt_op(prompt, &self.permissions)).await
                 }
+                Submission::Answer(question, answer) => {
+                    self.submit_op(id, question.op(answer)).await
+                }
+                Submission::Compact => self.submit_op(id, Op::Compact).await,
+                Submission::Review(review) => {
+                    let review_request =
+                        ReviewRequest { target: review_target(review), user_facing_hint: None };
+                    self.submit_op(id, Op::Review { review_request }).await
+                }
+                Submission::Rollback { turns } => {
+                    self.submit_op(id, Op::ThreadRollback { num_turns: turns }).await
+                }
                 Submission::Interrupt => {
                     self.submit_op(id.clone(), Op::Interrupt).await?;
                     // An interrupt spares processes in the background: nobody would end them.
@@ -122,6 +137,15 @@ fn steer_error(error: SteerInputError) -> EngineError {
             EngineError::Rejected(format!("a {turn_kind:?} turn cannot be steered"))
         }
         SteerInputError::EmptyInput => EngineError::Rejected("there is nothing to add".to_owned()),
+    }
+}
+
+fn review_target(review: Review) -> ReviewTarget {
+    match review {
+        Review::UncommittedChanges => ReviewTarget::UncommittedChanges,
+        Review::BaseBranch { branch } => ReviewTarget::BaseBranch { branch },
+        Review::Commit { sha } => ReviewTarget::Commit { sha, title: None },
+        Review::Custom { instructions } => ReviewTarget::Custom { instructions },
     }
 }
 

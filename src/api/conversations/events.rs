@@ -1,16 +1,11 @@
-//! Conversations:
-//!
-//! - `GET /api/v1/conversations/{id}`: what can be seen of it at this moment
-//! - `GET /api/v1/conversations/{id}/events?after=N&follow=true|false`: its events from `N` on
+//! `GET /api/v1/conversations/{id}/events?after=N&follow=true|false`: a conversation's events from
+//! `N` on.
 
 use std::sync::Arc;
 
 use http::Response;
-use http::StatusCode;
-use serde_json::Value;
-use serde_json::json;
 
-use super::exec::Framing;
+use super::super::exec::Framing;
 use crate::conversation::Conversation;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::Seq;
@@ -21,57 +16,8 @@ use crate::error::Kind;
 use crate::gateway::Body;
 use crate::gateway::Context;
 use crate::gateway::Gateway;
-use crate::gateway::reply;
 use crate::stream;
 use crate::stream::Until;
-
-/// `GET /api/v1/conversations/{id}`
-pub fn show(gateway: &Gateway, id: &ConversationId) -> Result<Response<Body>, Error> {
-    let known = gateway.conversations().known(id).ok_or_else(|| unknown(id))?;
-    Ok(reply::json(StatusCode::OK, &document(&known)))
-}
-
-/// A conversation as clients see it.
-pub fn document(known: &Known) -> Value {
-    match known {
-        Known::Live(conversation) => {
-            let snapshot = conversation.snapshot();
-            json!({
-                "conversation_id": conversation.id(),
-                "session_id": conversation.session_id(),
-                "status": snapshot.activity,
-                "turn_id": snapshot.turn_id.as_deref(),
-                "model": snapshot.model,
-                "model_provider": conversation.model_provider(),
-                "cwd": conversation.cwd(),
-                "created_at": rfc3339(conversation.created_at()),
-                "updated_at": rfc3339(snapshot.updated_at),
-                "usage": snapshot.usage,
-                "last_seq": conversation.log().last_seq(),
-                "oldest_seq": conversation.log().oldest_seq(),
-            })
-        }
-        Known::Recorded(record) => json!({
-            "conversation_id": record.conversation_id,
-            "session_id": record.session_id,
-            "status": "idle",
-            "turn_id": null,
-            "model": record.defaults.model,
-            "model_provider": record.model_provider,
-            "cwd": record.cwd,
-            "created_at": rfc3339(record.created_at),
-            "updated_at": rfc3339(record.created_at),
-            "usage": null,
-            "last_seq": 0,
-            "oldest_seq": 1,
-        }),
-    }
-}
-
-/// RFC 3339, milliseconds, `Z`.
-pub fn rfc3339(time: chrono::DateTime<chrono::Utc>) -> String {
-    time.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
-}
 
 /// `GET /api/v1/conversations/{id}/events`
 pub async fn events(

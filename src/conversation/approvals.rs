@@ -1,0 +1,117 @@
+//! What the agent has asked and nobody answered yet. Its turn waits, until the answer or its time
+//! limit; the answer may come over any connection.
+
+use chrono::DateTime;
+use chrono::Utc;
+use codex_gateway_engine::Submission;
+use codex_gateway_engine::approval::Answer;
+use codex_gateway_engine::approval::Question;
+use codex_gateway_engine::protocol::Event;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Conversation;
+use super::State;
+use super::id::TurnId;
+use super::id::excerpt;
+use crate::error::Error;
+use crate::error::Kind;
+
+/// A question that waits.
+#[derive(Debug, Clone)]
+pub(super) struct Pending {
+    question: Question,
+    turn_id: TurnId,
+    asked_at: DateTime<Utc>,
+    /// Core's event.
+    request: Value,
+}
+
+/// A question that waits, for clients.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct PendingApproval {
+    /// Names it in `POST …/approvals/{approval_id}`.
+    pub approval_id: String,
+    /// The turn that waits.
+    pub turn_id: String,
+    /// RFC 3339.
+    pub asked_at: String,
+    /// Core's event: its `type` says what is asked.
+    pub request: Value,
+}
+
+impl Conversation {
+    /// The questions that wait, oldest first.
+    pub fn pending_approvals(&self) -> Vec<PendingApproval> {
+        let state = self.lock();
+        let pending = state.questions.iter().map(|pending| PendingApproval {
+            approval_id: pending.question.id.clone(),
+            turn_id: pending.turn_id.to_string(),
+            asked_at: crate::api::rfc3339(pending.asked_at),
+            request: pending.request.clone(),
+        });
+        pending.collect()
+    }
+
+    /// Answers a question; its turn goes on. `by` is the name of the caller's key.
+    ///
+    /// # Errors
+    /// `NotFound` where no such question waits, or no longer; `InvalidRequest` where the answer does
+    /// not fit.
+    pub async fn answer(&self, id: &str, answer: Answer, by: &str) -> Result<(), Error> {
+        let pending = {
+            let mut state = self.lock();
+            let place = state.questions.iter().position(|pending| pending.question.id == id);
+            let place = place.ok_or_else(|| {
+                Error::new(
+                    Kind::NotFound,
+                    format!(
+                        "approval_id: expected one of the conversation's pending approvals, got {}",
+                        excerpt(id)
+                    ),
+                )
+            })?;
+            if let Some(pending) = state.questions.get(place) {
+                pending.question.check(&answer)?;
+            }
+            let pending = state.questions.remove(place);
+            self.log.append(decided(&pending, &answer, by).as_bytes(), None);
+            pending
+        };
+        let submission = Submission::Answer(pending.question.clone(), answer);
+        let submitted = self.thread.submit(format!("{id}-answer"), submission).await;
+        if submitted.is_err() {
+            self.lock().questions.push(pending);
+        }
+        Ok(submitted?)
+    }
+
+    /// Notes what an event asks.
+    pub(super) fn asked(&self, state: &mut State, event: &Event, json: &[u8]) {
+        let Some(question) = Question::of(event) else { return };
+        let turn_id =
+            state.running.as_ref().map_or_else(|| event.id.as_str().into(), |turn| turn.id.clone());
+        let request = serde_json::from_slice(json).ok();
+        let request = request.and_then(|mut event: Value| event.get_mut("msg").map(Value::take));
+        state.questions.retain(|pending| pending.question.id != question.id);
+        state.questions.push(Pending {
+            question,
+            turn_id,
+            asked_at: Utc::now(),
+            request: request.unwrap_or_default(),
+        });
+    }
+}
+
+/// An event of the gateway's own, so that everyone who follows learns of the decision. Written by
+/// hand because readers of the log expect the tag first.
+fn decided(pending: &Pending, answer: &Answer, by: &str) -> String {
+    format!(
+        r#"{{"id":{},"msg":{{"type":"gateway_approval_decided","approval_id":{},"decision":{},"by":{}}}}}"#,
+        Value::from(&*pending.turn_id),
+        Value::from(pending.question.id.as_str()),
+        serde_json::to_value(answer.decision).unwrap_or_default(),
+        Value::from(by),
+    )
+}
