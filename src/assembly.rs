@@ -13,7 +13,7 @@ use crate::bridge;
 use crate::bridge::backend::Backend;
 use crate::bridge::backend::Backends;
 use crate::bridge::calls::Calls;
-use crate::bridge::client;
+use crate::bridge::client::Clients;
 use crate::bridge::upstream::Upstream;
 use crate::config::Config;
 use crate::config::DEMO;
@@ -85,16 +85,19 @@ impl Assembly {
     }
 }
 
-/// Who answers model calls. The client, with its root certificates, is made only for real providers.
+/// Who answers model calls. The root certificates are loaded only for real providers.
 fn backends(config: &Config) -> anyhow::Result<Backends> {
     let mut backends = HashMap::new();
     if matches!(config.provider, Provider::Demo) {
         backends.insert(DEMO.to_owned(), Backend::Demo);
     }
     if !config.providers.is_empty() {
-        let client = client::new()?;
+        let mut clients = Clients::new();
         for provider in &config.providers {
-            let upstream = Upstream::new(provider.clone(), client.clone());
+            let client = clients
+                .get(provider.ca_file.as_deref(), provider.connect_timeout)
+                .with_context(|| format!("the provider {}", provider.id))?;
+            let upstream = Upstream::new(provider.clone(), client);
             backends.insert(provider.id.clone(), Backend::Upstream(Box::new(upstream)));
         }
     }

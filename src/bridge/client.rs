@@ -1,7 +1,10 @@
-//! The pooled client to the providers: rustls, HTTP/2 where offered, keep-alive; the root
-//! certificates are loaded once per process; proxies come from the environment.
+//! The pooled clients to the providers: rustls, HTTP/2 where offered, keep-alive; the system's root
+//! certificates are loaded once; proxies come from the environment.
 
+use std::collections::HashMap;
 use std::future::Future;
+use std::path::Path;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Context;
@@ -20,26 +23,81 @@ use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
 /// The client.
 pub type Client = hyper_util::client::legacy::Client<HttpsConnector<Connector>, Full<Bytes>>;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_IDLE: Duration = Duration::from_secs(90);
 
-/// A client with the system's root certificates, or those of `SSL_CERT_FILE`.
+/// The clients of this process, one per connect timeout and file of further root certificates.
+#[derive(Debug)]
+pub struct Clients {
+    roots: RootCertStore,
+    made: HashMap<(Option<PathBuf>, Duration), Client>,
+}
+
+impl Clients {
+    /// With the system's root certificates, or those of `SSL_CERT_FILE`.
+    pub fn new() -> Self {
+        let mut roots = RootCertStore::empty();
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            tracing::warn!(%error, "some root certificates could not be read");
+        }
+        roots.add_parsable_certificates(found.certs);
+        Self { roots, made: HashMap::new() }
+    }
+
+    /// The client for providers that are reached in this way.
+    ///
+    /// # Errors
+    /// The file cannot be read, or the TLS library cannot be set up.
+    pub fn get(
+        &mut self,
+        ca_file: Option<&Path>,
+        connect_timeout: Duration,
+    ) -> anyhow::Result<Client> {
+        let key = (ca_file.map(Path::to_owned), connect_timeout);
+        if let Some(client) = self.made.get(&key) {
+            return Ok(client.clone());
+        }
+        let mut roots = self.roots.clone();
+        if let Some(path) = ca_file {
+            for certificate in certificates(path)? {
+                roots.add(certificate).with_context(|| path.display().to_string())?;
+            }
+        }
+        let client = client(roots, connect_timeout)?;
+        self.made.insert(key, client.clone());
+        Ok(client)
+    }
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The certificates of a PEM file.
 ///
 /// # Errors
-/// The TLS library cannot be set up.
-pub fn new() -> anyhow::Result<Client> {
-    let mut roots = rustls::RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "some root certificates could not be read");
-    }
-    roots.add_parsable_certificates(found.certs);
+/// It cannot be read, is malformed, or holds none.
+pub fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let found: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).and_then(std::iter::Iterator::collect);
+    let found =
+        found.with_context(|| format!("cannot read certificates from {}", path.display()))?;
+    anyhow::ensure!(!found.is_empty(), "{} holds no certificate in PEM form", path.display());
+    Ok(found)
+}
+
+fn client(roots: RootCertStore, connect_timeout: Duration) -> anyhow::Result<Client> {
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
         rustls::crypto::ring::default_provider(),
     ))
@@ -52,7 +110,7 @@ pub fn new() -> anyhow::Result<Client> {
         .https_or_http()
         .enable_http1()
         .enable_http2()
-        .wrap_connector(Connector::new());
+        .wrap_connector(Connector::new(connect_timeout));
     Ok(hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(KEEP_IDLE)
@@ -68,11 +126,11 @@ pub struct Connector {
 }
 
 impl Connector {
-    fn new() -> Self {
+    fn new(connect_timeout: Duration) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        http.set_connect_timeout(Some(connect_timeout));
         http.set_keepalive(Some(Duration::from_secs(30)));
         Self { http, proxies: Arc::new(Matcher::from_env()) }
     }

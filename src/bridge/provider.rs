@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,14 +12,17 @@ use http::HeaderName;
 use http::HeaderValue;
 use http::Uri;
 use serde::Deserialize;
+use serde::Serialize;
+use toml::Table;
 
+use super::client;
 use super::wire::Wire;
 use super::wire::anthropic::Anthropic;
 use super::wire::chat::Chat;
 use super::wire::gemini::Gemini;
 
 /// How a provider is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Api {
     /// The Responses API: bytes are passed through.
@@ -52,14 +57,15 @@ impl Api {
     }
 }
 
-/// `[model_providers.NAME]` as it is written: Codex's keys, where `wire_api` takes more.
-#[derive(Debug, Clone, Default, Deserialize)]
+/// A table of `[model_providers]` or `[gateway.providers]` as it is written: Codex's keys, where
+/// `wire_api` takes more, and the gateway's own.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
 pub struct Written {
+    name: Option<String>,
     base_url: Option<String>,
     env_key: Option<String>,
     experimental_bearer_token: Option<String>,
-    #[serde(default)]
-    wire_api: Api,
+    wire_api: Option<Api>,
     #[serde(default)]
     query_params: BTreeMap<String, String>,
     #[serde(default)]
@@ -67,14 +73,37 @@ pub struct Written {
     #[serde(default)]
     env_http_headers: BTreeMap<String, String>,
     request_max_retries: Option<u32>,
+    stream_max_retries: Option<u64>,
     stream_idle_timeout_ms: Option<u64>,
-    #[serde(default)]
+    max_concurrent: Option<usize>,
+    max_waiting: Option<usize>,
+    connect_timeout_ms: Option<u64>,
+    first_byte_timeout_ms: Option<u64>,
+    ca_file: Option<PathBuf>,
+    /// Core's own ways of logging in.
+    #[serde(default, skip_serializing)]
     requires_openai_auth: bool,
+    #[serde(skip_serializing)]
     auth: Option<toml::Value>,
+    #[serde(skip_serializing)]
     aws: Option<toml::Value>,
-    /// It is a built-in one.
-    #[serde(skip)]
-    built_in: bool,
+}
+
+/// What a table is resolved with.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The environment.
+    pub env: &'a dyn Fn(&str) -> Option<String>,
+    /// Where the file is: its paths are relative to it.
+    pub folder: &'a Path,
+    /// `CODEX_MAX_RETRIES`.
+    pub max_retries: Option<u32>,
+}
+
+impl fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings").field("folder", &self.folder).finish_non_exhaustive()
+    }
 }
 
 /// A provider, resolved.
@@ -82,8 +111,8 @@ pub struct Written {
 pub struct Provider {
     /// Its id in `model_providers`.
     pub id: String,
-    /// It has a table in the file.
-    pub in_file: bool,
+    /// For people.
+    pub name: String,
     /// How it is spoken to.
     pub api: Api,
     /// Without a slash at its end.
@@ -94,8 +123,22 @@ pub struct Provider {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// How often a request that failed before its first byte is sent again.
     pub retries: u32,
+    /// How often core asks again after a stream was cut.
+    pub stream_retries: Option<u64>,
     /// How long a stream may pause.
     pub idle: Duration,
+    /// Calls at a time.
+    pub max_concurrent: usize,
+    /// How many more may wait.
+    pub max_waiting: usize,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// How long it may take to begin an answer.
+    pub first_byte_timeout: Duration,
+    /// Further root certificates, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// The variables that hold its keys.
+    pub secrets: Vec<String>,
 }
 
 impl fmt::Debug for Provider {
@@ -170,14 +213,25 @@ impl BuiltIn {
         Written {
             base_url: Some(self.base_url.to_owned()),
             env_key: Some(self.variable.to_owned()),
-            wire_api: self.api,
-            built_in: true,
+            wire_api: Some(self.api),
             ..Written::default()
         }
+    }
+
+    /// The same, as a table.
+    pub fn table(&self) -> Table {
+        // What is not set is left out, as TOML has no word for it.
+        Table::try_from(self.written()).expect("its keys and values are TOML's")
     }
 }
 
 impl Written {
+    /// Its keys, in order; without those that say that core calls a provider itself.
+    pub fn keys() -> Vec<String> {
+        let all = serde_json::to_value(Self::default()).expect("its keys are strings");
+        all.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
+    }
+
     /// Whether the bridge can stand in for core: core has its own ways of logging in to the rest.
     pub fn is_bridged(&self) -> bool {
         self.base_url.is_some()
@@ -189,36 +243,84 @@ impl Written {
     /// Resolves it. A key that is not set shows when the provider is called.
     ///
     /// # Errors
-    /// A URL or a header is malformed; the message names the key.
+    /// A value is not what its key takes; the message names the key, `place` being its table.
     pub fn resolve(
         &self,
         id: &str,
-        env: &dyn Fn(&str) -> Option<String>,
-        max_retries: Option<u32>,
+        place: &str,
+        surroundings: &Surroundings<'_>,
     ) -> anyhow::Result<Provider> {
-        let base_url = self.base_url.clone().unwrap_or_default();
-        let base_url = base_url.trim_end_matches('/').to_owned();
-        let url = || {
-            format!("model_providers.{id}.base_url is {base_url:?}; it takes an http or https URL")
-        };
+        let Surroundings { env, folder, max_retries } = *surroundings;
+        let ca_file = self.ca_file.as_ref().map(|path| folder.join(path));
+        if let Some(path) = &ca_file {
+            client::certificates(path).with_context(|| format!("{place}.ca_file"))?;
+        }
+        let api = self.wire_api.unwrap_or_default();
+        let variables = self.env_key.iter().chain(self.env_http_headers.values());
+        Ok(Provider {
+            id: id.to_owned(),
+            name: self.name.clone().unwrap_or_else(|| id.to_owned()),
+            api,
+            base_url: self.base_url(place)?,
+            query: self.query(),
+            headers: self.headers(api, place, env)?,
+            retries: max_retries.or(self.request_max_retries).unwrap_or(4),
+            stream_retries: self.stream_max_retries,
+            idle: millis(place, "stream_idle_timeout_ms", self.stream_idle_timeout_ms, 300_000)?,
+            max_concurrent: match self.max_concurrent {
+                // What a semaphore holds.
+                Some(places) if !(1..=1_000_000).contains(&places) => {
+                    bail!("{place}.max_concurrent is {places}; it takes 1 to 1000000")
+                }
+                places => places.unwrap_or(64),
+            },
+            max_waiting: match self.max_waiting {
+                Some(places) if places > 1_000_000 => {
+                    bail!("{place}.max_waiting is {places}; it takes 0 to 1000000")
+                }
+                places => places.unwrap_or(1024),
+            },
+            connect_timeout: millis(place, "connect_timeout_ms", self.connect_timeout_ms, 10_000)?,
+            first_byte_timeout: millis(
+                place,
+                "first_byte_timeout_ms",
+                self.first_byte_timeout_ms,
+                120_000,
+            )?,
+            ca_file,
+            secrets: variables.cloned().collect(),
+        })
+    }
+
+    fn base_url(&self, place: &str) -> anyhow::Result<String> {
+        let base_url = self.base_url.as_deref().unwrap_or_default().trim_end_matches('/');
+        let url = || format!("{place}.base_url is {base_url:?}; it takes an http or https URL");
         let parsed: Uri = base_url.parse().with_context(url)?;
         if parsed.host().is_none() || !matches!(parsed.scheme_str(), Some("http" | "https")) {
             bail!(url());
         }
+        Ok(base_url.to_owned())
+    }
+
+    fn headers(
+        &self,
+        api: Api,
+        place: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> anyhow::Result<Vec<(HeaderName, HeaderValue)>> {
         let mut headers = Vec::new();
         let mut add = |name: &str, value: &str| -> anyhow::Result<()> {
             let name = HeaderName::from_bytes(name.as_bytes())
-                .with_context(|| format!("model_providers.{id}: {name:?} is no header name"))?;
-            let mut value = HeaderValue::from_str(value).with_context(|| {
-                format!("model_providers.{id}: the value of {name} is no header value")
-            })?;
+                .with_context(|| format!("{place}: {name:?} is no header name"))?;
+            let mut value = HeaderValue::from_str(value)
+                .with_context(|| format!("{place}: the value of {name} is no header value"))?;
             value.set_sensitive(true);
             headers.push((name, value));
             Ok(())
         };
         let key = self.env_key.as_deref().and_then(env).or(self.experimental_bearer_token.clone());
         if let Some(key) = key {
-            let (name, before) = self.wire_api.key_header();
+            let (name, before) = api.key_header();
             add(name, &format!("{before}{}", key.trim()))?;
         }
         for (name, value) in &self.http_headers {
@@ -226,9 +328,13 @@ impl Written {
         }
         for (name, variable) in &self.env_http_headers {
             if let Some(value) = env(variable) {
-                add(name, &value)?;
+                add(name, value.trim())?;
             }
         }
+        Ok(headers)
+    }
+
+    fn query(&self) -> String {
         let encode = |text: &str| {
             percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)
                 .to_string()
@@ -238,22 +344,24 @@ impl Written {
             .iter()
             .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
             .collect();
-        Ok(Provider {
-            id: id.to_owned(),
-            in_file: !self.built_in,
-            api: self.wire_api,
-            base_url,
-            query: query.join("&"),
-            headers,
-            retries: max_retries.or(self.request_max_retries).unwrap_or(4),
-            idle: Duration::from_millis(self.stream_idle_timeout_ms.unwrap_or(300_000)),
-        })
+        query.join("&")
+    }
+}
+
+fn millis(place: &str, key: &str, value: Option<u64>, default: u64) -> anyhow::Result<Duration> {
+    match value {
+        Some(0) => bail!("{place}.{key} is 0; it takes milliseconds, 1 or more"),
+        value => Ok(Duration::from_millis(value.unwrap_or(default))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn surroundings(env: &dyn Fn(&str) -> Option<String>) -> Surroundings<'_> {
+        Surroundings { env, folder: Path::new("/"), max_retries: None }
+    }
 
     #[test]
     fn a_provider_is_resolved_and_its_key_never_shown() {
@@ -262,7 +370,9 @@ mod tests {
              query_params = { \"api-version\" = \"2025-04-01\" }\nhttp_headers = { \"x-a\" = \"b\" }\n",
         )
         .unwrap();
-        let provider = written.resolve("x", &|_| Some(" canary ".into()), None).unwrap();
+        let provider = written
+            .resolve("x", "model_providers.x", &surroundings(&|_| Some(" canary ".into())))
+            .unwrap();
         assert_eq!((provider.api, provider.base_url.as_str()), (Api::Chat, "https://x.example/v1"));
         assert_eq!(provider.query, "api%2Dversion=2025%2D04%2D01");
         assert_eq!(provider.headers[0].1.as_bytes(), b"Bearer canary");
@@ -273,7 +383,9 @@ mod tests {
     fn a_bad_url_is_named() {
         for url in ["", "x.example", "ftp://x.example", "http://"] {
             let written = Written { base_url: Some(url.into()), ..Written::default() };
-            let error = written.resolve("mine", &|_| None, None).unwrap_err();
+            let error = written
+                .resolve("mine", "model_providers.mine", &surroundings(&|_| None))
+                .unwrap_err();
             assert!(error.to_string().contains("model_providers.mine.base_url"), "{error}");
         }
     }

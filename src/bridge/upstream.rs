@@ -30,10 +30,6 @@ use super::wire::Decoder;
 use super::wire::Failure;
 use super::wire::Outgoing;
 
-/// Calls to one provider at a time; more wait, first come first served.
-const CONCURRENT: usize = 64;
-/// How long a provider may take to begin its answer.
-const FIRST_BYTE: Duration = Duration::from_secs(120);
 /// How much of an error's body is read.
 const ERROR_BYTES: usize = 64 * 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -58,7 +54,8 @@ enum Refusal {
 impl Upstream {
     /// A provider behind the pooled client.
     pub fn new(provider: Provider, client: Client) -> Self {
-        Self { provider: Arc::new(provider), client, queue: Arc::new(Semaphore::new(CONCURRENT)) }
+        let queue = Arc::new(Semaphore::new(provider.max_concurrent));
+        Self { provider: Arc::new(provider), client, queue }
     }
 
     /// Answers a call. Dropping the answer drops the provider's stream at once.
@@ -190,9 +187,10 @@ impl Upstream {
         }
         let request =
             request.body(Full::new(body)).map_err(|error| unreachable(error.to_string()))?;
-        let response = tokio::time::timeout(FIRST_BYTE, self.client.request(request))
+        let limit = self.provider.first_byte_timeout;
+        let response = tokio::time::timeout(limit, self.client.request(request))
             .await
-            .map_err(|_| unreachable(format!("no answer within {} s", FIRST_BYTE.as_secs())))?
+            .map_err(|_| unreachable(format!("no answer within {} ms", limit.as_millis())))?
             .map_err(|error| unreachable(chain(&error)))?;
         if response.status().is_success() {
             return Ok(response);

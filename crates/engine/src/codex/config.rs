@@ -7,12 +7,15 @@ use codex_core::config::ConfigBuilder;
 use codex_core::config::ConfigOverrides;
 use codex_model_provider_info::ModelProviderInfo;
 use codex_model_provider_info::WireApi;
+use codex_model_provider_info::built_in_model_providers;
 use codex_protocol::config_types::EnvironmentVariablePattern;
 use codex_protocol::openai_models::ModelsResponse;
 use codex_protocol::protocol::AskForApproval;
 use codex_utils_absolute_path::AbsolutePathBuf;
+use toml::Value as TomlValue;
 
 use super::Bridge;
+use super::Bridged;
 use super::Options;
 use super::permissions::Permissions;
 use crate::Approval;
@@ -32,10 +35,12 @@ pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
         Some(path) => Some(AbsolutePathBuf::relative_to_current_dir(path)?),
         None => None,
     };
+    let mut overrides = options.overrides.clone();
+    overrides.extend(options.bridge.iter().map(known));
     let mut config = ConfigBuilder::default()
         .codex_home(options.codex_home.clone())
         .loader_overrides(LoaderOverrides { user_config_path, ..LoaderOverrides::default() })
-        .cli_overrides(options.overrides.clone())
+        .cli_overrides(overrides)
         .harness_overrides(ConfigOverrides {
             cwd: Some(options.workspace_root.clone()),
             codex_self_exe: options.helpers.self_exe.clone(),
@@ -47,7 +52,9 @@ pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
         .await?;
     let variables = &mut config.permissions.shell_environment_policy;
     variables.ignore_default_excludes = false;
+    let bridged = options.bridge.iter().flat_map(|bridge| &bridge.providers);
     let keys = config.model_providers.values().filter_map(|provider| provider.env_key.as_deref());
+    let keys = keys.chain(bridged.flat_map(|bridged| &bridged.secrets).map(String::as_str));
     variables.exclude.extend(
         SECRET_VARIABLES
             .into_iter()
@@ -69,22 +76,42 @@ pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
 /// How often core asks again after a stream was cut, unless the file says otherwise.
 const STREAM_RETRIES: u64 = 2;
 
+/// Core's own limit on a silent stream, out of the way: the bridge watches its providers and ends
+/// every call, and knows what core cannot see, such as a call that waits or is sent again. No turn is
+/// longer than this.
+const STREAM_IDLE_MS: u64 = 3_600_000;
+
+/// What lets core load a file that names providers it has not seen, or wires that it does not speak.
+fn known(bridge: &Bridge) -> (String, TomlValue) {
+    // Core refuses tables for its own.
+    let own = built_in_model_providers(None);
+    let new = bridge.providers.iter().filter(|bridged| !own.contains_key(&bridged.id));
+    let tables: toml::Table = new
+        .map(|bridged| {
+            let mut table = toml::Table::new();
+            table.insert("name".to_owned(), bridged.name.clone().into());
+            table.insert("wire_api".to_owned(), "responses".into());
+            (bridged.id.clone(), table.into())
+        })
+        .collect();
+    ("model_providers".to_owned(), tables.into())
+}
+
 /// Puts the bridge in the place of providers: core speaks Responses over WebSocket to it, one
 /// connection per conversation, and knows neither their addresses nor their keys.
 fn stand_in(config: &mut Config, bridge: &Bridge) {
-    for id in &bridge.providers {
-        let written = config.model_providers.get(id);
+    for Bridged { id, name, stream_max_retries, secrets: _ } in &bridge.providers {
+        let own = config.model_providers.get(id);
         let provider = ModelProviderInfo {
-            name: written.map_or_else(|| id.clone(), |written| written.name.clone()),
+            // Core goes by the name of its own.
+            name: own.map_or_else(|| name.clone(), |own| own.name.clone()),
             base_url: Some(format!("{}/{id}/v1", bridge.base_url)),
             experimental_bearer_token: Some(bridge.bearer_token.clone()),
             wire_api: WireApi::Responses,
             // The bridge has tried again already; what core still retries is a stream that was cut.
             request_max_retries: Some(0),
-            stream_max_retries: written
-                .and_then(|written| written.stream_max_retries)
-                .or(Some(STREAM_RETRIES)),
-            stream_idle_timeout_ms: written.and_then(|written| written.stream_idle_timeout_ms),
+            stream_max_retries: stream_max_retries.or(Some(STREAM_RETRIES)),
+            stream_idle_timeout_ms: Some(STREAM_IDLE_MS),
             supports_websockets: true,
             env_key: None,
             env_key_instructions: None,

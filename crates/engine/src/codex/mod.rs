@@ -68,10 +68,23 @@ pub struct Bridge {
     pub base_url: String,
     /// What the bridge lets in.
     pub bearer_token: String,
-    /// The ids of the providers.
-    pub providers: Vec<String>,
+    /// The providers.
+    pub providers: Vec<Bridged>,
     /// The one that is used unless a request names another.
     pub default: Option<String>,
+}
+
+/// A provider that core reaches through the bridge. Core's file need not know it.
+#[derive(Debug, Clone)]
+pub struct Bridged {
+    /// Its id in `model_providers`.
+    pub id: String,
+    /// For people.
+    pub name: String,
+    /// How often core asks again after a stream was cut.
+    pub stream_max_retries: Option<u64>,
+    /// The variables that hold its keys: the agent's commands do not inherit them.
+    pub secrets: Vec<String>,
 }
 
 /// codex-core in this process.

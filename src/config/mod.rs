@@ -1,7 +1,16 @@
 //! Configuration: [`File`] as it is written, [`Config`] as it is used.
 //!
+//! - [`file`]: the `[gateway]` table as it is written;
+//! - [`providers`]: who the bridge calls, from three places;
+//! - this file: what they resolve to.
+//!
 //! One `config.toml` holds Codex's own keys and a `[gateway]` table. The environment wins over the
 //! file, the command line over both. Every error names the key and says what it takes.
+
+mod file;
+mod providers;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -11,9 +20,8 @@ use std::time::Duration;
 use anyhow::Context;
 use anyhow::bail;
 use codex_gateway_engine::codex::Bridge;
+use codex_gateway_engine::codex::Bridged;
 use codex_gateway_engine::codex::Options as EngineOptions;
-use serde::Deserialize;
-use serde::Serialize;
 use toml::Value as TomlValue;
 
 use crate::access::Keys;
@@ -22,30 +30,12 @@ use crate::bridge::provider;
 use crate::bridge::provider::BUILT_IN;
 use crate::bridge::provider::BuiltIn;
 
-/// The `[gateway]` table as it is written. `config.toml.example` explains each key.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct File {
-    host: Option<IpAddr>,
-    port: Option<u16>,
-    api_keys: Option<Vec<String>>,
-    workspace_root: Option<PathBuf>,
-    default_timeout_ms: Option<u64>,
-    max_connections: Option<usize>,
-    max_queued_prompts: Option<usize>,
-    max_live_conversations: Option<usize>,
-    conversation_idle_ms: Option<u64>,
-    body_limit_bytes: Option<usize>,
-    prompt_limit_chars: Option<usize>,
-    header_timeout_ms: Option<u64>,
-    body_timeout_ms: Option<u64>,
-    drain_timeout_ms: Option<u64>,
-    event_log_bytes: Option<usize>,
-    heartbeat_ms: Option<u64>,
-    allow_danger_full_access: Option<bool>,
-    allow_approvals: Option<bool>,
-    allow_raw_events: Option<bool>,
-}
+pub use file::File;
+use file::at_least;
+use file::env_parse;
+use file::gateway_table;
+use file::millis;
+use file::read;
 
 /// What the command line says about configuration.
 #[derive(Debug, Clone, Default)]
@@ -264,7 +254,12 @@ impl Config {
             provider: choose_provider(&document, &env, &codex_home),
             allow_no_sandbox: env("CODEX_UNSAFE_ALLOW_NO_SANDBOX")
                 .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true")),
-            providers: providers(&document, &env)?,
+            providers: providers::resolve(
+                &document,
+                &file.providers,
+                &env,
+                config_path.parent().unwrap_or(Path::new("")),
+            )?,
             model_set: document.contains_key("model"),
             features_off: features_off(&document),
             codex_home,
@@ -288,12 +283,6 @@ impl Config {
         for feature in &self.features_off {
             set(&format!("features.{feature}"), false.into());
         }
-        for provider in &self.providers {
-            // Core knows one wire, and refuses a file that names another.
-            if provider.in_file {
-                set(&format!("model_providers.{}.wire_api", provider.id), "responses".into());
-            }
-        }
         match &self.provider {
             Provider::Demo => set("model", "demo".into()),
             Provider::BuiltIn(provider) if !self.model_set => set("model", provider.model.into()),
@@ -308,7 +297,7 @@ impl Config {
             bridge: Some(Bridge {
                 base_url: bridge.base_url.clone(),
                 bearer_token: bridge.bearer_token.clone(),
-                providers: self.bridged().map(str::to_owned).collect(),
+                providers: self.bridged(),
                 default: match &self.provider {
                     Provider::Demo => Some(DEMO.to_owned()),
                     Provider::BuiltIn(provider) => Some(provider.id.to_owned()),
@@ -322,31 +311,21 @@ impl Config {
 }
 
 impl Config {
-    /// The ids of what the bridge answers for.
-    fn bridged(&self) -> impl Iterator<Item = &str> {
-        let demo = matches!(self.provider, Provider::Demo).then_some(DEMO);
-        self.providers.iter().map(|provider| provider.id.as_str()).chain(demo)
-    }
-}
-
-/// A missing file is an empty one, unless it was named.
-fn read(path: &Path, named: bool) -> anyhow::Result<toml::Table> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => {
-            return Ok(toml::Table::new());
-        }
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-    };
-    text.parse().with_context(|| format!("{} is not TOML", path.display()))
-}
-
-fn gateway_table(document: &toml::Table, path: &Path) -> anyhow::Result<File> {
-    match document.get("gateway") {
-        Some(table) => {
-            table.clone().try_into().with_context(|| format!("[gateway] in {}", path.display()))
-        }
-        None => Ok(File::default()),
+    /// What the bridge answers for.
+    fn bridged(&self) -> Vec<Bridged> {
+        let demo = matches!(self.provider, Provider::Demo).then(|| Bridged {
+            id: DEMO.to_owned(),
+            name: DEMO.to_owned(),
+            stream_max_retries: None,
+            secrets: Vec::new(),
+        });
+        let providers = self.providers.iter().map(|provider| Bridged {
+            id: provider.id.clone(),
+            name: provider.name.clone(),
+            stream_max_retries: provider.stream_retries,
+            secrets: provider.secrets.clone(),
+        });
+        providers.chain(demo).collect()
     }
 }
 
@@ -371,30 +350,6 @@ fn choose_provider(
     }
 }
 
-/// The providers of the file that the bridge can stand in for, and the built-in ones whose key is set.
-fn providers(
-    document: &toml::Table,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> anyhow::Result<Vec<provider::Provider>> {
-    let max_retries = env_parse(env, "CODEX_MAX_RETRIES", "a number of retries")?;
-    let mut found = Vec::new();
-    let table = document.get("model_providers").and_then(TomlValue::as_table);
-    for (id, written) in table.into_iter().flatten() {
-        let written: provider::Written =
-            written.clone().try_into().with_context(|| format!("[model_providers.{id}]"))?;
-        if written.is_bridged() {
-            found.push(written.resolve(id, env, max_retries)?);
-        }
-    }
-    for built_in in &BUILT_IN {
-        let written_too = found.iter().any(|provider| provider.id == built_in.id);
-        if env(built_in.variable).is_some() && !written_too {
-            found.push(built_in.written().resolve(built_in.id, env, max_retries)?);
-        }
-    }
-    Ok(found)
-}
-
 /// Features of core that are on by default and do not fit a server. `config.toml.example` says why
 /// at more length.
 ///
@@ -409,154 +364,4 @@ fn features_off(document: &toml::Table) -> Vec<&'static str> {
         .into_iter()
         .filter(|feature| in_file.and_then(|features| features.get(*feature)).is_none())
         .collect()
-}
-
-fn env_parse<T: std::str::FromStr>(
-    env: &dyn Fn(&str) -> Option<String>,
-    name: &str,
-    takes: &str,
-) -> anyhow::Result<Option<T>> {
-    env(name)
-        .map(|value| {
-            value
-                .trim()
-                .parse()
-                .map_err(|_| anyhow::anyhow!("{name} is {value:?}; it takes {takes}"))
-        })
-        .transpose()
-}
-
-fn at_least(
-    key: &str,
-    value: Option<usize>,
-    least: usize,
-    default: usize,
-) -> anyhow::Result<usize> {
-    match value {
-        Some(value) if value < least => {
-            bail!("gateway.{key} is {value}; it takes {least} or more")
-        }
-        Some(value) => Ok(value),
-        None => Ok(default),
-    }
-}
-
-fn millis(key: &str, value: Option<u64>, default: u64) -> anyhow::Result<Duration> {
-    match value {
-        Some(0) => bail!("gateway.{key} is 0; it takes milliseconds, 1 or more"),
-        Some(value) => Ok(Duration::from_millis(value)),
-        None => Ok(Duration::from_millis(default)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(file: &str, env: &[(&str, &str)]) -> anyhow::Result<Config> {
-        let home = tempfile::tempdir()?;
-        std::fs::write(home.path().join("config.toml"), file)?;
-        let env: std::collections::HashMap<String, String> =
-            env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Config::resolve(&Overrides::default(), &|name| env.get(name).cloned(), home.path().into())
-    }
-
-    #[test]
-    fn the_example_has_every_key_with_its_default() {
-        let example = include_str!("../config.toml.example");
-        // A commented-out key is written `#key = value`, a sentence `# Sentence`.
-        let all: String = example
-            .lines()
-            .map(|line| match line.strip_prefix('#') {
-                Some(key)
-                    if key
-                        .starts_with(|first: char| first.is_ascii_lowercase() || first == '[') =>
-                {
-                    key
-                }
-                _ => line,
-            })
-            .fold(String::new(), |text, line| text + line + "\n");
-        let document: toml::Table = all.parse().unwrap();
-        let table = gateway_table(&document, Path::new("config.toml.example")).unwrap();
-        let written = serde_json::to_value(&table).unwrap();
-        for (key, value) in written.as_object().unwrap() {
-            assert!(!value.is_null(), "config.toml.example lacks gateway.{key}");
-        }
-
-        let shown = load(
-            &toml::to_string(&toml::Table::from_iter([(
-                "gateway".to_owned(),
-                document["gateway"].clone(),
-            )]))
-            .unwrap(),
-            &[],
-        );
-        let (shown, default) = (shown.unwrap(), load("", &[]).unwrap());
-        assert_eq!(shown.host, default.host);
-        assert_eq!(shown.port, default.port);
-        assert_eq!(shown.workspace_root.file_name(), default.workspace_root.file_name());
-        assert_eq!(format!("{:?}", shown.server), format!("{:?}", default.server));
-        assert_eq!(format!("{:?}", shown.turns), format!("{:?}", default.turns));
-        assert_eq!(shown.allow_danger_full_access, default.allow_danger_full_access);
-        assert_eq!(shown.allow_approvals, default.allow_approvals);
-        assert_eq!(shown.allow_raw_events, default.allow_raw_events);
-    }
-
-    #[test]
-    fn the_environment_wins_over_the_file() {
-        let config = load("[gateway]\nport = 1\n", &[("PORT", "2")]).unwrap();
-        assert_eq!(config.port, 2);
-        assert_eq!(load("[gateway]\nport = 1\n", &[]).unwrap().port, 1);
-        assert_eq!(load("", &[]).unwrap().port, 8080);
-    }
-
-    #[test]
-    fn every_error_names_the_key_and_what_it_takes() {
-        for (file, env, expected) in [
-            ("[gateway]\nprot = 1\n", &[][..], "unknown field `prot`"),
-            ("[gateway]\nport = \"x\"\n", &[], "port"),
-            (
-                "[gateway]\nbody_limit_bytes = 1\n",
-                &[],
-                "gateway.body_limit_bytes is 1; it takes 1024",
-            ),
-            ("[gateway]\ndefault_timeout_ms = 5\n", &[], "gateway.default_timeout_ms"),
-            ("[gateway]\nheartbeat_ms = 0\n", &[], "gateway.heartbeat_ms is 0"),
-            ("not toml", &[], "is not TOML"),
-            ("", &[("PORT", "eighty")], "PORT is \"eighty\"; it takes a port number"),
-            ("", &[("HOST", "0.0.0.0")], "without an API key"),
-            ("", &[("GATEWAY_API_KEY", "a=")], "GATEWAY_API_KEY"),
-        ] {
-            let error = load(file, env).expect_err(file);
-            assert!(format!("{error:#}").contains(expected), "{error:#}");
-        }
-    }
-
-    #[test]
-    fn the_demo_model_answers_only_when_nothing_else_is_configured() {
-        for (file, env, expected) in [
-            ("", &[][..], "no model"),
-            ("[gateway]\nport = 1\n", &[], "no model"),
-            ("", &[("OPENAI_API_KEY", "sk-x")], "OPENAI_API_KEY is set"),
-            ("", &[("ANTHROPIC_API_KEY", "sk-x")], "ANTHROPIC_API_KEY is set"),
-            ("", &[("OPENAI_API_KEY", " ")], "no model"),
-            ("model_provider = \"mine\"\n", &[("OPENAI_API_KEY", "sk-x")], "config.toml"),
-            ("", &[("CODEX_API_KEY", "sk-x")], "config.toml"),
-        ] {
-            let reason = load(file, env).unwrap().provider.reason();
-            assert!(reason.contains(expected), "{file} {env:?}: {reason}");
-        }
-    }
-
-    #[test]
-    fn providers_are_bridged_whatever_they_speak() {
-        let file = "[model_providers.local]\nbase_url = \"http://127.0.0.1:1/v1\"\nwire_api = \"chat\"\n\
-                    [model_providers.login]\nbase_url = \"http://x/v1\"\nrequires_openai_auth = true\n";
-        let config = load(file, &[("GOOGLE_API_KEY", "k")]).unwrap();
-        assert_eq!(config.bridged().collect::<Vec<_>>(), ["local", "google"]);
-        let bad = "[model_providers.x]\nbase_url = \"http://x\"\nwire_api = \"telepathy\"\n";
-        let error = format!("{:#}", load(bad, &[]).unwrap_err());
-        assert!(error.contains("model_providers.x") && error.contains("chat"), "{error}");
-    }
 }

@@ -1,0 +1,98 @@
+//! The file as it is written, and how its values are read.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::bail;
+use serde::Deserialize;
+use serde::Serialize;
+
+/// The `[gateway]` table as it is written. `config.toml.example` explains each key.
+#[derive(Debug, Clone, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    pub(super) host: Option<IpAddr>,
+    pub(super) port: Option<u16>,
+    pub(super) api_keys: Option<Vec<String>>,
+    pub(super) workspace_root: Option<PathBuf>,
+    pub(super) default_timeout_ms: Option<u64>,
+    pub(super) max_connections: Option<usize>,
+    pub(super) max_queued_prompts: Option<usize>,
+    pub(super) max_live_conversations: Option<usize>,
+    pub(super) conversation_idle_ms: Option<u64>,
+    pub(super) body_limit_bytes: Option<usize>,
+    pub(super) prompt_limit_chars: Option<usize>,
+    pub(super) header_timeout_ms: Option<u64>,
+    pub(super) body_timeout_ms: Option<u64>,
+    pub(super) drain_timeout_ms: Option<u64>,
+    pub(super) event_log_bytes: Option<usize>,
+    pub(super) heartbeat_ms: Option<u64>,
+    pub(super) allow_danger_full_access: Option<bool>,
+    pub(super) allow_approvals: Option<bool>,
+    pub(super) allow_raw_events: Option<bool>,
+    /// Parsed by [`super::providers`].
+    #[serde(default)]
+    pub(super) providers: toml::Table,
+}
+
+/// A missing file is an empty one, unless it was named.
+pub(super) fn read(path: &Path, named: bool) -> anyhow::Result<toml::Table> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => {
+            return Ok(toml::Table::new());
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    text.parse().with_context(|| format!("{} is not TOML", path.display()))
+}
+
+pub(super) fn gateway_table(document: &toml::Table, path: &Path) -> anyhow::Result<File> {
+    match document.get("gateway") {
+        Some(table) => {
+            table.clone().try_into().with_context(|| format!("[gateway] in {}", path.display()))
+        }
+        None => Ok(File::default()),
+    }
+}
+
+pub(super) fn env_parse<T: std::str::FromStr>(
+    env: &dyn Fn(&str) -> Option<String>,
+    name: &str,
+    takes: &str,
+) -> anyhow::Result<Option<T>> {
+    env(name)
+        .map(|value| {
+            value
+                .trim()
+                .parse()
+                .map_err(|_| anyhow::anyhow!("{name} is {value:?}; it takes {takes}"))
+        })
+        .transpose()
+}
+
+pub(super) fn at_least(
+    key: &str,
+    value: Option<usize>,
+    least: usize,
+    default: usize,
+) -> anyhow::Result<usize> {
+    match value {
+        Some(value) if value < least => {
+            bail!("gateway.{key} is {value}; it takes {least} or more")
+        }
+        Some(value) => Ok(value),
+        None => Ok(default),
+    }
+}
+
+pub(super) fn millis(key: &str, value: Option<u64>, default: u64) -> anyhow::Result<Duration> {
+    match value {
+        Some(0) => bail!("gateway.{key} is 0; it takes milliseconds, 1 or more"),
+        Some(value) => Ok(Duration::from_millis(value)),
+        None => Ok(Duration::from_millis(default)),
+    }
+}

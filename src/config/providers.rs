@@ -1,0 +1,77 @@
+//! The providers that the bridge answers for: those of `[model_providers]` that it can stand in for,
+//! the built-in ones whose key is set, and `[gateway.providers]`, which wins over both key by key.
+
+use std::path::Path;
+
+use anyhow::Context;
+use anyhow::bail;
+use toml::Table;
+
+use super::file::env_parse;
+use crate::bridge::provider::BUILT_IN;
+use crate::bridge::provider::Provider;
+use crate::bridge::provider::Surroundings;
+use crate::bridge::provider::Written;
+
+/// Resolves them; `gateway` is `[gateway.providers]`, `folder` where the file is.
+pub(super) fn resolve(
+    document: &Table,
+    gateway: &Table,
+    env: &dyn Fn(&str) -> Option<String>,
+    folder: &Path,
+) -> anyhow::Result<Vec<Provider>> {
+    let surroundings = Surroundings {
+        env,
+        folder,
+        max_retries: env_parse(env, "CODEX_MAX_RETRIES", "a number of retries")?,
+    };
+    let none = Table::new();
+    let codex = document.get("model_providers").and_then(toml::Value::as_table).unwrap_or(&none);
+    let mut found = Vec::new();
+    for (id, table) in codex.iter().filter(|(id, _)| !gateway.contains_key(*id)) {
+        let place = format!("model_providers.{id}");
+        let written: Written = table.clone().try_into().with_context(|| format!("[{place}]"))?;
+        if written.is_bridged() {
+            found.push(written.resolve(id, &place, &surroundings)?);
+        }
+    }
+    for (id, table) in gateway {
+        let place = format!("gateway.providers.{id}");
+        let written = over(codex, id, table).with_context(|| format!("[{place}]"))?;
+        if !written.is_bridged() {
+            bail!(
+                "{place}: expected a base_url here or in model_providers.{id}, and none of \
+                 requires_openai_auth, auth and aws there: such a provider is called by Codex itself"
+            );
+        }
+        found.push(written.resolve(id, &place, &surroundings)?);
+    }
+    for built_in in &BUILT_IN {
+        let written_too = found.iter().any(|provider| provider.id == built_in.id);
+        if env(built_in.variable).is_some() && !written_too {
+            found.push(built_in.written().resolve(built_in.id, built_in.id, &surroundings)?);
+        }
+    }
+    Ok(found)
+}
+
+/// A table of `[gateway.providers]` over what is known under its id already.
+fn over(codex: &Table, id: &str, table: &toml::Value) -> anyhow::Result<Written> {
+    // The id becomes part of a path of the bridge's.
+    if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
+        bail!("expected an id of A-Z, a-z, 0-9, - and _");
+    }
+    let table = table.as_table().context("expected a table")?;
+    let known = Written::keys();
+    if let Some(unknown) = table.keys().find(|key| !known.contains(key)) {
+        bail!("unknown key `{unknown}`; expected one of {}", known.join(", "));
+    }
+    let built_in = BUILT_IN.iter().find(|built_in| built_in.id == id);
+    let mut merged = match (codex.get(id).and_then(toml::Value::as_table), built_in) {
+        (Some(written), _) => written.clone(),
+        (None, Some(built_in)) => built_in.table(),
+        (None, None) => Table::new(),
+    };
+    merged.extend(table.clone());
+    Ok(merged.try_into()?)
+}

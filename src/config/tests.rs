@@ -1,0 +1,209 @@
+//! Files, environments, and what they resolve to.
+
+use std::path::Path;
+
+use super::Config;
+use super::Overrides;
+use super::file::gateway_table;
+use crate::bridge::provider::Api;
+use crate::bridge::provider::Surroundings;
+use crate::bridge::provider::Written;
+
+fn load(file: &str, env: &[(&str, &str)]) -> anyhow::Result<Config> {
+    let home = tempfile::tempdir()?;
+    std::fs::write(home.path().join("config.toml"), file)?;
+    let env: std::collections::HashMap<String, String> =
+        env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Config::resolve(&Overrides::default(), &|name| env.get(name).cloned(), home.path().into())
+}
+
+/// The example with every key that it comments out.
+fn example() -> toml::Table {
+    let example = include_str!("../../config.toml.example");
+    // A commented-out key is written `#key = value`, a sentence `# Sentence`.
+    let all: String = example
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(key)
+                if key.starts_with(|first: char| first.is_ascii_lowercase() || first == '[') =>
+            {
+                key
+            }
+            _ => line,
+        })
+        .fold(String::new(), |text, line| text + line + "\n");
+    all.parse().unwrap()
+}
+
+#[test]
+fn the_example_has_every_key_with_its_default() {
+    let document = example();
+    let table = gateway_table(&document, Path::new("config.toml.example")).unwrap();
+    let written = serde_json::to_value(&table).unwrap();
+    for (key, value) in written.as_object().unwrap() {
+        let empty = value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty);
+        assert!(!empty, "config.toml.example lacks gateway.{key}");
+    }
+
+    let mut gateway = document["gateway"].as_table().unwrap().clone();
+    gateway.remove("providers");
+    let shown = toml::Table::from_iter([("gateway".to_owned(), gateway.into())]);
+    let (shown, default) = (load(&shown.to_string(), &[]).unwrap(), load("", &[]).unwrap());
+    assert_eq!(shown.host, default.host);
+    assert_eq!(shown.port, default.port);
+    assert_eq!(shown.workspace_root.file_name(), default.workspace_root.file_name());
+    assert_eq!(format!("{:?}", shown.server), format!("{:?}", default.server));
+    assert_eq!(format!("{:?}", shown.turns), format!("{:?}", default.turns));
+    assert_eq!(shown.allow_danger_full_access, default.allow_danger_full_access);
+    assert_eq!(shown.allow_approvals, default.allow_approvals);
+    assert_eq!(shown.allow_raw_events, default.allow_raw_events);
+}
+
+#[test]
+fn the_example_has_every_key_of_a_provider_with_its_default() {
+    let document = example();
+    let mut shown = document["model_providers"]["mine"].as_table().unwrap().clone();
+    shown.extend(document["gateway"]["providers"]["mine"].as_table().unwrap().clone());
+    for key in Written::keys() {
+        assert!(shown.contains_key(&key), "config.toml.example lacks {key} of a provider");
+    }
+    // No file is beside this one, and the key and the stream's retries have no default.
+    shown.remove("ca_file");
+    let resolve = |table: &toml::Table| {
+        let written: Written = table.clone().try_into().unwrap();
+        let env = |_: &str| None;
+        let surroundings = Surroundings { env: &env, folder: Path::new("/"), max_retries: None };
+        written.resolve("mine", "x", &surroundings).unwrap()
+    };
+    let default = resolve(&toml::toml! { base_url = "https://models.example/v1" });
+    let shown = resolve(&shown);
+    for (shown, default) in [
+        (shown.max_concurrent, default.max_concurrent),
+        (shown.max_waiting, default.max_waiting),
+        (shown.retries as usize, default.retries as usize),
+    ] {
+        assert_eq!(shown, default);
+    }
+    assert_eq!(
+        [shown.idle, shown.connect_timeout, shown.first_byte_timeout],
+        [default.idle, default.connect_timeout, default.first_byte_timeout]
+    );
+    assert_eq!(shown.query, default.query);
+    let azure = &load(
+        "[gateway.providers.azure]\nbase_url = \"https://x/openai\"\n\
+         query_params = { api-version = \"1\" }\nenv_http_headers = { api-key = \"K\" }\n",
+        &[("K", "canary")],
+    )
+    .unwrap()
+    .providers[0];
+    assert_eq!(azure.headers[0].0, "api-key");
+    assert_eq!(
+        (azure.headers[0].1.as_bytes(), azure.query.as_str()),
+        (&b"canary"[..], "api%2Dversion=1")
+    );
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let config = load("[gateway]\nport = 1\n", &[("PORT", "2")]).unwrap();
+    assert_eq!(config.port, 2);
+    assert_eq!(load("[gateway]\nport = 1\n", &[]).unwrap().port, 1);
+    assert_eq!(load("", &[]).unwrap().port, 8080);
+}
+
+#[test]
+fn every_error_names_the_key_and_what_it_takes() {
+    for (file, env, expected) in [
+        ("[gateway]\nprot = 1\n", &[][..], "unknown field `prot`"),
+        ("[gateway]\nport = \"x\"\n", &[], "port"),
+        ("[gateway]\nbody_limit_bytes = 1\n", &[], "gateway.body_limit_bytes is 1; it takes 1024"),
+        ("[gateway]\ndefault_timeout_ms = 5\n", &[], "gateway.default_timeout_ms"),
+        ("[gateway]\nheartbeat_ms = 0\n", &[], "gateway.heartbeat_ms is 0"),
+        ("not toml", &[], "is not TOML"),
+        ("", &[("PORT", "eighty")], "PORT is \"eighty\"; it takes a port number"),
+        ("", &[("HOST", "0.0.0.0")], "without an API key"),
+        ("", &[("GATEWAY_API_KEY", "a=")], "GATEWAY_API_KEY"),
+    ] {
+        let error = load(file, env).expect_err(file);
+        assert!(format!("{error:#}").contains(expected), "{error:#}");
+    }
+}
+
+#[test]
+fn the_demo_model_answers_only_when_nothing_else_is_configured() {
+    for (file, env, expected) in [
+        ("", &[][..], "no model"),
+        ("[gateway]\nport = 1\n", &[], "no model"),
+        ("", &[("OPENAI_API_KEY", "sk-x")], "OPENAI_API_KEY is set"),
+        (
+            "[gateway.providers.openai]\nmax_concurrent = 1\n",
+            &[("OPENAI_API_KEY", "sk-x")],
+            "OPENAI_API_KEY is set",
+        ),
+        ("", &[("ANTHROPIC_API_KEY", "sk-x")], "ANTHROPIC_API_KEY is set"),
+        ("", &[("OPENAI_API_KEY", " ")], "no model"),
+        ("model_provider = \"mine\"\n", &[("OPENAI_API_KEY", "sk-x")], "config.toml"),
+        ("", &[("CODEX_API_KEY", "sk-x")], "config.toml"),
+    ] {
+        let reason = load(file, env).unwrap().provider.reason();
+        assert!(reason.contains(expected), "{file} {env:?}: {reason}");
+    }
+}
+
+#[test]
+fn providers_are_bridged_whatever_they_speak() {
+    let file = "[model_providers.local]\nbase_url = \"http://127.0.0.1:1/v1\"\nwire_api = \"chat\"\n\
+                [model_providers.login]\nbase_url = \"http://x/v1\"\nrequires_openai_auth = true\n";
+    let config = load(file, &[("GOOGLE_API_KEY", "k")]).unwrap();
+    let ids: Vec<&str> = config.providers.iter().map(|provider| provider.id.as_str()).collect();
+    assert_eq!(ids, ["local", "google"]);
+    let bad = "[model_providers.x]\nbase_url = \"http://x\"\nwire_api = \"telepathy\"\n";
+    let error = format!("{:#}", load(bad, &[]).unwrap_err());
+    assert!(error.contains("model_providers.x") && error.contains("chat"), "{error}");
+}
+
+#[test]
+fn a_provider_of_the_gateways_wins_key_by_key() {
+    let file = "[model_providers.local]\nname = \"Local\"\nbase_url = \"http://a/v1\"\nwire_api = \"chat\"\n\
+                request_max_retries = 7\n\
+                [gateway.providers.local]\nbase_url = \"http://b/v1\"\nmax_concurrent = 2\n\
+                [gateway.providers.alone]\nbase_url = \"https://c/v1\"\nenv_http_headers = { api-key = \"CRED\" }\n\
+                [gateway.providers.openai]\nfirst_byte_timeout_ms = 5\n";
+    let config = load(file, &[("CRED", "canary"), ("OPENAI_API_KEY", "k")]).unwrap();
+    let [local, alone, openai] = &config.providers[..] else { panic!("{:?}", config.providers) };
+    assert_eq!((local.base_url.as_str(), local.name.as_str()), ("http://b/v1", "Local"));
+    assert_eq!((local.api, local.retries, local.max_concurrent), (Api::Chat, 7, 2));
+    assert_eq!((alone.max_concurrent, alone.max_waiting, alone.retries), (64, 1024, 4));
+    assert_eq!((alone.connect_timeout.as_millis(), alone.idle.as_millis()), (10_000, 300_000));
+    assert_eq!(alone.secrets, ["CRED"]);
+    assert_eq!(openai.base_url, "https://api.openai.com/v1");
+    assert_eq!(openai.first_byte_timeout.as_millis(), 5);
+}
+
+#[test]
+fn an_error_in_a_provider_names_its_key() {
+    let base = "base_url = \"http://x\"\n";
+    for (table, expected) in [
+        ("[gateway.providers.x]\n", "gateway.providers.x: expected a base_url"),
+        ("[gateway.providers.x]\nauth = {}\n", "[gateway.providers.x]: unknown key `auth`"),
+        ("[gateway.providers.\"a b\"]\n", "expected an id of A-Z"),
+        ("[gateway.providers]\nx = 1\n", "[gateway.providers.x]: expected a table"),
+        ("[gateway.providers.x]\nmax_concurent = 1\n", "unknown key `max_concurent`; expected"),
+        ("[gateway.providers.x]\nmax_concurrent = 0\n", "gateway.providers.x.max_concurrent is 0"),
+        ("[gateway.providers.x]\nmax_waiting = -1\n", "max_waiting"),
+        (
+            "[gateway.providers.x]\nconnect_timeout_ms = 0\n",
+            "gateway.providers.x.connect_timeout_ms is 0",
+        ),
+        (
+            "[gateway.providers.x]\nca_file = \"none.pem\"\n",
+            "gateway.providers.x.ca_file: cannot read",
+        ),
+        ("[gateway.providers.x]\nca_file = \"config.toml\"\n", "holds no certificate in PEM form"),
+        ("[gateway.providers.x]\nwire_api = \"telepathy\"\n", "telepathy"),
+    ] {
+        let with_url = if table.contains('=') && !table.contains("x = 1") { base } else { "" };
+        let error = format!("{:#}", load(&format!("{table}{with_url}"), &[]).expect_err(table));
+        assert!(error.contains(expected), "{table}: {error}");
+    }
+}
