@@ -14,6 +14,8 @@ use crate::bridge::backend::Backend;
 use crate::bridge::backend::Backends;
 use crate::bridge::calls::Calls;
 use crate::bridge::client::Clients;
+use crate::bridge::record::Records;
+use crate::bridge::route::Route;
 use crate::bridge::upstream::Upstream;
 use crate::config::Config;
 use crate::config::DEMO;
@@ -34,6 +36,8 @@ pub struct Assembly {
     pub facts: EngineFacts,
     /// The conversations, none yet live.
     pub conversations: Registry,
+    /// What model calls were.
+    pub model_calls: Records,
     /// The stages of the end.
     pub shutdown: Shutdown,
 }
@@ -56,7 +60,8 @@ impl Assembly {
             })?;
         let shutdown = Shutdown::default();
         let calls = Calls::default();
-        let backends = backends(&config)?;
+        let model_calls = Records::default();
+        let backends = backends(&config, &model_calls)?;
         let endpoint = bridge::start(backends, calls.clone(), &shutdown)
             .await
             .context("the model bridge cannot listen on loopback")?;
@@ -75,21 +80,21 @@ impl Assembly {
             config.allow_raw_events,
             shutdown.clone(),
         );
-        Ok(Self { config, engine, facts, conversations, shutdown })
+        Ok(Self { config, engine, facts, conversations, model_calls, shutdown })
     }
 
     /// The service over it, and the engine, which has to be shut down last.
     pub fn into_gateway(self) -> (Arc<Gateway>, Arc<dyn Engine>) {
-        let Self { config, engine, facts, conversations, shutdown } = self;
-        (Gateway::new(config, facts, conversations, shutdown), engine)
+        let Self { config, engine, facts, conversations, model_calls, shutdown } = self;
+        (Gateway::new(config, facts, conversations, model_calls, shutdown), engine)
     }
 }
 
 /// Who answers model calls. The root certificates are loaded only for real providers.
-fn backends(config: &Config) -> anyhow::Result<Backends> {
+fn backends(config: &Config, records: &Records) -> anyhow::Result<Backends> {
     let mut backends = HashMap::new();
     if matches!(config.provider, Provider::Demo) {
-        backends.insert(DEMO.to_owned(), Backend::Demo);
+        backends.insert(DEMO.to_owned(), Backend::Demo(records.clone()));
     }
     if !config.providers.is_empty() {
         let mut clients = Clients::new();
@@ -98,7 +103,8 @@ fn backends(config: &Config) -> anyhow::Result<Backends> {
                 .get(provider.ca_file.as_deref(), provider.connect_timeout)
                 .with_context(|| format!("the provider {}", provider.id))?;
             let upstream = Upstream::new(provider.clone(), client);
-            backends.insert(provider.id.clone(), Backend::Upstream(Box::new(upstream)));
+            let route = Route::new(upstream, HashMap::new(), records.clone());
+            backends.insert(provider.id.clone(), Backend::Provider(Box::new(route)));
         }
     }
     Ok(Arc::new(backends))

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::origin::Origins;
+
 /// A whole Responses request, with what core says about it beside it.
 #[derive(Debug, Clone)]
 pub struct Ask {
@@ -11,6 +13,8 @@ pub struct Ask {
     pub conversation_id: Option<String>,
     /// The turn, where core says.
     pub turn_id: Option<String>,
+    /// Who made what in it.
+    pub origins: Origins,
 }
 
 impl Ask {
@@ -20,7 +24,12 @@ impl Ask {
         let of = |key: &str| {
             metadata.as_ref().and_then(|metadata| metadata.get(key)?.as_str().map(str::to_owned))
         };
-        Self { conversation_id: of("thread_id"), turn_id: of("turn_id"), body }
+        Self {
+            conversation_id: of("thread_id"),
+            turn_id: of("turn_id"),
+            origins: Origins::default(),
+            body,
+        }
     }
 
     /// The model.
@@ -28,8 +37,22 @@ impl Ask {
         self.body.get("model").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// The same for another model.
+    #[must_use]
+    pub fn with_model(mut self, model: &str) -> Self {
+        if let Some(body) = self.body.as_object_mut() {
+            body.insert("model".to_owned(), model.into());
+        }
+        self
+    }
+
     /// What the model is shown.
     pub fn input(&self) -> &[Value] {
         self.body.get("input").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    /// The same, to be changed.
+    pub fn input_mut(&mut self) -> Option<&mut Vec<Value>> {
+        self.body.get_mut("input")?.as_array_mut()
     }
 }

@@ -5,11 +5,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::Stream;
+use futures::StreamExt;
 use serde_json::Value;
 
 use super::ask::Ask;
 use super::demo;
-use super::upstream::Upstream;
+use super::meter::Meter;
+use super::record::Records;
+use super::route::Route;
+use crate::config::DEMO;
 
 /// One event of a Responses stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +30,14 @@ impl Event {
         let kind = value.get("type").and_then(Value::as_str).unwrap_or_default();
         Self { kind: kind.to_owned(), json: value.to_string() }
     }
+
+    /// Whether core expects nothing after it.
+    pub fn is_last(&self) -> bool {
+        matches!(
+            self.kind.as_str(),
+            "response.completed" | "response.failed" | "response.incomplete" | "error"
+        )
+    }
 }
 
 /// The events of one answer. Dropping it drops the call.
@@ -35,9 +47,9 @@ pub type Answer = Pin<Box<dyn Stream<Item = Event> + Send>>;
 #[derive(Debug, Clone)]
 pub enum Backend {
     /// The scripted model in this process.
-    Demo,
-    /// A provider.
-    Upstream(Box<Upstream>),
+    Demo(Records),
+    /// A provider, and those that stand in for it.
+    Provider(Box<Route>),
 }
 
 /// Who answers for which provider of core's configuration.
@@ -47,8 +59,12 @@ impl Backend {
     /// Answers a call.
     pub fn answer(&self, ask: Ask) -> Answer {
         match self {
-            Self::Demo => Box::pin(demo::answer(&ask)),
-            Self::Upstream(upstream) => Box::pin(upstream.answer(ask)),
+            Self::Demo(records) => {
+                let mut meter = Meter::new(records, DEMO, &ask);
+                meter.attempt();
+                Box::pin(demo::answer(&ask).inspect(move |event| meter.saw(event)))
+            }
+            Self::Provider(route) => Box::pin(route.answer(ask)),
         }
     }
 }

@@ -4,26 +4,81 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use tokio_util::sync::CancellationToken;
 
 /// The calls under way.
 #[derive(Debug, Clone, Default)]
-pub struct Calls(Arc<Mutex<HashMap<String, CancellationToken>>>);
+pub struct Calls(Arc<Mutex<HashMap<String, Arc<CancellationToken>>>>);
+
+/// A call under way: dropped when it has ended.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    calls: Calls,
+    conversation_id: String,
+    /// Shared by the calls of the conversation.
+    token: Arc<CancellationToken>,
+}
 
 impl Calls {
-    /// What ends the next calls of a conversation.
-    pub(super) fn token(&self, conversation_id: &str) -> CancellationToken {
-        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.entry(conversation_id.to_owned()).or_default().clone()
+    fn tokens(&self) -> MutexGuard<'_, HashMap<String, Arc<CancellationToken>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call begins.
+    pub(super) fn begin(&self, conversation_id: &str) -> UnderWay {
+        let token = Arc::clone(self.tokens().entry(conversation_id.to_owned()).or_default());
+        UnderWay { calls: self.clone(), conversation_id: conversation_id.to_owned(), token }
     }
 
     /// Ends the calls of a conversation; those after them are not touched.
     pub fn stop(&self, conversation_id: &str) {
-        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(token) = calls.remove(conversation_id) {
+        let token = self.tokens().remove(conversation_id);
+        if let Some(token) = token {
             token.cancel();
         }
+    }
+}
+
+impl UnderWay {
+    /// Cancelled when the call is to end.
+    pub(super) fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let mut tokens = self.calls.tokens();
+        // Tokens are shared under this lock only: two holders are the map and this call.
+        let last = tokens
+            .get(&self.conversation_id)
+            .is_some_and(|token| Arc::ptr_eq(token, &self.token) && Arc::strong_count(token) == 2);
+        if last {
+            tokens.remove(&self.conversation_id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversation_is_known_as_long_as_a_call_of_it_is_under_way() {
+        let calls = Calls::default();
+        let (first, second) = (calls.begin("c"), calls.begin("c"));
+        drop(first);
+        assert_eq!(calls.tokens().len(), 1);
+        calls.stop("c");
+        assert!(second.token().is_cancelled() && calls.tokens().is_empty());
+        let third = calls.begin("c");
+        drop(second);
+        assert!(!third.token().is_cancelled());
+        assert_eq!(calls.tokens().len(), 1);
+        drop(third);
+        assert!(calls.tokens().is_empty());
     }
 }

@@ -8,17 +8,22 @@
 //! - this file: the listener, its token, its routes;
 //! - [`socket`]: Responses over WebSocket, with core's incremental input made whole;
 //! - [`ask`]: one model call as core asked for it;
-//! - [`backend`]: who answers it: the [`demo`] model, or an [`upstream`] by its [`wire`];
-//! - [`provider`]: what is configured of one; [`client`]: the pooled connections; [`sse`]: its stream;
-//! - [`calls`]: what is under way, so that a turn that is stopped takes it along; [`record`]: what it was.
+//! - [`backend`]: who answers it: the [`demo`] model, or providers by their [`route`];
+//! - [`upstream`]: one provider, asked over its [`wire`]; [`provider`]: what is configured of it;
+//!   [`client`]: the pooled connections; [`sse`]: its stream; [`origin`]: what only it can read;
+//! - [`calls`]: what is under way, so that a turn that is stopped takes it along; [`meter`]: how it
+//!   goes; [`record`]: what it was.
 
 pub mod ask;
 pub mod backend;
 pub mod calls;
 pub mod client;
 pub mod demo;
+mod meter;
+pub mod origin;
 pub mod provider;
-mod record;
+pub mod record;
+pub mod route;
 mod socket;
 pub mod sse;
 pub mod upstream;

@@ -18,6 +18,7 @@ use super::backend::Answer;
 use super::backend::Backend;
 use super::backend::Event;
 use super::calls::Calls;
+use super::origin::Origins;
 
 /// A request holds the whole conversation, images included.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
@@ -37,6 +38,8 @@ struct Memory {
     response_id: String,
     /// All input up to it, and its output.
     items: Vec<Value>,
+    /// Who made what of it.
+    origins: Origins,
 }
 
 impl Memory {
@@ -93,33 +96,38 @@ pub(super) async fn serve(upgraded: HyperWebsocket, backend: Backend, calls: Cal
     };
     let (mut sink, mut source) = socket.split();
     let mut memory = Memory::default();
-    let mut ended = false;
-    while !ended {
-        let text = match source.next().await {
-            Some(Ok(Message::Text(text))) => text,
-            // Answered by the library.
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-            Some(Ok(Message::Binary(_) | Message::Close(_) | Message::Frame(_)) | Err(_))
-            | None => {
-                return;
-            }
+    // Core asks again as soon as it has the last event of an answer, which may not have ended yet.
+    let mut early = None;
+    loop {
+        let text = match early.take() {
+            Some(text) => text,
+            None => match source.next().await {
+                Some(Ok(Message::Text(text))) => text,
+                // Answered by the library.
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                Some(Ok(Message::Binary(_) | Message::Close(_) | Message::Frame(_)) | Err(_))
+                | None => return,
+            },
         };
         let mut bursts = ask(&text, &mut memory, &backend, &calls).ready_chunks(BURST);
+        let mut answered = false;
         loop {
             let burst = tokio::select! {
                 burst = bursts.next() => burst,
-                // Core sends nothing while it is being answered, but it may leave.
                 message = source.next() => match message {
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                    Some(Ok(_) | Err(_)) | None => {
-                        ended = true;
+                    Some(Ok(Message::Text(text))) if answered => {
+                        early = Some(text);
                         break;
                     }
+                    // Core sends nothing while it is being answered, but it may leave.
+                    Some(Ok(_) | Err(_)) | None => return,
                 },
             };
             let Some(burst) = burst else { break };
             for event in burst {
                 memory.learn(&event);
+                answered |= event.is_last();
                 if sink.feed(Message::text(event.json)).await.is_err() {
                     return;
                 }
@@ -148,13 +156,14 @@ fn ask(text: &str, memory: &mut Memory, backend: &Backend, calls: &Calls) -> Ans
     if generate == Some(Value::Bool(false)) {
         return Box::pin(futures::stream::iter(warm_up()));
     }
-    let ask = Ask::new(request);
+    let mut ask = Ask::new(request);
+    ask.origins = memory.origins.clone();
     let Some(conversation_id) = ask.conversation_id.clone() else { return backend.answer(ask) };
-    let stopped = calls.token(&conversation_id);
-    let answer = backend.answer(ask).take_until(stopped.clone().cancelled_owned());
+    let call = calls.begin(&conversation_id);
+    let answer = backend.answer(ask).take_until(call.token().clone().cancelled_owned());
     // Core is told, so that it lets go of the connection.
     let last = futures::stream::once(async move {
-        stopped.is_cancelled().then(|| error(499, "cancelled", "the turn was stopped"))
+        call.token().is_cancelled().then(|| error(499, "cancelled", "the turn was stopped"))
     });
     Box::pin(answer.chain(last.filter_map(std::future::ready)))
 }

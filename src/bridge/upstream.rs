@@ -1,121 +1,179 @@
 //! One provider, called: a place in its queue, a request on a pooled connection, retries before the
 //! first byte, and its stream turned into core's events as it comes.
 
+mod reader;
+mod setback;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
-use http::HeaderMap;
 use http::Method;
 use http::Request;
 use http::Response;
-use http::StatusCode;
 use http::header;
 use http_body_util::BodyExt;
 use http_body_util::Full;
 use http_body_util::Limited;
 use hyper::body::Incoming;
-use serde_json::Value;
-use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 
 use super::ask::Ask;
 use super::backend::Event;
 use super::client::Client;
+use super::meter::Meter;
+use super::provider::Api;
 use super::provider::Provider;
-use super::record::Record;
-use super::sse;
-use super::wire::Decoder;
 use super::wire::Failure;
 use super::wire::Outgoing;
+use reader::Reader;
+use setback::Refusal;
+pub(super) use setback::Setback;
 
 /// How much of an error's body is read.
 const ERROR_BYTES: usize = 64 * 1024;
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long the rest of a stream is read after its last event.
+const LEFTOVERS: Duration = Duration::from_secs(1);
 
 /// A provider that can be called.
 #[derive(Debug, Clone)]
 pub struct Upstream {
+    id: Arc<str>,
     provider: Arc<Provider>,
     client: Client,
-    queue: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+    /// Room to wait for a place.
+    room: Arc<Semaphore>,
 }
 
-/// Why a call came to nothing.
-enum Refusal {
-    /// The provider answered with an error status.
-    Status(StatusCode, HeaderMap, Bytes),
-    /// It could not be reached, or did not begin to answer.
-    Unreachable(String),
+/// What one read of the provider's stream brought.
+struct Read {
+    events: Vec<Event>,
+    failure: Option<Failure>,
+    ended: bool,
 }
 
 impl Upstream {
-    /// A provider behind the pooled client.
+    /// A provider behind a pooled client.
     pub fn new(provider: Provider, client: Client) -> Self {
-        let queue = Arc::new(Semaphore::new(provider.max_concurrent));
-        Self { provider: Arc::new(provider), client, queue }
+        Self {
+            id: provider.id.as_str().into(),
+            places: Arc::new(Semaphore::new(provider.max_concurrent)),
+            room: Arc::new(Semaphore::new(provider.max_waiting)),
+            provider: Arc::new(provider),
+            client,
+        }
     }
 
-    /// Answers a call. Dropping the answer drops the provider's stream at once.
-    pub fn answer(&self, ask: Ask) -> impl Stream<Item = Event> + Send + use<> {
+    pub(super) fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    pub(super) fn api(&self) -> Api {
+        self.provider.api
+    }
+
+    /// Asks. The last item is core's last event, or why there is none. Dropping the answer drops the
+    /// provider's stream at once.
+    pub(super) fn call(
+        &self,
+        ask: Ask,
+        mut meter: Meter,
+    ) -> impl Stream<Item = Result<Event, Setback>> + Send + use<> {
         let this = self.clone();
         async_stream::stream! {
-            let mut record = Record::new(&this.provider.id, &ask);
-            // Never closed: the semaphore lives as long as its provider.
-            let Ok(_place) = Arc::clone(&this.queue).acquire_owned().await else { return };
-            record.queued();
-            let outgoing = match this.encode(&ask) {
-                Ok(outgoing) => outgoing,
-                Err(failure) => {
-                    yield this.failed(&failure, &mut record);
+            let (place, response) = match this.begin(&ask, &mut meter).await {
+                Ok(begun) => begun,
+                Err(setback) => {
+                    yield Err(setback);
                     return;
                 }
             };
-            let response = match this.open(outgoing, &mut record).await {
-                Ok(response) => response,
-                Err(refusal) => {
-                    yield this.refused(&refusal, &mut record);
-                    return;
-                }
-            };
-            let mut reader = Reader {
-                parser: sse::Parser::default(),
-                decoder: this.provider.api.wire().map(|wire| wire.decoder(&ask.body)),
-            };
+            let decoder = this.provider.api.wire().map(|wire| wire.decoder(&ask.body));
+            let mut reader = Reader::new(decoder);
             let mut body = response.into_body();
             loop {
-                let read = match tokio::time::timeout(this.provider.idle, body.frame()).await {
-                    Ok(Some(Ok(frame))) => match frame.into_data() {
-                        Ok(data) => reader.push(&data),
-                        Err(_trailers) => continue,
-                    },
-                    Ok(None) => {
-                        let (events, failure) = reader.end();
-                        for event in events {
-                            yield event;
-                        }
-                        match failure {
-                            Some(failure) => yield this.failed(&failure, &mut record),
-                            None => record.end("completed"),
-                        }
+                let read = this.read(&mut body, &mut reader, this.provider.idle).await;
+                for event in read.events {
+                    if matches!(event.kind.as_str(), "response.failed" | "error") {
+                        yield Err(this.reported(&event, &mut meter));
                         return;
                     }
-                    Ok(Some(Err(error))) => Err(this.cut(&format!("broke off: {}", chain(&error)))),
-                    Err(_) => Err(this.cut("stood still")),
-                };
-                match read {
-                    Ok(events) => for event in events {
-                        record.saw(&event);
-                        yield event;
-                    },
-                    Err(failure) => {
-                        yield this.failed(&failure, &mut record);
+                    meter.saw(&event);
+                    let last = event.is_last();
+                    yield Ok(event);
+                    if last {
+                        drop(place);
+                        // What follows says nothing; a connection is used again once it is read.
+                        while !this.read(&mut body, &mut reader, LEFTOVERS).await.ended {}
                         return;
                     }
                 }
+                if let Some(failure) = read.failure {
+                    yield Err(this.failed(&failure, &mut meter));
+                    return;
+                }
+                if read.ended {
+                    yield Err(this.failed(&this.cut("ended before its end"), &mut meter));
+                    return;
+                }
             }
+        }
+    }
+
+    /// Gets a place and has the provider begin to answer.
+    async fn begin(
+        &self,
+        ask: &Ask,
+        meter: &mut Meter,
+    ) -> Result<(OwnedSemaphorePermit, Response<Incoming>), Setback> {
+        let Some(place) = self.place().await else {
+            let Provider { id, max_concurrent, max_waiting, .. } = &*self.provider;
+            let message = format!(
+                "{id}: overloaded: {max_concurrent} calls are under way and {max_waiting} wait"
+            );
+            let failure = Failure { code: "server_is_overloaded", message, retryable: true };
+            return Err(self.failed(&failure, meter));
+        };
+        meter.queued();
+        let outgoing = self.encode(ask).map_err(|failure| self.failed(&failure, meter))?;
+        match self.open(outgoing, meter).await {
+            Ok(response) => Ok((place, response)),
+            Err(refusal) => Err(self.refused(&refusal, meter)),
+        }
+    }
+
+    /// A place among the calls; `None` where as many wait as may.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        // Nobody overtakes: while others wait, no place is free.
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Some(place);
+        }
+        let _room = self.room.try_acquire().ok()?;
+        // Never closed: the semaphore lives as long as its provider.
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    async fn read(&self, body: &mut Incoming, reader: &mut Reader, limit: Duration) -> Read {
+        let failed = |failure| Read { events: Vec::new(), failure: Some(failure), ended: true };
+        loop {
+            return match tokio::time::timeout(limit, body.frame()).await {
+                Ok(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => {
+                        let (events, failure) = reader.push(&data);
+                        Read { events, ended: failure.is_some(), failure }
+                    }
+                    Err(_trailers) => continue,
+                },
+                Ok(None) => {
+                    let (events, failure) = reader.end();
+                    Read { events, failure, ended: true }
+                }
+                Ok(Some(Err(error))) => failed(self.cut(&format!("broke off: {}", chain(&error)))),
+                Err(_) => failed(self.cut(&format!("stood still for {} ms", limit.as_millis()))),
+            };
         }
     }
 
@@ -139,17 +197,14 @@ impl Upstream {
     async fn open(
         &self,
         outgoing: Outgoing,
-        record: &mut Record,
+        meter: &mut Meter,
     ) -> Result<Response<Incoming>, Refusal> {
         let Outgoing { path, headers, body } = outgoing;
         let body = Bytes::from(body.to_string());
         loop {
-            let attempts = record.attempt();
-            let refusal = match self.send(&path, &headers, body.clone()).await {
-                Ok(response) => {
-                    record.first_byte();
-                    return Ok(response);
-                }
+            let attempts = meter.attempt();
+            let refusal = match self.send(&path, &headers, body.clone(), meter).await {
+                Ok(response) => return Ok(response),
                 Err(refusal) => refusal,
             };
             let Some(pause) = refusal.pause(attempts, self.provider.retries) else {
@@ -165,6 +220,7 @@ impl Upstream {
         path: &str,
         headers: &[(&'static str, String)],
         body: Bytes,
+        meter: &mut Meter,
     ) -> Result<Response<Incoming>, Refusal> {
         let Provider { id, base_url, query, .. } = &*self.provider;
         let unreachable = |what: String| Refusal::Unreachable(format!("{id}: {what}"));
@@ -192,6 +248,7 @@ impl Upstream {
             .await
             .map_err(|_| unreachable(format!("no answer within {} ms", limit.as_millis())))?
             .map_err(|error| unreachable(chain(&error)))?;
+        meter.answered(response.status().as_u16());
         if response.status().is_success() {
             return Ok(response);
         }
@@ -200,157 +257,6 @@ impl Upstream {
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         Err(Refusal::Status(head.status, head.headers, body))
     }
-
-    /// A failure as core is told of it.
-    fn failed(&self, failure: &Failure, record: &mut Record) -> Event {
-        record.end(failure.code);
-        Event::of(&json!({
-            "type": "response.failed",
-            "response": {
-                "id": format!("resp_{}", uuid::Uuid::now_v7().simple()),
-                "error": {
-                    "code": failure.code,
-                    "message": self.provider.redact(failure.message.clone()),
-                },
-            },
-        }))
-    }
-
-    /// The `error` of an error's body, as core can read it: it waits for ever over one whose code is a
-    /// number.
-    fn error_object(&self, status: StatusCode, body: &[u8]) -> Value {
-        let parsed: Value = serde_json::from_slice(body).unwrap_or_default();
-        let error = parsed.get("error").unwrap_or(&parsed);
-        let text = |member: &str| match error.get(member) {
-            Some(Value::String(text)) => Some(text.clone()),
-            Some(Value::Number(number)) => Some(number.to_string()),
-            _ => None,
-        };
-        let message = text("message").unwrap_or_else(|| {
-            let body: String = String::from_utf8_lossy(body).chars().take(500).collect();
-            format!("{} answered {status}: {body}", self.provider.id)
-        });
-        let message = self.provider.redact(message);
-        json!({ "code": text("code"), "type": text("type"), "message": message })
-    }
-
-    /// A refusal as core is told of it.
-    fn refused(&self, refusal: &Refusal, record: &mut Record) -> Event {
-        match (refusal, self.provider.api.wire()) {
-            (Refusal::Status(status, _, body), Some(wire)) => {
-                self.failed(&wire.failure(status.as_u16(), body), record)
-            }
-            // Core knows the errors of its own API best; it gets what it would have got over HTTP.
-            (Refusal::Status(status, headers, body), None) => {
-                record.end(status.as_str());
-                let error = self.error_object(*status, body);
-                let headers: serde_json::Map<String, Value> = headers
-                    .iter()
-                    .filter_map(|(name, value)| {
-                        Some((name.to_string(), value.to_str().ok()?.into()))
-                    })
-                    .collect();
-                Event::of(&json!({
-                    "type": "error",
-                    "status": status.as_u16(),
-                    "error": error,
-                    "headers": headers,
-                }))
-            }
-            (Refusal::Unreachable(message), _) => {
-                // It was tried as often as is of use: this code ends the turn instead of having core
-                // try as often again.
-                let message = message.clone();
-                self.failed(&Failure { code: "invalid_prompt", message, retryable: false }, record)
-            }
-        }
-    }
-}
-
-impl Refusal {
-    /// How long to wait before the request is sent again; `None` where it is not.
-    fn pause(&self, attempts: u32, retries: u32) -> Option<Duration> {
-        if attempts > retries {
-            return None;
-        }
-        let asked = match self {
-            Self::Unreachable(_) => None,
-            Self::Status(status, headers, _) => {
-                // 529 is Anthropic's word for overloaded.
-                if !matches!(status.as_u16(), 429 | 502 | 503 | 504 | 529) {
-                    return None;
-                }
-                headers.get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok())
-            }
-        };
-        if let Some(seconds) = asked {
-            let pause = Duration::from_secs(seconds);
-            return (pause <= LONGEST_PAUSE).then_some(pause);
-        }
-        // Full jitter: conversations that failed together do not come back together.
-        let ceiling = FIRST_PAUSE.saturating_mul(1 << attempts.min(7)).min(LONGEST_PAUSE);
-        Some(ceiling.mul_f64(fastrand::f64()))
-    }
-}
-
-/// Turns a provider's bytes into core's events.
-struct Reader {
-    parser: sse::Parser,
-    decoder: Option<Box<dyn Decoder>>,
-}
-
-impl Reader {
-    fn push(&mut self, bytes: &[u8]) -> Result<Vec<Event>, Failure> {
-        let read = self.parser.push(bytes).map_err(|error| Failure {
-            code: "invalid_stream",
-            message: error.to_string(),
-            retryable: false,
-        })?;
-        let mut events = Vec::with_capacity(read.len());
-        for event in read {
-            events.extend(self.translate(event)?);
-        }
-        Ok(events)
-    }
-
-    fn translate(&mut self, event: sse::Event) -> Result<Vec<Event>, Failure> {
-        match &mut self.decoder {
-            Some(decoder) => {
-                Ok(decoder.event(&event.name, &event.data)?.iter().map(Event::of).collect())
-            }
-            None => Ok(vec![passed(event)]),
-        }
-    }
-
-    /// What is left at the end of the stream, and what was wrong with it.
-    fn end(mut self) -> (Vec<Event>, Option<Failure>) {
-        let mut events = Vec::new();
-        if let Some(event) = self.parser.end() {
-            match self.translate(event) {
-                Ok(last) => events.extend(last),
-                Err(failure) => return (events, Some(failure)),
-            }
-        }
-        // Of a Responses stream, core itself says what is missing.
-        match self.decoder.as_deref_mut().map(Decoder::end) {
-            Some(Ok(last)) => events.extend(last.iter().map(Event::of)),
-            Some(Err(failure)) => return (events, Some(failure)),
-            None => {}
-        }
-        (events, None)
-    }
-}
-
-/// An event that is core's already.
-fn passed(event: sse::Event) -> Event {
-    let sse::Event { name, data } = event;
-    if name != "message" {
-        return Event { kind: name, json: data };
-    }
-    // Some servers leave the name out; the type is in the data too.
-    let parsed: Value = serde_json::from_str(&data).unwrap_or_default();
-    let kind = parsed.get("type").and_then(Value::as_str).unwrap_or("message").to_owned();
-    Event { kind, json: data }
 }
 
 /// The causes of an error, outermost first: hyper's own message says only where it happened.

@@ -33,6 +33,7 @@ use crate::access;
 use crate::access::Caller;
 use crate::api;
 use crate::api::conversations;
+use crate::bridge::record::Records;
 use crate::config::Config;
 use crate::conversation::Conversation;
 use crate::conversation::id::Seq;
@@ -53,6 +54,7 @@ pub struct Gateway {
     config: Config,
     facts: EngineFacts,
     conversations: Arc<Registry>,
+    model_calls: Records,
     shutdown: Shutdown,
     started: Instant,
     streams: Arc<AtomicUsize>,
@@ -95,6 +97,7 @@ impl Gateway {
         config: Config,
         facts: EngineFacts,
         conversations: Registry,
+        model_calls: Records,
         shutdown: Shutdown,
     ) -> Arc<Self> {
         let conversations = Arc::new(conversations);
@@ -104,6 +107,7 @@ impl Gateway {
             config,
             facts,
             conversations,
+            model_calls,
             shutdown,
             started: Instant::now(),
             streams: Arc::default(),
@@ -124,6 +128,11 @@ impl Gateway {
     /// The conversations of this process.
     pub fn conversations(&self) -> &Registry {
         &self.conversations
+    }
+
+    /// What model calls were.
+    pub fn model_calls(&self) -> &Records {
+        &self.model_calls
     }
 
     /// The stages of the end.

@@ -30,6 +30,7 @@ use super::prompt::allow_approvals;
 use super::prompt::allow_sandbox;
 use super::prompt::selector;
 use super::rfc3339;
+use crate::bridge::record::CallRecord;
 use crate::conversation::Activity;
 use crate::conversation::approvals::PendingApproval;
 use crate::conversation::id::ConversationId;
@@ -46,6 +47,8 @@ use crate::gateway::reply;
 /// How many conversations a page holds, unless it is told, and at most.
 const PAGE: usize = 20;
 const MAX_PAGE: usize = 100;
+/// How many model calls of a conversation are shown.
+const MODEL_CALLS: usize = 16;
 
 /// A conversation as clients see it.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -133,7 +136,17 @@ pub(crate) fn find(gateway: &Gateway, id: &ConversationId) -> Result<Known, Erro
 
 /// `GET /api/v1/conversations/{id}`
 pub fn show(gateway: &Gateway, id: &ConversationId) -> Result<Response<Body>, Error> {
-    Ok(reply::json(StatusCode::OK, &Document::of(&find(gateway, id)?)))
+    let document = Document::of(&find(gateway, id)?);
+    let model_calls = gateway.model_calls().recent(id.as_str(), MODEL_CALLS);
+    Ok(reply::json(StatusCode::OK, &Shown { document, model_calls }))
+}
+
+/// A conversation, and the newest of its model calls, newest first.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    document: Document,
+    model_calls: Vec<Arc<CallRecord>>,
 }
 
 /// Which conversations are wanted.
