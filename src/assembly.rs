@@ -16,6 +16,7 @@ use crate::bridge::calls::Calls;
 use crate::bridge::client::Clients;
 use crate::bridge::record::Records;
 use crate::bridge::route::Route;
+use crate::bridge::route::Target;
 use crate::bridge::upstream::Upstream;
 use crate::config::Config;
 use crate::config::DEMO;
@@ -96,16 +97,29 @@ fn backends(config: &Config, records: &Records) -> anyhow::Result<Backends> {
     if matches!(config.provider, Provider::Demo) {
         backends.insert(DEMO.to_owned(), Backend::Demo(records.clone()));
     }
-    if !config.providers.is_empty() {
-        let mut clients = Clients::new();
-        for provider in &config.providers {
-            let client = clients
-                .get(provider.ca_file.as_deref(), provider.connect_timeout)
-                .with_context(|| format!("the provider {}", provider.id))?;
-            let upstream = Upstream::new(provider.clone(), client);
-            let route = Route::new(upstream, HashMap::new(), records.clone());
-            backends.insert(provider.id.clone(), Backend::Provider(Box::new(route)));
+    if config.providers.is_empty() {
+        return Ok(Arc::new(backends));
+    }
+    let mut clients = Clients::new();
+    let mut upstreams = HashMap::new();
+    for provider in &config.providers {
+        let client = clients
+            .get(provider.ca_file.as_deref(), provider.connect_timeout)
+            .with_context(|| format!("the provider {}", provider.id))?;
+        upstreams.insert(provider.id.as_str(), Upstream::new(provider.clone(), client));
+    }
+    for (id, upstream) in &upstreams {
+        let mut fallbacks: HashMap<String, Arc<[Target]>> = HashMap::new();
+        for (model, targets) in config.models.fallbacks(id) {
+            let targets = targets.iter().filter_map(|target| {
+                let upstream = upstreams.get(target.provider.as_str())?.clone();
+                Some(Target { upstream, model: target.model.clone() })
+            });
+            fallbacks.insert(model.to_owned(), targets.collect());
         }
+        let models = config.models_of(id).into_iter().map(str::to_owned).collect();
+        let route = Route::new(upstream.clone(), fallbacks, models, records.clone());
+        backends.insert((*id).to_owned(), Backend::Provider(Box::new(route)));
     }
     Ok(Arc::new(backends))
 }

@@ -13,8 +13,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::config::DEMO;
 use crate::config::Provider;
 use crate::config::TIMEOUT_RANGE_MS;
+use crate::config::models::ModelRef;
 use crate::conversation::Activity;
 use crate::conversation::IfBusy;
 use crate::conversation::Turn;
@@ -60,6 +62,8 @@ pub struct Checked {
     prompt: Prompt,
     timeout: Duration,
     if_busy: IfBusy,
+    /// What the client called the model, and what it stands for.
+    alias: Option<(String, ModelRef)>,
 }
 
 impl PromptRequest {
@@ -135,9 +139,27 @@ impl PromptRequest {
                 return Err(Error::invalid(format!("{field}: expected 1 to 256 characters")));
             }
         }
-        // The demo model is the only one there is, whatever a client is used to ask for: it answers
-        // under its own name.
-        let model = self.model.filter(|_| !matches!(config.provider, Provider::Demo));
+        let alias = self.model.as_deref().and_then(|model| {
+            config.models.get(model).map(|entry| (model.to_owned(), entry.primary.clone()))
+        });
+        if let (Some((name, primary)), Some(provider)) = (&alias, &self.model_provider)
+            && primary.provider != *provider
+        {
+            return Err(Error::invalid(format!(
+                "model_provider: the model {name:?} stands for {primary}; expected {} or no \
+                 model_provider",
+                primary.provider
+            )));
+        }
+        let (model, model_provider) = match &alias {
+            Some((_, primary)) => (Some(primary.model.clone()), Some(primary.provider.clone())),
+            None => (self.model, self.model_provider),
+        };
+        // Where it answers, the demo model is the only one there is, whatever a client is used to ask
+        // for: it answers under its own name.
+        let is_demo = matches!(config.provider, Provider::Demo)
+            && model_provider.as_deref().is_none_or(|provider| provider == DEMO);
+        let model = model.filter(|_| !is_demo);
         Ok(Checked {
             selector: selector(self.session_id.as_deref(), self.conversation_id.as_deref())?,
             opening: Opening {
@@ -145,7 +167,7 @@ impl PromptRequest {
                 spec: ThreadSpec {
                     cwd: Default::default(),
                     model: model.clone(),
-                    model_provider: self.model_provider,
+                    model_provider,
                     sandbox: self.sandbox,
                     approval_policy: self.approval_policy,
                 },
@@ -160,6 +182,7 @@ impl PromptRequest {
             },
             timeout,
             if_busy: self.if_busy,
+            alias,
         })
     }
 }
@@ -192,10 +215,16 @@ impl Checked {
             let conversation = gateway.conversations().open(&self.selector, &self.opening).await?;
             let in_use = conversation.model_provider();
             if provider.as_ref().is_some_and(|provider| provider != in_use) {
-                return Err(Error::invalid(format!(
-                    "model_provider: the conversation already uses {in_use}; a provider is chosen when \
-                     it starts"
-                )));
+                return Err(Error::invalid(match &self.alias {
+                    Some((name, primary)) => format!(
+                        "model: {name:?} stands for {primary}, and the conversation already uses \
+                         {in_use}; a provider is chosen when it starts"
+                    ),
+                    None => format!(
+                        "model_provider: the conversation already uses {in_use}; a provider is chosen \
+                         when it starts"
+                    ),
+                }));
             }
             let turn = conversation.prompt(self.prompt.clone(), self.timeout, self.if_busy).await;
             match turn {

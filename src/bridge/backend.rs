@@ -67,4 +67,12 @@ impl Backend {
             Self::Provider(route) => Box::pin(route.answer(ask)),
         }
     }
+
+    /// The models that configuration names.
+    pub fn models(&self) -> Vec<&str> {
+        match self {
+            Self::Demo(_) => vec![DEMO],
+            Self::Provider(route) => route.models().iter().map(String::as_str).collect(),
+        }
+    }
 }

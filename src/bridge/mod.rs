@@ -5,6 +5,9 @@
 //! process that speaks what core prefers, one WebSocket per conversation, and behind it are warm,
 //! pooled connections to the real providers, whatever they speak.
 //!
+//! Core asks `…/models` of its default provider only where a ChatGPT login lies in its home, to bring
+//! its catalogue of models up to date.
+//!
 //! - this file: the listener, its token, its routes;
 //! - [`socket`]: Responses over WebSocket, with core's incremental input made whole;
 //! - [`ask`]: one model call as core asked for it;
@@ -172,11 +175,22 @@ async fn answer(mut request: Request<Incoming>, door: Door) -> Response<Body> {
             }
         }
         (&Method::POST, "responses") => over_http(request, &backend).await,
-        (&Method::GET, "models") => {
-            reply::json(StatusCode::OK, &serde_json::json!({ "models": [] }))
-        }
+        (&Method::GET, "models") => reply::json(StatusCode::OK, &models(&backend)),
         _ => refuse(StatusCode::NOT_FOUND, "expected /{provider}/v1/responses or …/models"),
     }
+}
+
+/// The models that configuration names, as OpenAI lists them.
+///
+/// `models` is core's own list, and stays empty: core would put what it says in the place of what its
+/// catalogue knows of a model, context window and tools among it, and configuration knows less.
+fn models(backend: &Backend) -> serde_json::Value {
+    let data: Vec<serde_json::Value> = backend
+        .models()
+        .into_iter()
+        .map(|model| serde_json::json!({ "id": model, "object": "model" }))
+        .collect();
+    serde_json::json!({ "object": "list", "data": data, "models": [] })
 }
 
 /// Responses over HTTP and SSE: what core falls back to.
@@ -208,4 +222,16 @@ async fn over_http(request: Request<Incoming>, backend: &Backend) -> Response<Bo
 fn refuse(status: StatusCode, message: &str) -> Response<Body> {
     let document = serde_json::json!({ "error": { "code": "bridge", "message": message } });
     reply::json(status, &document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn models_are_listed_as_openai_does_and_core_keeps_its_catalogue() {
+        let listed = models(&Backend::Demo(record::Records::default()));
+        let data = serde_json::json!([{ "id": "demo", "object": "model" }]);
+        assert_eq!(listed, serde_json::json!({ "object": "list", "data": data, "models": [] }));
+    }
 }

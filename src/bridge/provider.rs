@@ -47,6 +47,16 @@ impl Api {
         }
     }
 
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Responses => "responses",
+            Self::Chat => "chat",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+        }
+    }
+
     /// The header that carries the key, and what stands before the key.
     fn key_header(self) -> (&'static str, &'static str) {
         match self {

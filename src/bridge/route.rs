@@ -36,17 +36,25 @@ pub struct Route {
     upstream: Upstream,
     /// By the provider's own model.
     fallbacks: HashMap<String, Arc<[Target]>>,
+    models: Arc<[String]>,
     records: Records,
 }
 
 impl Route {
-    /// A provider; `fallbacks` are the targets after it for a model of its.
+    /// A provider; `fallbacks` are the targets after it for a model of its, `models` those that
+    /// configuration names.
     pub fn new(
         upstream: Upstream,
         fallbacks: HashMap<String, Arc<[Target]>>,
+        models: Arc<[String]>,
         records: Records,
     ) -> Self {
-        Self { upstream, fallbacks, records }
+        Self { upstream, fallbacks, models, records }
+    }
+
+    /// The provider's models that configuration names.
+    pub fn models(&self) -> &[String] {
+        &self.models
     }
 
     /// Answers a call. Dropping the answer drops the provider's stream at once.

@@ -4,6 +4,7 @@
 use codex_gateway_engine::arg0::HelperPaths;
 
 use crate::bridge::Endpoint;
+use crate::bridge::provider::Provider;
 use crate::config::Config;
 
 pub(super) async fn run(config: &Config, helpers: HelperPaths) -> anyhow::Result<u8> {
@@ -29,6 +30,14 @@ pub(super) async fn run(config: &Config, helpers: HelperPaths) -> anyhow::Result
         }
     );
     println!("model            {model}, provider {provider} ({})", config.provider.reason());
+    for provider in &config.providers {
+        println!("provider         {}", describe(provider));
+    }
+    for (alias, entry) in config.models.iter() {
+        let fallback: Vec<String> = entry.fallback.iter().map(ToString::to_string).collect();
+        let then = if fallback.is_empty() { "" } else { ", then " };
+        println!("model alias      {alias} = {}{then}{}", entry.primary, fallback.join(", "));
+    }
     println!("workspace root   {}", config.workspace_root.display());
     println!("turn timeout     {} ms", config.turns.default_timeout.as_millis());
     println!("prompt limit     {} characters", config.turns.prompt_limit_chars);
@@ -56,4 +65,15 @@ pub(super) async fn run(config: &Config, helpers: HelperPaths) -> anyhow::Result
     );
     println!("ok");
     Ok(0)
+}
+
+/// A provider without its key: a query may hold one too.
+fn describe(provider: &Provider) -> String {
+    format!(
+        "{} ({} at {}, {} calls at a time)",
+        provider.id,
+        provider.api.as_str(),
+        provider.base_url,
+        provider.max_concurrent
+    )
 }

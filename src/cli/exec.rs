@@ -15,6 +15,7 @@ use super::terminal::Terminal;
 use crate::api::prompt::selector;
 use crate::assembly::Assembly;
 use crate::config::Config;
+use crate::config::models::ModelRef;
 use crate::conversation::IfBusy;
 use crate::conversation::Turn;
 use crate::conversation::registry::Opening;
@@ -50,13 +51,25 @@ pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> any
     if let Some(fix) = facts.sandbox.fix {
         eprintln!("sandbox: {}\n    fix: {fix}", facts.sandbox.detail);
     }
+    let alias = exec.model.as_deref().and_then(|model| config.models.get(model));
+    let (model, model_provider) = match alias {
+        Some(entry) => (Some(entry.primary.model.clone()), Some(entry.primary.provider.clone())),
+        None => (exec.model, None),
+    };
     let opening = Opening {
         cwd: exec.cwd,
-        spec: ThreadSpec { model: exec.model.clone(), ..ThreadSpec::default() },
+        spec: ThreadSpec { model: model.clone(), model_provider, ..ThreadSpec::default() },
     };
     let conversation =
         conversations.open(&selector(exec.session_id.as_deref(), None)?, &opening).await?;
-    let prompt = Prompt { text: exec.prompt, model: exec.model, ..Prompt::default() };
+    if let Some(ModelRef { provider, .. }) = alias.map(|entry| &entry.primary) {
+        let in_use = conversation.model_provider();
+        anyhow::ensure!(
+            provider == in_use,
+            "--model is an alias of {provider}'s, and the session already uses {in_use}"
+        );
+    }
+    let prompt = Prompt { text: exec.prompt, model, ..Prompt::default() };
     let limit = exec.timeout_ms.map_or(config.turns.default_timeout, Duration::from_millis);
     let turn = conversation.prompt(prompt, limit, IfBusy::Reject).await?;
 

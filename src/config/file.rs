@@ -36,6 +36,9 @@ pub struct File {
     /// Parsed by [`super::providers`].
     #[serde(default)]
     pub(super) providers: toml::Table,
+    /// Parsed by [`super::models`].
+    #[serde(default)]
+    pub(super) models: toml::Table,
 }
 
 /// A missing file is an empty one, unless it was named.

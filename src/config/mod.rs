@@ -1,6 +1,7 @@
 //! Configuration: [`File`] as it is written, [`Config`] as it is used.
 //!
 //! - [`file`]: the `[gateway]` table as it is written;
+//! - [`models`]: aliases and fallbacks;
 //! - [`providers`]: who the bridge calls, from three places;
 //! - this file: what they resolve to.
 //!
@@ -8,10 +9,12 @@
 //! file, the command line over both. Every error names the key and says what it takes.
 
 mod file;
+pub mod models;
 mod providers;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::path::PathBuf;
@@ -36,6 +39,7 @@ use file::env_parse;
 use file::gateway_table;
 use file::millis;
 use file::read;
+use models::Models;
 
 /// What the command line says about configuration.
 #[derive(Debug, Clone, Default)]
@@ -82,8 +86,12 @@ pub struct Config {
     pub allow_no_sandbox: bool,
     /// Providers that are called through the bridge.
     pub providers: Vec<provider::Provider>,
-    /// The file chooses a model.
-    model_set: bool,
+    /// Aliases and fallbacks.
+    pub models: Models,
+    /// `model` of the file.
+    model: Option<String>,
+    /// `model_provider` of the file.
+    model_provider: Option<String>,
     /// The features that the gateway turns off and the file says nothing about.
     features_off: Vec<&'static str>,
 }
@@ -221,6 +229,26 @@ impl Config {
             .or(in_file)
             .unwrap_or_else(|| codex_home.join("workspaces"));
 
+        let providers = providers::resolve(
+            &document,
+            &file.providers,
+            &env,
+            config_path.parent().unwrap_or(Path::new("")),
+        )?;
+        let ids: Vec<&str> = providers.iter().map(|provider| provider.id.as_str()).collect();
+        let models = Models::resolve(&file.models, &ids)?;
+        let text = |key: &str| document.get(key).and_then(TomlValue::as_str).map(str::to_owned);
+        let (model, model_provider) = (text("model"), text("model_provider"));
+        let alias = model.as_deref().and_then(|model| models.get(model));
+        if let (Some(alias), Some(other)) = (alias, &model_provider)
+            && alias.primary.provider != *other
+        {
+            bail!(
+                "model is an alias of {}, and model_provider says {other:?}; expected one of the two",
+                alias.primary
+            );
+        }
+
         Ok(Self {
             host,
             port: port.unwrap_or(8080),
@@ -251,16 +279,16 @@ impl Config {
             allow_danger_full_access: file.allow_danger_full_access.unwrap_or(false),
             allow_approvals: file.allow_approvals.unwrap_or(true),
             allow_raw_events: file.allow_raw_events.unwrap_or(false),
-            provider: choose_provider(&document, &env, &codex_home),
             allow_no_sandbox: env("CODEX_UNSAFE_ALLOW_NO_SANDBOX")
                 .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true")),
-            providers: providers::resolve(
-                &document,
-                &file.providers,
-                &env,
-                config_path.parent().unwrap_or(Path::new("")),
-            )?,
-            model_set: document.contains_key("model"),
+            provider: match alias {
+                Some(_) => Provider::Codex,
+                None => choose_provider(&document, &env, &codex_home),
+            },
+            providers,
+            models,
+            model,
+            model_provider,
             features_off: features_off(&document),
             codex_home,
             config_path,
@@ -283,10 +311,14 @@ impl Config {
         for feature in &self.features_off {
             set(&format!("features.{feature}"), false.into());
         }
-        match &self.provider {
-            Provider::Demo => set("model", "demo".into()),
-            Provider::BuiltIn(provider) if !self.model_set => set("model", provider.model.into()),
-            Provider::BuiltIn(_) | Provider::Codex => {}
+        let alias = self.model.as_deref().and_then(|model| self.models.get(model));
+        match (&self.provider, alias) {
+            (_, Some(alias)) => set("model", alias.primary.model.clone().into()),
+            (Provider::Demo, None) => set("model", "demo".into()),
+            (Provider::BuiltIn(provider), None) if self.model.is_none() => {
+                set("model", provider.model.into());
+            }
+            (Provider::BuiltIn(_) | Provider::Codex, None) => {}
         }
         EngineOptions {
             codex_home: self.codex_home.clone(),
@@ -301,7 +333,7 @@ impl Config {
                 default: match &self.provider {
                     Provider::Demo => Some(DEMO.to_owned()),
                     Provider::BuiltIn(provider) => Some(provider.id.to_owned()),
-                    Provider::Codex => None,
+                    Provider::Codex => alias.map(|alias| alias.primary.provider.clone()),
                 },
             }),
             allow_no_sandbox: self.allow_no_sandbox,
@@ -326,6 +358,19 @@ impl Config {
             secrets: provider.secrets.clone(),
         });
         providers.chain(demo).collect()
+    }
+
+    /// The models of a provider that configuration names.
+    pub fn models_of(&self, provider: &str) -> BTreeSet<&str> {
+        let model = self.model.as_deref().filter(|model| self.models.get(model).is_none());
+        let chosen = match &self.provider {
+            Provider::Demo => Some((DEMO, DEMO)),
+            Provider::BuiltIn(built_in) => Some((built_in.id, model.unwrap_or(built_in.model))),
+            Provider::Codex => self.model_provider.as_deref().zip(model),
+        };
+        let built_in = BUILT_IN.iter().map(|built_in| (built_in.id, built_in.model));
+        let named = built_in.chain(chosen).filter(|(id, _)| *id == provider);
+        named.map(|(_, model)| model).chain(self.models.of(provider)).collect()
     }
 }
 

@@ -47,6 +47,7 @@ fn the_example_has_every_key_with_its_default() {
 
     let mut gateway = document["gateway"].as_table().unwrap().clone();
     gateway.remove("providers");
+    gateway.remove("models");
     let shown = toml::Table::from_iter([("gateway".to_owned(), gateway.into())]);
     let (shown, default) = (load(&shown.to_string(), &[]).unwrap(), load("", &[]).unwrap());
     assert_eq!(shown.host, default.host);
@@ -206,4 +207,54 @@ fn an_error_in_a_provider_names_its_key() {
         let error = format!("{:#}", load(&format!("{table}{with_url}"), &[]).expect_err(table));
         assert!(error.contains(expected), "{table}: {error}");
     }
+}
+
+const PROVIDERS: &str = "[gateway.providers.a]\nbase_url = \"http://a\"\n\
+                         [gateway.providers.b]\nbase_url = \"http://b\"\n";
+
+#[test]
+fn an_alias_is_a_provider_and_its_model() {
+    let file = format!(
+        "model = \"best\"\n{PROVIDERS}[gateway.models]\nfast = \"a/x/y\"\n\
+         best = {{ primary = \"b/z\", fallback = [\"a/x/y\"] }}\n"
+    );
+    let config = load(&file, &[]).unwrap();
+    let fast = &config.models.get("fast").unwrap().primary;
+    assert_eq!((fast.provider.as_str(), fast.model.as_str()), ("a", "x/y"));
+    assert_eq!(config.models.fallbacks("b")["z"][0].to_string(), "a/x/y");
+    assert!(config.models.fallbacks("a").is_empty() && config.models.get("z").is_none());
+    assert_eq!(config.models_of("a").into_iter().collect::<Vec<_>>(), ["x/y"]);
+    let endpoint =
+        crate::bridge::Endpoint { base_url: "http://x".into(), bearer_token: "t".into() };
+    let options = config.engine_options(Default::default(), &endpoint);
+    assert_eq!(options.bridge.unwrap().default.as_deref(), Some("b"));
+    assert!(options.overrides.contains(&("model".to_owned(), "z".into())));
+}
+
+#[test]
+fn an_error_in_a_model_names_its_key_and_the_known_providers() {
+    for (models, expected) in [
+        ("m = \"x\"", "gateway.models.m is \"x\"; it takes \"PROVIDER/MODEL\""),
+        ("m = \"a/\"", "gateway.models.m is"),
+        ("m = 5", "gateway.models.m: expected"),
+        ("m = { fallback = [] }", "[gateway.models.m]: missing field `primary`"),
+        ("m = { primary = \"a/x\", falback = [] }", "unknown field `falback`"),
+        ("m = \"openai/x\"", "gateway.models.m is \"openai/x\": the gateway calls no provider"),
+        ("m = { primary = \"a/x\", fallback = [\"c/x\"] }", "known are a, b"),
+        ("m = { primary = \"a/x\", fallback = [\"a/x\"] }", "a/x is there twice"),
+        (
+            "m = { primary = \"a/x\", fallback = [\"b/x\"] }\n\
+             n = { primary = \"a/x\", fallback = [\"b/y\"] }",
+            "gateway.models.n.fallback: gateway.models.m has another list for a/x",
+        ),
+    ] {
+        let file = format!("{PROVIDERS}[gateway.models]\n{models}\n");
+        let error = format!("{:#}", load(&file, &[]).expect_err(models));
+        assert!(error.contains(expected), "{models}: {error}");
+    }
+    let both = format!(
+        "model = \"m\"\nmodel_provider = \"b\"\n{PROVIDERS}[gateway.models]\nm = \"a/x\"\n"
+    );
+    let error = format!("{:#}", load(&both, &[]).unwrap_err());
+    assert!(error.contains("an alias of a/x, and model_provider says \"b\""), "{error}");
 }

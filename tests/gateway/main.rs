@@ -18,6 +18,7 @@ mod cli;
 mod events;
 mod house;
 mod main_job;
+mod providers;
 mod rpc;
 mod sandbox;
 mod sessions;

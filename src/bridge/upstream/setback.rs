@@ -36,7 +36,8 @@ impl Setback {
             .find(|path| self.told.pointer(path).is_some())
             .and_then(|path| self.told.pointer_mut(path));
         if let (Some(message), Some(others)) = (message, others) {
-            *message = format!("{} (fallbacks: {others})", self.message).into();
+            let own = message.as_str().unwrap_or_default();
+            *message = format!("{own} (fallbacks: {others})").into();
         }
         Event::of(&self.told)
     }

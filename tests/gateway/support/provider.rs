@@ -79,7 +79,10 @@ pub fn status(status: u16, body: &Value) -> Answer {
 
 impl Provider {
     pub async fn start(script: impl IntoIterator<Item = Answer>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
+    }
+
+    pub fn on(listener: TcpListener, script: impl IntoIterator<Item = Answer>) -> Self {
         let this = Self {
             address: format!("http://{}", listener.local_addr().unwrap()),
             asked: Arc::default(),
