@@ -19,7 +19,8 @@
 //!        → gateway::Body                 owns what ends with it; Drop ends everything
 //!        → hyper → socket
 //!
-//! core → bridge (private WebSocket) → bridge::upstream → provider, over its bridge::wire
+//! core → bridge (private WebSocket) → bridge::route → bridge::upstream → provider, over its
+//!        bridge::wire
 //! ```
 //!
 //! # Reading order

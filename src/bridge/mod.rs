@@ -12,13 +12,15 @@
 //! - [`socket`]: Responses over WebSocket, with core's incremental input made whole;
 //! - [`ask`]: one model call as core asked for it;
 //! - [`backend`]: who answers it: the [`demo`] model, or providers by their [`route`];
-//! - [`upstream`]: one provider, asked over its [`wire`]; [`provider`]: what is configured of it;
-//!   [`client`]: the pooled connections; [`sse`]: its stream; [`origin`]: what only it can read;
+//! - [`upstream`]: one provider, asked over its [`wire`]; [`provider`]: what is configured of it, or
+//!   [`built_in`]; [`client`]: the pooled connections; [`sse`]: its stream; [`origin`]: what only it
+//!   can read;
 //! - [`calls`]: what is under way, so that a turn that is stopped takes it along; [`meter`]: how it
 //!   goes; [`record`]: what it was.
 
 pub mod ask;
 pub mod backend;
+pub mod built_in;
 pub mod calls;
 pub mod client;
 pub mod demo;

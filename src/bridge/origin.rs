@@ -29,7 +29,7 @@ pub struct Origins(Arc<Mutex<HashMap<u64, Arc<str>>>>);
 
 /// Who is asked, as far as it matters here.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Reader<'a> {
+pub(super) struct Audience<'a> {
     /// The id of the provider.
     pub(super) provider: &'a str,
     /// How it is spoken to.
@@ -58,21 +58,21 @@ impl Origins {
         }
     }
 
-    /// Takes out of an input what the reader is not the maker of.
-    pub(super) fn filter(&self, input: &mut Vec<Value>, reader: Reader<'_>) {
+    /// Takes out of an input what the audience is not the maker of.
+    pub(super) fn filter(&self, input: &mut Vec<Value>, audience: Audience<'_>) {
         let makers = self.makers();
         input.retain_mut(|item| {
             if !is_secret(item) {
                 return true;
             }
-            let fits = match (makers.get(&identity(item)), marked(item), reader.api) {
-                (Some(maker), ..) => **maker == *reader.provider,
+            let fits = match (makers.get(&identity(item)), marked(item), audience.api) {
+                (Some(maker), ..) => **maker == *audience.provider,
                 // The wires look at their marks, and at nothing else.
                 (None, _, Api::Chat | Api::Anthropic | Api::Gemini) => true,
                 (None, true, Api::Responses) => false,
-                (None, false, Api::Responses) => reader.provider == reader.home,
+                (None, false, Api::Responses) => audience.provider == audience.home,
             };
-            if !fits && reader.api == Api::Responses && !is_reasoning(item) {
+            if !fits && audience.api == Api::Responses && !is_reasoning(item) {
                 // Without it the conversation would begin in the middle.
                 *item = note();
                 return true;
@@ -169,7 +169,7 @@ mod tests {
             ("d", Api::Chat, &[4, 5, 6]),
         ] {
             let mut input = items.to_vec();
-            origins.filter(&mut input, Reader { provider, api, home: "a" });
+            origins.filter(&mut input, Audience { provider, api, home: "a" });
             let expected: Vec<Value> = kept.iter().map(|at: &usize| items[*at].clone()).collect();
             assert_eq!(input, expected, "{provider}");
         }
@@ -184,7 +184,7 @@ mod tests {
             [("a", Api::Responses, true), ("b", Api::Responses, false), ("c", Api::Chat, true)]
         {
             let mut input = vec![compaction.clone()];
-            origins.filter(&mut input, Reader { provider, api, home: "a" });
+            origins.filter(&mut input, Audience { provider, api, home: "a" });
             assert_eq!((input.len(), input[0] == compaction), (1, stays), "{provider}");
         }
     }

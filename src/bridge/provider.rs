@@ -13,7 +13,6 @@ use http::HeaderValue;
 use http::Uri;
 use serde::Deserialize;
 use serde::Serialize;
-use toml::Table;
 
 use super::client;
 use super::wire::Wire;
@@ -172,69 +171,6 @@ impl Provider {
     }
 }
 
-/// A provider that is there as soon as its key is.
-#[derive(Debug, Clone, Copy)]
-pub struct BuiltIn {
-    /// Its id in `model_providers`.
-    pub id: &'static str,
-    /// The variable that holds its key.
-    pub variable: &'static str,
-    api: Api,
-    base_url: &'static str,
-    /// The model where none is configured.
-    pub model: &'static str,
-}
-
-/// The built-in providers; the first whose key is set is the default.
-pub const BUILT_IN: [BuiltIn; 4] = [
-    BuiltIn {
-        id: "openai",
-        variable: "OPENAI_API_KEY",
-        api: Api::Responses,
-        base_url: "https://api.openai.com/v1",
-        model: "gpt-5.1-codex",
-    },
-    BuiltIn {
-        id: "anthropic",
-        variable: "ANTHROPIC_API_KEY",
-        api: Api::Anthropic,
-        base_url: "https://api.anthropic.com",
-        model: "claude-sonnet-4-5",
-    },
-    BuiltIn {
-        id: "openrouter",
-        variable: "OPENROUTER_API_KEY",
-        api: Api::Responses,
-        base_url: "https://openrouter.ai/api/v1",
-        model: "openai/gpt-5.1",
-    },
-    BuiltIn {
-        id: "google",
-        variable: "GOOGLE_API_KEY",
-        api: Api::Gemini,
-        base_url: "https://generativelanguage.googleapis.com",
-        model: "gemini-2.5-pro",
-    },
-];
-
-impl BuiltIn {
-    /// As it would be written in the file.
-    pub fn written(&self) -> Written {
-        Written {
-            base_url: Some(self.base_url.to_owned()),
-            env_key: Some(self.variable.to_owned()),
-            wire_api: Some(self.api),
-            ..Written::default()
-        }
-    }
-
-    /// The same, as a table.
-    pub fn table(&self) -> Table {
-        // What is not set is left out, as TOML has no word for it.
-        Table::try_from(self.written()).expect("its keys and values are TOML's")
-    }
-}
-
 impl Written {
     /// Its keys, in order; without those that say that core calls a provider itself.
     pub fn keys() -> Vec<String> {
@@ -305,6 +241,13 @@ impl Written {
     fn base_url(&self, place: &str) -> anyhow::Result<String> {
         let base_url = self.base_url.as_deref().unwrap_or_default().trim_end_matches('/');
         let url = || format!("{place}.base_url is {base_url:?}; it takes an http or https URL");
+        // What may hold a secret is not repeated.
+        if base_url.contains(['@', '?', '#']) {
+            bail!(
+                "{place}.base_url takes a URL without a user and without a query; expected http_headers \
+                 or query_params for these"
+            );
+        }
         let parsed: Uri = base_url.parse().with_context(url)?;
         if parsed.host().is_none() || !matches!(parsed.scheme_str(), Some("http" | "https")) {
             bail!(url());
@@ -391,12 +334,14 @@ mod tests {
 
     #[test]
     fn a_bad_url_is_named() {
-        for url in ["", "x.example", "ftp://x.example", "http://"] {
+        for url in ["", "x.example", "ftp://x.example", "http://", "http://u:p@x", "http://x?key=p"]
+        {
             let written = Written { base_url: Some(url.into()), ..Written::default() };
             let error = written
                 .resolve("mine", "model_providers.mine", &surroundings(&|_| None))
                 .unwrap_err();
             assert!(error.to_string().contains("model_providers.mine.base_url"), "{error}");
+            assert!(!error.to_string().contains("p@") && !error.to_string().contains("key="));
         }
     }
 }

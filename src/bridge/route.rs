@@ -13,7 +13,7 @@ use futures::StreamExt;
 use super::ask::Ask;
 use super::backend::Event;
 use super::meter::Meter;
-use super::origin::Reader;
+use super::origin::Audience;
 use super::record::Records;
 use super::upstream::Setback;
 use super::upstream::Upstream;
@@ -131,7 +131,7 @@ fn prepare(ask: Ask, target: &Target, home: &str) -> Ask {
     let origins = ask.origins.clone();
     if let Some(input) = ask.input_mut() {
         let Target { upstream, .. } = target;
-        origins.filter(input, Reader { provider: upstream.id(), api: upstream.api(), home });
+        origins.filter(input, Audience { provider: upstream.id(), api: upstream.api(), home });
     }
     ask
 }

@@ -1,5 +1,6 @@
 //! Configuration: [`File`] as it is written, [`Config`] as it is used.
 //!
+//! - [`choice`]: which model answers;
 //! - [`file`]: the `[gateway]` table as it is written;
 //! - [`models`]: aliases and fallbacks;
 //! - [`providers`]: who the bridge calls, from three places;
@@ -8,6 +9,7 @@
 //! One `config.toml` holds Codex's own keys and a `[gateway]` table. The environment wins over the
 //! file, the command line over both. Every error names the key and says what it takes.
 
+mod choice;
 mod file;
 pub mod models;
 mod providers;
@@ -29,10 +31,10 @@ use toml::Value as TomlValue;
 
 use crate::access::Keys;
 use crate::bridge::Endpoint;
+use crate::bridge::built_in::BUILT_IN;
 use crate::bridge::provider;
-use crate::bridge::provider::BUILT_IN;
-use crate::bridge::provider::BuiltIn;
 
+pub use choice::Provider;
 pub use file::File;
 use file::at_least;
 use file::env_parse;
@@ -128,28 +130,6 @@ pub struct TurnLimits {
     pub event_log_bytes: usize,
     /// The pause after which a silent stream gets a comment.
     pub heartbeat: Duration,
-}
-
-/// Which model answers.
-#[derive(Debug, Clone)]
-pub enum Provider {
-    /// Nothing is configured: the demo model in this process.
-    Demo,
-    /// The key of a built-in provider is set, and nothing else chooses one.
-    BuiltIn(&'static BuiltIn),
-    /// What Codex's own configuration or login says.
-    Codex,
-}
-
-impl Provider {
-    /// Why this one, for people.
-    pub fn reason(&self) -> String {
-        match self {
-            Self::Demo => "no model is configured: the built-in demo model answers".to_owned(),
-            Self::BuiltIn(provider) => format!("{} is set", provider.variable),
-            Self::Codex => "chosen by config.toml or a Codex login".to_owned(),
-        }
-    }
 }
 
 /// The id of the demo model's provider.
@@ -283,7 +263,7 @@ impl Config {
                 .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true")),
             provider: match alias {
                 Some(_) => Provider::Codex,
-                None => choose_provider(&document, &env, &codex_home),
+                None => choice::choose(&document, &env, &codex_home),
             },
             providers,
             models,
@@ -371,27 +351,6 @@ impl Config {
         let built_in = BUILT_IN.iter().map(|built_in| (built_in.id, built_in.model));
         let named = built_in.chain(chosen).filter(|(id, _)| *id == provider);
         named.map(|(_, model)| model).chain(self.models.of(provider)).collect()
-    }
-}
-
-/// The demo model is chosen only when nothing else is: no provider in the file, no key, no login.
-fn choose_provider(
-    document: &toml::Table,
-    env: &dyn Fn(&str) -> Option<String>,
-    codex_home: &Path,
-) -> Provider {
-    let in_file =
-        ["model_provider", "model_providers", "profile", "oss_provider", "openai_base_url"]
-            .iter()
-            .any(|key| document.contains_key(*key));
-    let login = codex_home.join("auth.json").exists()
-        || env("CODEX_API_KEY").is_some()
-        || env("CODEX_ACCESS_TOKEN").is_some();
-    if in_file || login {
-        Provider::Codex
-    } else {
-        let built_in = BUILT_IN.iter().find(|provider| env(provider.variable).is_some());
-        built_in.map_or(Provider::Demo, Provider::BuiltIn)
     }
 }
 

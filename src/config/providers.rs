@@ -8,7 +8,7 @@ use anyhow::bail;
 use toml::Table;
 
 use super::file::env_parse;
-use crate::bridge::provider::BUILT_IN;
+use crate::bridge::built_in::BUILT_IN;
 use crate::bridge::provider::Provider;
 use crate::bridge::provider::Surroundings;
 use crate::bridge::provider::Written;
@@ -49,7 +49,8 @@ pub(super) fn resolve(
     for built_in in &BUILT_IN {
         let written_too = found.iter().any(|provider| provider.id == built_in.id);
         if env(built_in.variable).is_some() && !written_too {
-            found.push(built_in.written().resolve(built_in.id, built_in.id, &surroundings)?);
+            let written: Written = built_in.table().try_into()?;
+            found.push(written.resolve(built_in.id, built_in.id, &surroundings)?);
         }
     }
     Ok(found)

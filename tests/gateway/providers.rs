@@ -403,6 +403,25 @@ async fn a_provider_that_hangs_fails_the_turn_in_time() {
 }
 
 #[tokio::test]
+async fn a_provider_that_does_not_end_its_body_holds_nothing_up() {
+    let call = json!({ "type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "shell_command",
+                       "arguments": json!({ "command": "echo hi" }).to_string() });
+    let open = |answer: Answer| Answer { end: End::Hang, ..answer };
+    let provider = Provider::start([open(items(&[call])), open(says("Done."))]).await;
+    let gateway = Gateway::config(&format!(
+        "model = \"m\"\nmodel_provider = \"a\"\n{}max_concurrent = 1\n",
+        table("a", "responses", &provider.address)
+    ))
+    .start();
+    for prompt in ["one", "two"] {
+        let answer = ask(&gateway, prompt).await;
+        assert_eq!(answer["task_result"]["summary"], "Done.", "{answer}");
+    }
+    eventually("the provider is left", || async { provider.open.load(Ordering::SeqCst) == 0 })
+        .await;
+}
+
+#[tokio::test]
 async fn a_provider_that_was_away_is_used_again() {
     // A runtime of its own: with it go its listener and its connections.
     let runtime = tokio::runtime::Runtime::new().unwrap();

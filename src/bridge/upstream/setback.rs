@@ -175,7 +175,7 @@ impl Refusal {
             Self::Unreachable(_) => None,
             Self::Status(status, headers, _) => {
                 // A 500 is as likely to come again.
-                if !self.is_outage() || *status == StatusCode::INTERNAL_SERVER_ERROR {
+                if !self.is_outage() || status.as_u16() == 500 {
                     return None;
                 }
                 headers.get(header::RETRY_AFTER).and_then(|after| after.to_str().ok()?.parse().ok())

@@ -1,0 +1,62 @@
+//! The providers that are there without a table, as soon as their key is.
+
+use toml::Table;
+
+use super::provider::Api;
+
+/// A provider that is there as soon as its key is.
+#[derive(Debug, Clone, Copy)]
+pub struct BuiltIn {
+    /// Its id in `model_providers`.
+    pub id: &'static str,
+    /// The variable that holds its key.
+    pub variable: &'static str,
+    api: Api,
+    base_url: &'static str,
+    /// The model where none is configured.
+    pub model: &'static str,
+}
+
+/// The built-in providers; the first whose key is set is the default.
+pub const BUILT_IN: [BuiltIn; 4] = [
+    BuiltIn {
+        id: "openai",
+        variable: "OPENAI_API_KEY",
+        api: Api::Responses,
+        base_url: "https://api.openai.com/v1",
+        model: "gpt-5.1-codex",
+    },
+    BuiltIn {
+        id: "anthropic",
+        variable: "ANTHROPIC_API_KEY",
+        api: Api::Anthropic,
+        base_url: "https://api.anthropic.com",
+        model: "claude-sonnet-4-5",
+    },
+    BuiltIn {
+        id: "openrouter",
+        variable: "OPENROUTER_API_KEY",
+        api: Api::Responses,
+        base_url: "https://openrouter.ai/api/v1",
+        model: "openai/gpt-5.1",
+    },
+    BuiltIn {
+        id: "google",
+        variable: "GOOGLE_API_KEY",
+        api: Api::Gemini,
+        base_url: "https://generativelanguage.googleapis.com",
+        model: "gemini-2.5-pro",
+    },
+];
+
+impl BuiltIn {
+    /// As it would be written in the file.
+    pub fn table(&self) -> Table {
+        let keys = [
+            ("base_url", self.base_url),
+            ("env_key", self.variable),
+            ("wire_api", self.api.as_str()),
+        ];
+        keys.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect()
+    }
+}
