@@ -134,32 +134,7 @@ impl PromptRequest {
         if self.output_schema.as_ref().is_some_and(|schema| !schema.is_object()) {
             return Err(Error::invalid("output_schema: expected a JSON Schema object"));
         }
-        for (field, value) in [("model", &self.model), ("model_provider", &self.model_provider)] {
-            if value.as_ref().is_some_and(|value| value.trim().is_empty() || value.len() > 256) {
-                return Err(Error::invalid(format!("{field}: expected 1 to 256 characters")));
-            }
-        }
-        let alias = self.model.as_deref().and_then(|model| {
-            config.models.get(model).map(|entry| (model.to_owned(), entry.primary.clone()))
-        });
-        if let (Some((name, primary)), Some(provider)) = (&alias, &self.model_provider)
-            && primary.provider != *provider
-        {
-            return Err(Error::invalid(format!(
-                "model_provider: the model {name:?} stands for {primary}; expected {} or no \
-                 model_provider",
-                primary.provider
-            )));
-        }
-        let (model, model_provider) = match &alias {
-            Some((_, primary)) => (Some(primary.model.clone()), Some(primary.provider.clone())),
-            None => (self.model, self.model_provider),
-        };
-        // Where it answers, the demo model is the only one there is, whatever a client is used to ask
-        // for: it answers under its own name.
-        let is_demo = matches!(config.provider, Provider::Demo)
-            && model_provider.as_deref().is_none_or(|provider| provider == DEMO);
-        let model = model.filter(|_| !is_demo);
+        let Choice { model, model_provider, alias } = choose(config, self.model, self.model_provider)?;
         Ok(Checked {
             selector: selector(self.session_id.as_deref(), self.conversation_id.as_deref())?,
             opening: Opening {
@@ -234,6 +209,51 @@ impl Checked {
             }
         }
     }
+}
+
+/// The model that a request means.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) model: Option<String>,
+    pub(crate) model_provider: Option<String>,
+    /// What the client called the model, and what it stands for.
+    alias: Option<(String, ModelRef)>,
+}
+
+/// Reads `model` and `model_provider`; a name from `[gateway.models]` becomes what it stands for.
+///
+/// # Errors
+/// `InvalidRequest` where one is empty or too long, or the two disagree.
+pub(crate) fn choose(
+    config: &Config,
+    model: Option<String>,
+    model_provider: Option<String>,
+) -> Result<Choice, Error> {
+    for (field, value) in [("model", &model), ("model_provider", &model_provider)] {
+        if value.as_ref().is_some_and(|value| value.trim().is_empty() || value.len() > 256) {
+            return Err(Error::invalid(format!("{field}: expected 1 to 256 characters")));
+        }
+    }
+    let alias = model.as_deref().and_then(|model| {
+        config.models.get(model).map(|entry| (model.to_owned(), entry.primary.clone()))
+    });
+    if let (Some((name, primary)), Some(provider)) = (&alias, &model_provider)
+        && primary.provider != *provider
+    {
+        return Err(Error::invalid(format!(
+            "model_provider: the model {name:?} stands for {primary}; expected {} or no model_provider",
+            primary.provider
+        )));
+    }
+    let (model, model_provider) = match &alias {
+        Some((_, primary)) => (Some(primary.model.clone()), Some(primary.provider.clone())),
+        None => (model, model_provider),
+    };
+    // Where it answers, the demo model is the only one there is, whatever a client is used to ask for:
+    // it answers under its own name.
+    let is_demo = matches!(config.provider, Provider::Demo)
+        && model_provider.as_deref().is_none_or(|provider| provider == DEMO);
+    Ok(Choice { model: model.filter(|_| !is_demo), model_provider, alias })
 }
 
 /// Images come as data, never as addresses to be fetched.

@@ -28,6 +28,7 @@ use super::json as body_json;
 use super::prompt::PromptRequest;
 use super::prompt::allow_approvals;
 use super::prompt::allow_sandbox;
+use super::prompt::choose;
 use super::prompt::selector;
 use super::rfc3339;
 use crate::bridge::record::CallRecord;
@@ -254,12 +255,13 @@ pub(crate) async fn begin(gateway: &Arc<Gateway>, start: Start) -> Result<Docume
     allow_sandbox(gateway.config(), start.sandbox)?;
     allow_approvals(gateway.config(), start.approval_policy)?;
     let selector = selector(start.session_id.as_deref(), None)?;
+    let chosen = choose(gateway.config(), start.model, start.model_provider)?;
     let opening = Opening {
         cwd: start.cwd,
         spec: ThreadSpec {
             cwd: PathBuf::new(),
-            model: start.model,
-            model_provider: start.model_provider,
+            model: chosen.model,
+            model_provider: chosen.model_provider,
             sandbox: start.sandbox,
             approval_policy: start.approval_policy,
         },
