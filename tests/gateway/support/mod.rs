@@ -5,6 +5,7 @@ pub mod client;
 pub mod gateway;
 pub mod model;
 pub mod provider;
+pub mod wires;
 
 pub use gateway::Gateway;
 

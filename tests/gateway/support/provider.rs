@@ -172,6 +172,10 @@ async fn answer(
         let _ = &counted;
     });
     let mut response = Response::builder().status(answer.status);
+    if !answer.headers.iter().any(|(name, _)| *name == "content-type") {
+        let kind = if answer.status == 200 { "text/event-stream" } else { "application/json" };
+        response = response.header("content-type", kind);
+    }
     for (name, value) in answer.headers {
         response = response.header(name, value);
     }
