@@ -1,5 +1,10 @@
 //! Real turns of the real core over every wire of the bridge.
 
+mod images;
+mod reasoning;
+mod shapes;
+mod tools;
+
 use std::sync::atomic::Ordering;
 
 use serde_json::json;

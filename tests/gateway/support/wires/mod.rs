@@ -1,9 +1,11 @@
 //! What the providers of the four wires say, in their own words: the bytes of each answer as the real
 //! API sends them. A test says what the model does ([`Part`]); a file per wire puts it into events.
+//! [`heard`] reads what they were sent.
 
 mod anthropic;
 mod chat;
 mod gemini;
+mod heard;
 mod responses;
 
 use std::sync::atomic::AtomicU64;

@@ -1,0 +1,99 @@
+//! Tools over every wire: several calls in one answer, and patches.
+
+use serde_json::Value;
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use crate::support::gateway::Setup;
+use crate::support::provider::Provider;
+use crate::support::wires::Speaks;
+use crate::support::wires::WIRES;
+use crate::support::wires::ask;
+use crate::support::wires::shell;
+
+const PATCH: &str = "*** Begin Patch\n*** Add File: notes/täst.md\n+# \"Notes\"\n+\\n is no line feed\n*** End Patch\n";
+const WRITTEN: &str = "# \"Notes\"\n\\n is no line feed\n";
+
+#[tokio::test]
+async fn two_calls_of_one_answer_get_their_own_results() {
+    for speaks in &WIRES {
+        let wire = speaks.name();
+        let both = speaks.say(&[
+            shell("call_1", "sleep 0.2; echo the-first"),
+            shell("call_2", "echo the-second"),
+        ]);
+        let provider = Provider::start([both, speaks.text("Both ran.")]).await;
+        let answer = ask(&speaks.gateway(&provider), "do two things").await;
+        assert_eq!(answer["task_result"]["summary"], "Both ran.", "{wire}: {answer}");
+        assert_eq!(answer["steps_completed"], 2, "{wire}: {answer}");
+        let asked = provider.asked();
+        assert_eq!(asked.len(), 2, "{wire}");
+        let called = speaks.called(&asked[1].body);
+        let results: Vec<&str> = called.iter().map(|call| call.result.as_str()).collect();
+        assert!(
+            matches!(results[..], [first, second]
+                if first.contains("the-first") && !first.contains("the-second")
+                    && second.contains("the-second") && !second.contains("the-first")),
+            "{wire}: {called:?}"
+        );
+        assert!(called.iter().all(|call| call.name == "shell_command"), "{wire}: {called:?}");
+    }
+}
+
+/// A catalogue that knows the model, and that it can patch. The file lives as long as the gateway.
+fn patching(speaks: &Speaks, provider: &Provider) -> (NamedTempFile, Setup) {
+    let known = include_str!("../../../crates/engine/src/codex/demo_model.json");
+    let mut catalogue: Value = serde_json::from_str(known).unwrap();
+    catalogue["models"][0]["slug"] = json!(speaks.model);
+    let file = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    std::fs::write(file.path(), catalogue.to_string()).unwrap();
+    let mut setup = speaks.setup(provider);
+    setup.config = format!("model_catalog_json = {:?}\n{}", file.path(), setup.config);
+    (file, setup)
+}
+
+#[tokio::test]
+async fn a_patch_is_applied_and_its_outcome_told() {
+    for speaks in &WIRES {
+        let wire = speaks.name();
+        let provider = Provider::start([speaks.patch(PATCH), speaks.text("Patched.")]).await;
+        let (_catalogue, setup) = patching(speaks, &provider);
+        let gateway = setup.start();
+        let body = json!({ "prompt": "write", "cwd": "w" });
+        let answer = gateway.post("/api/v1/exec", body).await.json();
+        assert_eq!(answer["task_result"]["summary"], "Patched.", "{wire}: {answer}");
+        let written = std::fs::read_to_string(gateway.workspaces().join("w/notes/täst.md"));
+        assert_eq!(written.unwrap(), WRITTEN, "{wire}");
+        assert_eq!(answer["files_created"], json!(["notes/täst.md"]), "{wire}: {answer}");
+        let asked = provider.asked();
+        assert!(speaks.offered(&asked[0].body).contains(&"apply_patch".to_owned()), "{wire}");
+        let called = speaks.called(&asked[1].body);
+        assert!(
+            called[0].name == "apply_patch" && called[0].result.contains("notes/täst.md"),
+            "{wire}: {called:?}"
+        );
+        // What the model wrote stands in the history as it wrote it.
+        let quoted = json!(PATCH).to_string();
+        let twice = json!(json!({ "input": PATCH }).to_string()).to_string();
+        let sent = asked[1].body.to_string();
+        assert!(sent.contains(&quoted) || sent.contains(&twice), "{wire}: {sent}");
+    }
+}
+
+/// Core offers no `apply_patch` to a model that its catalogue does not know; its instructions speak of it all the same, and
+/// such models call it from the shell.
+#[tokio::test]
+async fn a_patch_in_the_shell_is_applied_too() {
+    for speaks in &WIRES {
+        let wire = speaks.name();
+        let command = format!("apply_patch <<'EOF'\n{PATCH}EOF\n");
+        let provider = Provider::start([speaks.call(&command), speaks.text("Patched.")]).await;
+        let gateway = speaks.gateway(&provider);
+        let body = json!({ "prompt": "write", "cwd": "w" });
+        let answer = gateway.post("/api/v1/exec", body).await.json();
+        assert_eq!(answer["task_result"]["summary"], "Patched.", "{wire}: {answer}");
+        let written = std::fs::read_to_string(gateway.workspaces().join("w/notes/täst.md"));
+        assert_eq!(written.unwrap(), WRITTEN, "{wire}");
+        assert_eq!(answer["files_created"], json!(["notes/täst.md"]), "{wire}: {answer}");
+    }
+}
