@@ -1,11 +1,10 @@
 //! Turns a provider's bytes into core's events.
 
-use serde_json::Value;
-
 use crate::bridge::backend::Event;
 use crate::bridge::sse;
 use crate::bridge::wire::Decoder;
 use crate::bridge::wire::Failure;
+use crate::bridge::wire::responses;
 
 /// What reads one answer.
 pub(super) struct Reader {
@@ -43,7 +42,7 @@ impl Reader {
             Some(decoder) => {
                 Ok(decoder.event(&event.name, &event.data)?.iter().map(Event::of).collect())
             }
-            None => Ok(vec![passed(event)]),
+            None => Ok(vec![responses::passed(event)]),
         }
     }
 
@@ -63,16 +62,4 @@ impl Reader {
         }
         (events, None)
     }
-}
-
-/// An event that is core's already.
-fn passed(event: sse::Event) -> Event {
-    let sse::Event { name, data } = event;
-    if name != "message" {
-        return Event { kind: name, json: data };
-    }
-    // Some servers leave the name out; the type is in the data too.
-    let parsed: Value = serde_json::from_str(&data).unwrap_or_default();
-    let kind = parsed.get("type").and_then(Value::as_str).unwrap_or("message").to_owned();
-    Event { kind, json: data }
 }

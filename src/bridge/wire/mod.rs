@@ -1,14 +1,16 @@
 //! How providers are spoken to. Core speaks the Responses API; a wire translates a request of it into
 //! a provider's, and the provider's stream back, event by event, as it comes.
 //!
-//! One file per wire: [`anthropic`], [`chat`], [`gemini`]. The Responses API itself needs none:
-//! [`super::upstream`] passes its bytes through.
+//! One file per wire: [`anthropic`], [`chat`], [`gemini`]. The Responses API itself needs none: its events
+//! pass through [`responses`].
 
 pub mod anthropic;
 pub mod chat;
 pub mod gemini;
+pub mod responses;
 
 use serde_json::Value;
+use serde_json::json;
 
 /// A request to a provider.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,4 +64,18 @@ pub trait Decoder: Send {
     /// # Errors
     /// It ended before its end.
     fn end(&mut self) -> Result<Vec<Value>, Failure>;
+}
+
+/// The last event of an answer that its provider ended before it was whole. Core takes
+/// `response.incomplete` for a connection that broke: it asks five times more, is cut off five times more, and does
+/// without its WebSocket from then on. So the turn ends, with the reason; what was said stays in the history.
+fn unfinished(id: &str, who: &str, reason: &str) -> Value {
+    let why = match reason {
+        "max_output_tokens" => "it was cut off at the limit of output tokens (max_output_tokens)",
+        "content_filter" => "the provider's content filter stopped it (content_filter)",
+        other => other,
+    };
+    let message = format!("{who} did not finish its answer: {why}");
+    let error = json!({ "code": "invalid_prompt", "message": message });
+    json!({ "type": "response.failed", "response": { "id": id, "error": error } })
 }

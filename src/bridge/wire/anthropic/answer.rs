@@ -1,6 +1,7 @@
 //! Anthropic's stream of events, read into core's. One item per content block: text is a message, thinking is a reasoning
 //! item that carries the block itself, `tool_use` is a call.
 
+use super::super::unfinished;
 use super::tools::Tools;
 use super::{Decoder, Failure, WIRE, broken, refused};
 use serde_json::{Value, json};
@@ -331,12 +332,10 @@ impl Answer {
             return Err(broken(&format!("message_stop came while block {index} was open")));
         }
         let mut response = json!({"id": id, "usage": self.spent()});
-        let mut events = Vec::new();
-        let mut kind = "response.completed";
-        match self.stop.as_str().unwrap_or_default() {
+        let mut events = match self.stop.as_str().unwrap_or_default() {
             "max_tokens" => {
-                kind = "response.incomplete";
-                response["incomplete_details"] = json!({"reason": "max_output_tokens"});
+                self.over = Over::Ended;
+                return Ok(vec![unfinished(id, "Anthropic", "max_output_tokens")]);
             }
             "model_context_window_exceeded" => {
                 let message =
@@ -344,15 +343,15 @@ impl Answer {
                         .to_owned();
                 return Err(Failure { code: "context_length_exceeded", message, retryable: false });
             }
-            "refusal" => events = self.declined(id),
+            "refusal" => self.declined(id),
             "pause_turn" => {
                 // Core asks again where the turn has not ended.
                 response["end_turn"] = json!(false);
-                events = std::mem::take(&mut self.garbled);
+                std::mem::take(&mut self.garbled)
             }
-            _ => events = std::mem::take(&mut self.garbled),
-        }
-        events.push(json!({"type": kind, "response": response}));
+            _ => std::mem::take(&mut self.garbled),
+        };
+        events.push(json!({"type": "response.completed", "response": response}));
         self.over = Over::Ended;
         Ok(events)
     }

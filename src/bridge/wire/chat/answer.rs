@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
-use super::super::{Decoder, Failure};
+use super::super::{Decoder, Failure, unfinished};
 use super::calls::Calls;
 use super::tools::Tools;
 use super::usage::tokens;
@@ -332,19 +332,17 @@ impl Answer {
         for item in calls.items(&self.tools, &self.token, incomplete.is_some())? {
             self.finished(item, out);
         }
-        let mut response =
-            json!({"id": self.id.clone().unwrap_or_else(|| format!("chat.{}", self.token))});
-        if let Some(usage) = &self.usage {
-            set(&mut response, "usage", usage.clone());
-        }
-        let name = match incomplete {
-            Some(reason) => {
-                set(&mut response, "incomplete_details", json!({"reason": reason}));
-                "response.incomplete"
+        let id = self.id.clone().unwrap_or_else(|| format!("chat.{}", self.token));
+        out.push(match incomplete {
+            Some(reason) => unfinished(&id, WHO, reason),
+            None => {
+                let mut response = json!({"id": id});
+                if let Some(usage) = &self.usage {
+                    set(&mut response, "usage", usage.clone());
+                }
+                json!({"type": "response.completed", "response": response})
             }
-            None => "response.completed",
-        };
-        out.push(json!({"type": name, "response": response}));
+        });
         self.state = State::Done;
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 
 use serde_json::{Value, json};
 
-use super::super::{Decoder, Failure};
+use super::super::{Decoder, Failure, unfinished};
 use super::tools::Catalog;
 use super::{Model, brief, fault, garbled, put, refuse};
 
@@ -55,10 +55,10 @@ impl Decoder for Answer {
         self.close(&mut out);
         self.seal(&mut out);
         let (id, usage) = (&self.id, usage(&self.usage));
+        let said = self.said();
         out.push(match incomplete {
             None => json!({"type": "response.completed", "response": {"id": id, "usage": usage}}),
-            Some(reason) => json!({"type": "response.incomplete",
-                "response": {"id": id, "usage": usage, "incomplete_details": {"reason": reason}}}),
+            Some(reason) => unfinished(id, &format!("Gemini (finishReason {said})"), reason),
         });
         Ok(out)
     }
@@ -307,6 +307,12 @@ impl Answer {
         Ok(())
     }
 
+    /// How Gemini puts its end.
+    fn said(&self) -> String {
+        let finish = self.finish.as_deref().unwrap_or_default();
+        format!("{finish} {}", self.remark).trim_end().to_owned()
+    }
+
     /// What the end of the stream means: whole, or incomplete for a reason.
     fn verdict(&self) -> Result<Option<&'static str>, Failure> {
         let Some(finish) = self.finish.as_deref() else {
@@ -314,7 +320,7 @@ impl Answer {
             let message = format!("Gemini's stream ended before {missing}");
             return Err(Failure { code: "stream_cut", message, retryable: true });
         };
-        let said = format!("{finish} {}", self.remark);
+        let said = self.said();
         match finish {
             "STOP" => Ok(None),
             "MAX_TOKENS" | "CONTINUATION" => Ok(Some("max_output_tokens")),

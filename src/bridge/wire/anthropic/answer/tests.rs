@@ -224,8 +224,9 @@ fn a_call_that_was_cut_short_is_not_made_but_a_garbled_one_is() {
         &[r#"{"type":"input_json_delta","partial_json":"{\"loc"}"#],
     )];
     let events = read(&whole(block, r#""stop_reason":"max_tokens""#)).unwrap();
-    assert_eq!(kinds(&events), ["response.created", "response.incomplete"]);
-    assert_eq!(events[1]["response"]["incomplete_details"]["reason"], "max_output_tokens");
+    assert_eq!(kinds(&events), ["response.created", "response.failed"]);
+    let error = &events[1]["response"]["error"];
+    assert!(error["message"].as_str().unwrap().contains("max_output_tokens"), "{error}");
     let events = read(&whole(block, r#""stop_reason":"tool_use""#)).unwrap();
     assert_eq!(events[1]["item"]["arguments"], "{\"loc");
     assert_eq!(kinds(&events)[2], "response.completed");

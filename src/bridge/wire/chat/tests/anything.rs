@@ -93,7 +93,7 @@ proptest! {
                 prop_assert!(!failed);
                 out.extend(more);
                 let last = out.last().and_then(|event| event["type"].as_str()).unwrap_or_default();
-                prop_assert!(matches!(last, "response.completed" | "response.incomplete"), "{}", last);
+                prop_assert!(matches!(last, "response.completed" | "response.failed"), "{}", last);
             }
             Err(failure) => prop_assert!(failure.message.starts_with("Chat Completions provider")),
         }

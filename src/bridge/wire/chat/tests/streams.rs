@@ -284,7 +284,7 @@ fn a_refusal_is_shown_as_text() {
 }
 
 #[test]
-fn a_stop_for_length_or_by_a_filter_is_incomplete_and_runs_no_half_call() {
+fn a_stop_for_length_or_by_a_filter_fails_with_the_reason_and_runs_no_half_call() {
     for (reason, told) in [("length", "max_output_tokens"), ("content_filter", "content_filter")] {
         let half = json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "shell", "arguments": "{\"a\":"}}]});
         let out = read(
@@ -293,8 +293,10 @@ fn a_stop_for_length_or_by_a_filter_is_incomplete_and_runs_no_half_call() {
         );
         let out = out.expect("an answer");
         let last = out.last().expect("an event");
-        assert_eq!(last["type"], "response.incomplete");
-        assert_eq!(last["response"]["incomplete_details"]["reason"], told);
+        assert_eq!(last["type"], "response.failed");
+        let error = &last["response"]["error"];
+        assert_eq!(error["code"], "invalid_prompt");
+        assert!(error["message"].as_str().is_some_and(|message| message.contains(told)), "{error}");
         assert_eq!(done_items(&out).len(), 1);
     }
 }

@@ -81,13 +81,15 @@ fn made_up_ids_differ_between_answers() {
 fn every_finish_reason_has_a_meaning() {
     let finish =
         |reason: &str| decode(&ask(NEW, json!([])), &[chunk(json!([{"text": "x"}])), stop(reason)]);
-    let reason = |reason: &str| {
-        finish(reason).unwrap().last().unwrap()["response"]["incomplete_details"]["reason"].clone()
-    };
-    assert_eq!(reason("STOP"), Value::Null);
-    assert_eq!(reason("MAX_TOKENS"), "max_output_tokens");
-    for blocked in ["SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"] {
-        assert_eq!(reason(blocked), "content_filter");
+    let end = |reason: &str| finish(reason).unwrap().last().unwrap().clone();
+    assert_eq!(end("STOP")["type"], "response.completed");
+    let cut = [("MAX_TOKENS", "max_output_tokens")];
+    let blocked = ["SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"];
+    for (reason, told) in blocked.map(|reason| (reason, "content_filter")).into_iter().chain(cut) {
+        let error = &end(reason)["response"]["error"];
+        assert_eq!(error["code"], "invalid_prompt");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(told) && message.contains(reason), "{message}");
     }
     assert!(!finish("MISSING_THOUGHT_SIGNATURE").unwrap_err().retryable);
     for odd in ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "OTHER", "NEW_ONE"] {
