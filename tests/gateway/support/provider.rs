@@ -1,4 +1,5 @@
-//! A provider that answers from a script, call by call, and records what it was sent.
+//! A provider that answers from a script, call by call, and records what it was sent; over plain
+//! HTTP or over TLS with a certificate of its own.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -17,10 +18,17 @@ use http_body_util::BodyExt;
 use http_body_util::StreamBody;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
+use hyper::service::HttpService;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
+use tempfile::NamedTempFile;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 /// What comes after the last event.
 #[derive(Clone, Copy, PartialEq)]
@@ -46,6 +54,7 @@ pub struct Answer {
 #[derive(Debug, Clone)]
 pub struct Asked {
     pub path: String,
+    pub version: http::Version,
     pub headers: http::HeaderMap,
     pub body: Value,
 }
@@ -54,11 +63,63 @@ pub struct Asked {
 pub struct Provider {
     pub address: String,
     pub asked: Arc<Mutex<Vec<Asked>>>,
-    /// Connections that were opened.
+    /// Connections that were opened; over TLS, handshakes that were begun.
     pub connections: Arc<AtomicUsize>,
     /// Answers that are being given.
     pub open: Arc<AtomicUsize>,
+    /// What a client must trust, as a file; there over TLS.
+    pub certificate: Option<NamedTempFile>,
     script: Arc<Mutex<VecDeque<Answer>>>,
+}
+
+/// How a provider is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    Plain,
+    /// TLS, and HTTP/1.1 inside.
+    Tls,
+    /// TLS, with HTTP/2 offered.
+    TlsH2,
+}
+
+impl Transport {
+    /// A certificate for the loopback address, and what accepts with it.
+    fn identity(self) -> Option<(NamedTempFile, TlsAcceptor)> {
+        if self == Self::Plain {
+            return None;
+        }
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let ring = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(ring)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = match self {
+            Self::TlsH2 => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            Self::Plain | Self::Tls => vec![b"http/1.1".to_vec()],
+        };
+        let file = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        std::fs::write(file.path(), made.cert.pem()).unwrap();
+        Some((file, TlsAcceptor::from(Arc::new(config))))
+    }
+}
+
+async fn serve<I, S>(socket: I, h2: bool, service: S) -> hyper::Result<()>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: HttpService<Incoming, ResBody = UnsyncBoxBody<Bytes, std::io::Error>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    let socket = TokioIo::new(socket);
+    if h2 {
+        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        builder.serve_connection(socket, service).await
+    } else {
+        hyper::server::conn::http1::Builder::new().serve_connection(socket, service).await
+    }
 }
 
 /// A stream of these `data:` events, each named by its type where the wire does so.
@@ -79,15 +140,31 @@ pub fn status(status: u16, body: &Value) -> Answer {
 
 impl Provider {
     pub async fn start(script: impl IntoIterator<Item = Answer>) -> Self {
-        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
+        Self::over(Transport::Plain, script).await
+    }
+
+    pub async fn over(transport: Transport, script: impl IntoIterator<Item = Answer>) -> Self {
+        Self::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), transport, script)
     }
 
     pub fn on(listener: TcpListener, script: impl IntoIterator<Item = Answer>) -> Self {
+        Self::serve(listener, Transport::Plain, script)
+    }
+
+    fn serve(
+        listener: TcpListener,
+        transport: Transport,
+        script: impl IntoIterator<Item = Answer>,
+    ) -> Self {
+        let tls = transport.identity();
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let (certificate, acceptor) = tls.unzip();
         let this = Self {
-            address: format!("http://{}", listener.local_addr().unwrap()),
+            address: format!("{scheme}://{}", listener.local_addr().unwrap()),
             asked: Arc::default(),
             connections: Arc::default(),
             open: Arc::default(),
+            certificate,
             script: Arc::new(Mutex::new(script.into_iter().collect())),
         };
         let (asked, script) = (Arc::clone(&this.asked), Arc::clone(&this.script));
@@ -103,10 +180,20 @@ impl Provider {
                         (Arc::clone(&asked), Arc::clone(&script), Arc::clone(&open));
                     async move { Ok::<_, Infallible>(answer(request, &asked, &script, open).await) }
                 });
-                tokio::spawn(
-                    hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(socket), service),
-                );
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let _ = match acceptor {
+                        None => serve(socket, false, service).await,
+                        Some(acceptor) => match acceptor.accept(socket).await {
+                            Ok(socket) => {
+                                let h2 = socket.get_ref().1.alpn_protocol() == Some(b"h2");
+                                serve(socket, h2, service).await
+                            }
+                            // A client that does not trust the certificate.
+                            Err(_) => Ok(()),
+                        },
+                    };
+                });
             }
         });
         this
@@ -151,6 +238,7 @@ async fn answer(
     let body = body.collect().await.unwrap().to_bytes();
     asked.lock().unwrap().push(Asked {
         path: head.uri.to_string(),
+        version: head.version,
         headers: head.headers,
         body: serde_json::from_slice(&body).unwrap_or_default(),
     });
