@@ -3,6 +3,7 @@
 mod connections;
 mod endings;
 mod images;
+mod keys;
 mod reasoning;
 mod shapes;
 mod tools;

@@ -1,6 +1,8 @@
 //! Core's configuration: loaded once, then cloned and adjusted per conversation, because loading
 //! it reads a dozen files.
 
+use std::collections::HashMap;
+
 use codex_config::LoaderOverrides;
 use codex_core::config::Config;
 use codex_core::config::ConfigBuilder;
@@ -53,7 +55,11 @@ pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
     let variables = &mut config.permissions.shell_environment_policy;
     variables.ignore_default_excludes = false;
     let bridged = options.bridge.iter().flat_map(|bridge| &bridge.providers);
-    let keys = config.model_providers.values().filter_map(|provider| provider.env_key.as_deref());
+    // What providers are sent from the environment, whatever its variables are called.
+    let keys = config.model_providers.values().flat_map(|provider| {
+        let headers = provider.env_http_headers.iter().flat_map(HashMap::values);
+        provider.env_key.iter().chain(headers).map(String::as_str)
+    });
     let keys = keys.chain(bridged.flat_map(|bridged| &bridged.secrets).map(String::as_str));
     variables.exclude.extend(
         SECRET_VARIABLES
