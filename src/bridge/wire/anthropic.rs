@@ -151,10 +151,10 @@ fn refused(status: u16, said: &Value) -> Failure {
         ("request_too_large", _) | (_, 413) => ("context_length_exceeded", false),
         ("billing_error", _) | (_, 402) => ("insufficient_quota", false),
         ("rate_limit_error", _) | (_, 429) => ("rate_limit_exceeded", true),
-        ("overloaded_error", _) | (_, 529 | 503) => ("server_is_overloaded", true),
-        ("api_error" | "timeout_error" | "conflict_error", _) | (_, 408 | 409 | 500..) => {
-            ("server_error", true)
-        }
+        // For core that is final. In the stream nobody has tried again yet: there it is an error like any other.
+        ("overloaded_error", 1..) | (_, 529 | 503) => ("server_is_overloaded", true),
+        ("overloaded_error" | "api_error" | "timeout_error" | "conflict_error", _)
+        | (_, 408 | 409 | 500..) => ("server_error", true),
         _ if says(&["prompt is too long", "exceed context limit", "context window"]) => {
             ("context_length_exceeded", false)
         }

@@ -132,6 +132,7 @@ fn refusal(status: Option<u16>, body: &Value) -> Failure {
         .as_u64()
         .or_else(|| code.parse().ok())
         .and_then(|code| u16::try_from(code).ok());
+    let in_stream = status.is_none();
     let status = status.or(number.filter(|number| (400..600).contains(number)));
     let sort = Sort::of(status, &[code, kind(error)], &format!("{said} {raw}").to_lowercase());
     // Servers quote the key that they refuse.
@@ -142,6 +143,8 @@ fn refusal(status: Option<u16>, body: &Value) -> Failure {
     };
     let status = status.map_or_else(String::new, |status| format!(" ({status})"));
     let more = if raw.is_empty() || sort == Sort::Key { String::new() } else { format!(": {raw}") };
+    // For core an overload is final. In the stream nobody has tried again yet: there it is an error like any other.
+    let sort = if in_stream && sort == Sort::Overload { Sort::Server } else { sort };
     let (code, retryable) = sort.for_core();
     Failure { code, message: shortened(&format!("{WHO}{status}: {said}{more}")), retryable }
 }

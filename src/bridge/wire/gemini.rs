@@ -123,9 +123,12 @@ fn fault(http: u16, error: &Value) -> Failure {
             }
             ("rate_limit_exceeded", true)
         }
-        (503 | 529, _) | (_, "UNAVAILABLE") => ("server_is_overloaded", true),
+        // For core that is final. In the stream nobody has tried again yet: there it is an error like any other.
+        (503 | 529, _) | (_, "UNAVAILABLE") if http != 0 => ("server_is_overloaded", true),
         (500.. | 408 | 499, _)
-        | (_, "INTERNAL" | "DEADLINE_EXCEEDED" | "CANCELLED" | "ABORTED") => ("server_error", true),
+        | (_, "UNAVAILABLE" | "INTERNAL" | "DEADLINE_EXCEEDED" | "CANCELLED" | "ABORTED") => {
+            ("server_error", true)
+        }
         _ if lower.contains("token") && lower.contains("exceeds the maximum") => {
             ("context_length_exceeded", false)
         }

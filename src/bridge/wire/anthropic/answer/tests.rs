@@ -276,8 +276,9 @@ fn an_error_in_the_stream_is_a_failure() {
         "event: error\ndata: {\"type\": \"error\", \"error\": {\"type\": \"overloaded_error\", \"message\": \"Overloaded\"}}\n\n",
     );
     let failure = read(&stream).unwrap_err();
-    assert_eq!((failure.code, failure.retryable), ("server_is_overloaded", true));
-    assert!(failure.message.contains("Anthropic"));
+    // Not `server_is_overloaded`, over which core does not ask again.
+    assert_eq!((failure.code, failure.retryable), ("server_error", true));
+    assert!(failure.message.contains("Anthropic") && failure.message.contains("Overloaded"));
 }
 
 #[test]
