@@ -124,7 +124,12 @@ pub(super) async fn serve(upgraded: HyperWebsocket, backend: Backend, calls: Cal
                     Some(Ok(_) | Err(_)) | None => return,
                 },
             };
-            let Some(burst) = burst else { break };
+            // Over HTTP the end of the body would tell core; here it would wait until it loses patience.
+            let burst = match burst {
+                Some(burst) => burst,
+                None if answered => break,
+                None => vec![cut()],
+            };
             for event in burst {
                 memory.learn(&event);
                 answered |= event.is_last();
@@ -166,6 +171,13 @@ fn ask(text: &str, memory: &mut Memory, backend: &Backend, calls: &Calls) -> Ans
         call.token().is_cancelled().then(|| error(499, "cancelled", "the turn was stopped"))
     });
     Box::pin(answer.chain(last.filter_map(std::future::ready)))
+}
+
+/// The answer broke off without a word.
+fn cut() -> Event {
+    let error =
+        json!({ "code": "stream_cut", "message": "the stream ended before response.completed" });
+    Event::of(&json!({ "type": "response.failed", "response": { "error": error } }))
 }
 
 fn warm_up() -> [Event; 2] {

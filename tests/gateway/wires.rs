@@ -1,5 +1,6 @@
 //! Real turns of the real core over every wire of the bridge.
 
+mod breaks;
 mod connections;
 mod endings;
 mod images;

@@ -1,6 +1,6 @@
-//! The Responses API itself: core's own language, so its events pass through as they are, but for two that core
+//! The Responses API itself: core's own language, so its events pass through as they are, but for three that core
 //! has no ears for. A refusal is shown as message text, as on the other wires; an answer that ended before it was
-//! whole fails with the reason.
+//! whole fails with the reason; an `error` in the stream is a failure like any other.
 
 use serde_json::Value;
 use serde_json::json;
@@ -28,6 +28,15 @@ pub fn passed(event: sse::Event) -> Event {
                 }
             }
         }),
+        "error" => {
+            let event: Value = serde_json::from_str(&data).unwrap_or_default();
+            // The API's own form is flat; some servers nest it, as in an answer with an error status.
+            let error = event.get("error").filter(|error| error.is_object()).unwrap_or(&event);
+            let word = |member: &str| error.get(member).and_then(Value::as_str);
+            let error =
+                json!({ "code": word("code"), "message": word("message").unwrap_or(&data) });
+            Event::of(&json!({ "type": "response.failed", "response": { "error": error } }))
+        }
         "response.incomplete" => {
             let event: Value = serde_json::from_str(&data).unwrap_or_default();
             let word = |path: &str| event.pointer(path).and_then(Value::as_str);
@@ -98,6 +107,26 @@ mod tests {
         );
         let done: Value = serde_json::from_str(&done.json).unwrap();
         assert_eq!(done["item"]["content"], json!([{ "type": "output_text", "text": "No." }]));
+    }
+
+    #[test]
+    fn an_error_in_the_stream_is_a_failure() {
+        for (data, error) in [
+            (
+                r#"{"type":"error","code":"server_error","message":"Sorry.","param":null,"sequence_number":3}"#,
+                json!({ "code": "server_error", "message": "Sorry." }),
+            ),
+            (
+                r#"{"type":"error","error":{"code":500,"message":"Sorry."}}"#,
+                json!({ "code": null, "message": "Sorry." }),
+            ),
+            ("gone", json!({ "code": null, "message": "gone" })),
+        ] {
+            let event = pass("error", data);
+            assert_eq!(event.kind, "response.failed");
+            let event: Value = serde_json::from_str(&event.json).unwrap();
+            assert_eq!(event["response"]["error"], error);
+        }
     }
 
     #[test]

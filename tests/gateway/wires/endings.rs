@@ -80,7 +80,7 @@ async fn an_answer_cut_at_the_limit_of_tokens_fails_with_the_reason_and_is_kept(
 }
 
 /// A gateway whose core would ask again after a stream that was cut, as it does unless told otherwise.
-fn retrying(speaks: &Speaks, provider: &Provider) -> Gateway {
+pub fn retrying(speaks: &Speaks, provider: &Provider) -> Gateway {
     let mut setup = speaks.setup(provider);
     setup.config = setup.config.replace("stream_max_retries = 0\n", "");
     setup.start()

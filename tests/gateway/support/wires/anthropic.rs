@@ -94,3 +94,8 @@ pub(super) fn too_long() -> Answer {
         &json!({ "type": "error", "error": error, "request_id": "req_011CSHoEeqs5C35K2UUqR7Fy" }),
     )
 }
+
+pub(super) fn gives_up() -> Value {
+    let error = json!({ "type": "overloaded_error", "message": "Overloaded" });
+    json!({ "type": "error", "error": error, "request_id": "req_011CSHoEeqs5C35K2UUqR7Fy" })
+}

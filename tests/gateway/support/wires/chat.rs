@@ -95,3 +95,8 @@ pub(super) fn too_long() -> Answer {
                         "code": "context_length_exceeded" });
     status(400, &json!({ "error": error }))
 }
+
+pub(super) fn gives_up() -> Value {
+    json!({ "error": { "message": "Service temporarily overloaded", "type": "overloaded_error", "param": null,
+                       "code": 503 } })
+}

@@ -101,3 +101,8 @@ pub(super) fn too_long() -> Answer {
         &json!({ "error": { "code": 400, "message": message, "status": "INVALID_ARGUMENT" } }),
     )
 }
+
+pub(super) fn gives_up() -> Value {
+    let message = "The model is overloaded. Please try again later.";
+    json!({ "error": { "code": 503, "message": message, "status": "UNAVAILABLE" } })
+}

@@ -18,6 +18,7 @@ use super::Gateway;
 use super::gateway::Setup;
 use super::provider::Answer;
 use super::provider::Provider;
+use super::provider::sse;
 
 pub use gemini::blocked as gemini_blocked;
 pub use responses::too_long_in_the_stream as responses_too_long_in_the_stream;
@@ -55,6 +56,8 @@ pub struct Speaks {
     pub key_header: (&'static str, &'static str),
     say: fn(&str, &[Part], Stop) -> Answer,
     too_long: fn() -> Answer,
+    /// An event that says that the provider gives up, in the midst of a stream.
+    gives_up: fn() -> Value,
 }
 
 /// Every wire; Gemini twice, for its generations differ in more than their names.
@@ -66,6 +69,7 @@ pub const WIRES: [Speaks; 5] = [
         key_header: ("authorization", "Bearer canary-key"),
         say: responses::say,
         too_long: responses::too_long,
+        gives_up: responses::gives_up,
     },
     Speaks {
         wire_api: "chat",
@@ -74,6 +78,7 @@ pub const WIRES: [Speaks; 5] = [
         key_header: ("authorization", "Bearer canary-key"),
         say: chat::say,
         too_long: chat::too_long,
+        gives_up: chat::gives_up,
     },
     Speaks {
         wire_api: "anthropic",
@@ -82,6 +87,7 @@ pub const WIRES: [Speaks; 5] = [
         key_header: ("x-api-key", "canary-key"),
         say: anthropic::say,
         too_long: anthropic::too_long,
+        gives_up: anthropic::gives_up,
     },
     GEMINI,
     Speaks {
@@ -98,6 +104,7 @@ const GEMINI: Speaks = Speaks {
     key_header: ("x-goog-api-key", "canary-key"),
     say: gemini::say,
     too_long: gemini::too_long,
+    gives_up: gemini::gives_up,
 };
 
 impl Speaks {
@@ -136,6 +143,22 @@ impl Speaks {
     /// Text that the limit of tokens has cut off.
     pub fn length(&self, text: &str) -> Answer {
         (self.say)(self.model, &[Part::Text(vec![text.to_owned()])], Stop::Length)
+    }
+
+    /// The first delta of a text, and nothing after it.
+    pub fn begun(&self, delta: &str) -> Answer {
+        let mut answer = self.deltas([delta.to_owned(), "(the-second-delta)".to_owned()]);
+        let second = answer.body.find("(the-second-delta)").unwrap();
+        let end = answer.body[..second].rfind("\n\n").unwrap() + 2;
+        answer.body.truncate(end);
+        answer
+    }
+
+    /// The same, and then the provider gives up.
+    pub fn gives_up(&self, delta: &str) -> Answer {
+        let mut answer = self.begun(delta);
+        answer.body.push_str(&sse(&[(self.gives_up)()]).body);
+        answer
     }
 
     /// The prompt does not fit into the context window.

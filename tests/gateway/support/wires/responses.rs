@@ -180,3 +180,8 @@ pub fn too_long_in_the_stream() -> Answer {
     stream.event("response.failed", json!({ "response": failed }));
     sse(&stream.events)
 }
+
+pub(super) fn gives_up() -> Value {
+    json!({ "type": "error", "code": "server_error", "param": null, "sequence_number": 5,
+        "message": "The server had an error processing your request. Sorry about that!" })
+}
