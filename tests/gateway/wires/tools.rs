@@ -6,10 +6,14 @@ use tempfile::NamedTempFile;
 
 use crate::support::gateway::Setup;
 use crate::support::provider::Provider;
+use crate::support::wires::Part;
 use crate::support::wires::Speaks;
 use crate::support::wires::WIRES;
 use crate::support::wires::ask;
 use crate::support::wires::shell;
+
+/// What a provider wants back with a thought.
+const SEAL: &str = "+/+/c2VhbC1vZi10aGUtZmlyc3Q=";
 
 const PATCH: &str = "*** Begin Patch\n*** Add File: notes/täst.md\n+# \"Notes\"\n+\\n is no line feed\n*** End Patch\n";
 const WRITTEN: &str = "# \"Notes\"\n\\n is no line feed\n";
@@ -37,6 +41,45 @@ async fn two_calls_of_one_answer_get_their_own_results() {
             "{wire}: {called:?}"
         );
         assert!(called.iter().all(|call| call.name == "shell_command"), "{wire}: {called:?}");
+    }
+}
+
+/// What agents do most: think, say what they are about to do, and do several things at once.
+#[tokio::test]
+async fn thoughts_words_and_calls_of_one_answer_go_back_together() {
+    for speaks in &WIRES {
+        let wire = speaks.name();
+        let all = speaks.say(&[
+            Part::Thought { text: "Two files.".into(), seal: SEAL },
+            Part::Text(vec!["I look at ".into(), "both.".into()]),
+            shell("call_1", "echo the-first"),
+            shell("call_2", "echo the-second; exit 3"),
+        ]);
+        let provider = Provider::start([all, speaks.text("Seen."), speaks.text("Again.")]).await;
+        let mut setup = speaks.setup(&provider);
+        setup.config = format!("model_reasoning_effort = \"high\"\n{}", setup.config);
+        let gateway = setup.start();
+        let events = gateway.exec(json!({ "prompt": "look", "session_id": "s" })).await;
+        let said: Vec<&str> = events
+            .iter()
+            .filter(|event| event["msg"]["type"] == "agent_message")
+            .map(|event| event["msg"]["message"].as_str().unwrap())
+            .collect();
+        assert_eq!(said, ["I look at both.", "Seen."], "{wire}");
+        assert_eq!(ask(&gateway, "and?").await["task_result"]["summary"], "Again.", "{wire}");
+        for request in [1, 2] {
+            let body = &provider.asked()[request].body;
+            let called = speaks.called(body);
+            assert!(
+                called[0].result.contains("the-first") && called[1].result.contains("the-second"),
+                "{wire}: {called:?}"
+            );
+            assert!(called[1].result.contains("Exit code: 3"), "{wire}: {called:?}");
+            let sent = body.to_string();
+            for once in [SEAL, "I look at both."] {
+                assert_eq!(sent.matches(once).count(), 1, "{wire}: {once} in {sent}");
+            }
+        }
     }
 }
 
