@@ -1,6 +1,7 @@
 //! What the tests stand on: the real binary as a process, a client that reads streams line by line,
 //! and a scripted model that records what core sends it.
 
+pub mod catalogue;
 pub mod client;
 pub mod gateway;
 pub mod model;
@@ -11,6 +12,9 @@ pub use gateway::Gateway;
 
 use std::future::Future;
 use std::time::Duration;
+
+/// A PNG of one red pixel, in base64.
+pub const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==";
 
 /// Waits until `condition` holds. The limit only turns a hang into a failure.
 pub async fn eventually<F, Fut>(what: &str, mut condition: F)

@@ -4,12 +4,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
+use crate::support::PIXEL;
 use crate::support::provider::Provider;
 use crate::support::wires::Part;
 use crate::support::wires::WIRES;
-
-/// One red pixel.
-const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg==";
 
 #[tokio::test]
 async fn an_image_of_the_prompt_arrives() {

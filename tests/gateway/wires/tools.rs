@@ -1,13 +1,10 @@
 //! Tools over every wire: several calls in one answer, and patches.
 
-use serde_json::Value;
 use serde_json::json;
-use tempfile::NamedTempFile;
 
-use crate::support::gateway::Setup;
+use crate::support::catalogue::knowing;
 use crate::support::provider::Provider;
 use crate::support::wires::Part;
-use crate::support::wires::Speaks;
 use crate::support::wires::WIRES;
 use crate::support::wires::ask;
 use crate::support::wires::shell;
@@ -83,24 +80,12 @@ async fn thoughts_words_and_calls_of_one_answer_go_back_together() {
     }
 }
 
-/// A catalogue that knows the model, and that it can patch. The file lives as long as the gateway.
-fn patching(speaks: &Speaks, provider: &Provider) -> (NamedTempFile, Setup) {
-    let known = include_str!("../../../crates/engine/src/codex/demo_model.json");
-    let mut catalogue: Value = serde_json::from_str(known).unwrap();
-    catalogue["models"][0]["slug"] = json!(speaks.model);
-    let file = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    std::fs::write(file.path(), catalogue.to_string()).unwrap();
-    let mut setup = speaks.setup(provider);
-    setup.config = format!("model_catalog_json = {:?}\n{}", file.path(), setup.config);
-    (file, setup)
-}
-
 #[tokio::test]
 async fn a_patch_is_applied_and_its_outcome_told() {
     for speaks in &WIRES {
         let wire = speaks.name();
         let provider = Provider::start([speaks.patch(PATCH), speaks.text("Patched.")]).await;
-        let (_catalogue, setup) = patching(speaks, &provider);
+        let (_catalogue, setup) = knowing(speaks.model, speaks.setup(&provider));
         let gateway = setup.start();
         let body = json!({ "prompt": "write", "cwd": "w" });
         let answer = gateway.post("/api/v1/exec", body).await.json();

@@ -1,0 +1,18 @@
+//! A catalogue of models that knows the scripted one: core then offers `apply_patch` and reasons as told.
+
+use serde_json::Value;
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use super::gateway::Setup;
+
+/// Makes core know the model. The file must live as long as the gateway.
+pub fn knowing(model: &str, mut setup: Setup) -> (NamedTempFile, Setup) {
+    let known = include_str!("../../../crates/engine/src/codex/demo_model.json");
+    let mut catalogue: Value = serde_json::from_str(known).unwrap();
+    catalogue["models"][0]["slug"] = json!(model);
+    let file = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    std::fs::write(file.path(), catalogue.to_string()).unwrap();
+    setup.config = format!("model_catalog_json = {:?}\n{}", file.path(), setup.config);
+    (file, setup)
+}
