@@ -21,6 +21,7 @@ mod main_job;
 mod providers;
 mod rpc;
 mod sandbox;
+mod sdk;
 mod sessions;
 mod stopping;
 mod support;

@@ -1,0 +1,206 @@
+"""Validates requests, as they went over the wire, against the request types of the official SDKs.
+
+The types of `openai` and `anthropic` are TypedDicts, written for type checkers: at run time pydantic would ignore keys
+that they do not name and would leave every `Iterable` in them unread. So the schema that pydantic builds of
+them is made strict before it is used. `google-genai` has models of its own; what they accept is sent through the SDK
+once more, and must come out as it went in.
+"""
+
+import functools
+import json
+import warnings
+
+import pydantic
+import pydantic_core
+from pydantic.alias_generators import to_camel
+from reasons import brief
+from reasons import explained
+
+KEY = "test-key"
+BYTES = (".thoughtSignature", ".inlineData.data")
+THOUGHTS = {"reasoning": str, "reasoning_content": str, "reasoning_details": list}
+
+
+class Refused(Exception):
+    """What is wrong with a request: where, and why."""
+
+
+def check(wire, request):
+    """`request` is `{"path", "beta", "body"}`; raises Refused."""
+    WIRES[wire](request)
+
+
+def responses(request):
+    expect_path(request, "/v1/responses")
+    from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
+
+    validate(ResponseCreateParamsStreaming, as_core_sends(request["body"]))
+
+
+def as_core_sends(body):
+    """Core's own requests pass through the gateway as they are. Where core is known to send something else than the
+    SDK's types say, and the API to take it, it is set right here; all else must fit."""
+    body = json.loads(json.dumps(body))
+    for item in body["input"]:
+        kind = item.get("type")
+        if kind == "message" and item["role"] == "assistant":
+            # The types want all of an answer's message back; core keeps what the model said.
+            item.setdefault("status", "completed")
+            for part in item["content"]:
+                if part["type"] == "output_text":
+                    part.setdefault("annotations", [])
+        elif kind == "message":
+            # Core numbers its own messages.
+            item.pop("id", None)
+        elif kind == "custom_tool_call":
+            # The API gives such a call a status; only the types of its answers and requests do not.
+            item.pop("status", None)
+        elif kind == "reasoning" and item.get("content", ...) is None:
+            del item["content"]
+    return body
+
+
+def chat(request):
+    expect_path(request, "/v1/chat/completions")
+    from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
+
+    validate(CompletionCreateParamsStreaming, without_thoughts(request["body"]))
+
+
+def without_thoughts(body):
+    """Thoughts go back to servers that gave them (OpenRouter, vLLM and others); OpenAI's types know none."""
+    body = json.loads(json.dumps(body))
+    for at, message in enumerate(body["messages"]):
+        for member, type_ in THOUGHTS.items() if message["role"] == "assistant" else ():
+            if not isinstance(message.pop(member, type_()), type_):
+                raise Refused(f"body.messages.{at}.{member}: expected a {type_.__name__}")
+    return body
+
+
+def anthropic(request):
+    expect_path(request, "/v1/messages")
+    if request["beta"]:
+        from anthropic.types.beta.message_create_params import MessageCreateParamsStreaming
+    else:
+        from anthropic.types.message_create_params import MessageCreateParamsStreaming
+
+    validate(MessageCreateParamsStreaming, request["body"])
+
+
+def gemini(request):
+    from google.genai import types
+
+    body = dict(request["body"])
+    model = request["path"].removeprefix("/v1beta/models/").removesuffix(
+        ":streamGenerateContent?alt=sse"
+    )
+    expect_path(request, f"/v1beta/models/{model}:streamGenerateContent?alt=sse")
+    contents = body.pop("contents", None)
+    config = dict(body.pop("generationConfig", {}))
+    for beside in ("systemInstruction", "tools", "toolConfig", "safetySettings", "cachedContent"):
+        if beside in body:
+            config[beside] = body.pop(beside)
+    if body:
+        raise Refused(f"{next(iter(body))}: no such member")
+    # An enum's value that the SDK does not know is only a warning of it.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            contents = camel_case(list[types.Content], contents, "contents")
+            config = camel_case(types.GenerateContentConfig, config, "config")
+            sent = through_the_sdk(model, contents, config)
+        except (UserWarning, ValueError) as error:
+            raise Refused(str(error)) from error
+    compare(request["body"], sent, "body")
+
+
+def camel_case(type_, value, place):
+    try:
+        return pydantic.TypeAdapter(type_).validate_python(
+            value, extra="forbid", by_alias=True, by_name=False
+        )
+    except pydantic.ValidationError as error:
+        raise Refused(explained(error, place)) from error
+
+
+def through_the_sdk(model, contents, config):
+    """What `google-genai` itself sends for this."""
+    import httpx2
+    from google import genai
+
+    sent = []
+
+    def keep(request):
+        sent.append(json.loads(request.content))
+        return httpx2.Response(200, content=b"", headers={"content-type": "text/event-stream"})
+
+    options = genai.types.HttpOptions(
+        base_url="http://127.0.0.1",
+        api_version="v1beta",
+        client_args={"transport": httpx2.MockTransport(keep)},
+    )
+    client = genai.Client(api_key=KEY, vertexai=False, http_options=options)
+    for _ in client.models.generate_content_stream(model=model, contents=contents, config=config):
+        pass
+    return sent[0]
+
+
+def compare(ours, theirs, place):
+    """The two bodies say the same."""
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        # The SDK writes some members in snake case; Google's servers read both.
+        theirs = {key if key in ours else to_camel(key): value for key, value in theirs.items()}
+        for key in ours.keys() | theirs.keys():
+            if key not in theirs or key not in ours:
+                who = "the SDK does not send this" if key in ours else "only the SDK sends this"
+                raise Refused(f"{place}.{key}: {who}")
+            compare(ours[key], theirs[key], f"{place}.{key}")
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for at, (one, other) in enumerate(zip(ours, theirs)):
+            compare(one, other, f"{place}.{at}")
+    elif place.endswith(BYTES) and isinstance(ours, str):
+        # Google's servers read both alphabets of base64; the SDK writes the other one.
+        if ours != theirs.translate(str.maketrans("-_", "+/")) and ours != theirs:
+            raise Refused(f"{place}: {brief(ours)} where the SDK sends {brief(theirs)}")
+    elif ours != theirs or isinstance(ours, bool) != isinstance(theirs, bool):
+        raise Refused(f"{place}: {brief(ours)} where the SDK sends {brief(theirs)}")
+
+
+def expect_path(request, path):
+    if request["path"] != path:
+        raise Refused(f"path: {request['path']} where the SDK asks {path}")
+
+
+def validate(type_, body):
+    try:
+        strict(type_).validate_json(json.dumps(body), strict=True)
+    except pydantic_core.ValidationError as error:
+        raise Refused(explained(error, "body")) from error
+
+
+@functools.cache
+def strict(type_):
+    schema = pydantic.TypeAdapter(type_).core_schema
+    return pydantic_core.SchemaValidator(forbid_more(schema))
+
+
+def forbid_more(schema):
+    """Refuses unknown keys, reads every list and takes nothing that is a model, at all depths of a schema."""
+    if isinstance(schema, list | tuple):
+        return type(schema)(forbid_more(one) for one in schema)
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("type") == "model":
+        # Anthropic's types let an answer's block be sent back as it is, whatever it holds. Nothing on a wire is one.
+        never = {"type": "is-instance", "cls": Refused}
+        return never | ({"ref": schema["ref"]} if "ref" in schema else {})
+    schema = {key: forbid_more(value) for key, value in schema.items()}
+    # Few say themselves what else they hold.
+    if schema.get("type") == "typed-dict" and "extras_schema" not in schema:
+        schema["extra_behavior"] = "forbid"
+    elif schema.get("type") == "generator":
+        schema["type"] = "list"
+    return schema
+
+
+WIRES = {"responses": responses, "chat": chat, "anthropic": anthropic, "gemini": gemini}
