@@ -38,8 +38,8 @@ def responses(request):
 
 
 def as_core_sends(body):
-    """Core's own requests pass through the gateway as they are. Where core is known to send something else than the
-    SDK's types say, and the API to take it, it is set right here; all else must fit."""
+    """Core's own requests pass through the gateway as they are, just as they go to OpenAI without it. What the SDK's
+    types do not know of them is set right here, and nothing else."""
     body = json.loads(json.dumps(body))
     for item in body["input"]:
         kind = item.get("type")
