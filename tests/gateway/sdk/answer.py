@@ -44,31 +44,38 @@ def responses(base_url, model, said):
     from openai import OpenAI
 
     client = OpenAI(base_url=base_url, api_key=KEY, max_retries=0, _strict_response_validation=True)
-    failure = None
+    failure, joined = None, {}
     with client.responses.stream(model=model, input="hello") as stream:
         for event in stream:
+            if event.type == "error":
+                said["error"] = failed(event)
+                return
             if event.type in ("response.failed", "response.incomplete"):
                 failure = event.response
+            if event.type.endswith(("output_text.delta", "function_call_arguments.delta")):
+                joined[event.output_index] = event.snapshot
         final = failure or stream.get_final_response()
-    for item in final.output:
+    for at, item in enumerate(final.output):
         if item.type == "message":
             for part in item.content:
                 if part.type == "refusal":
                     said["refusal"] = part.refusal
                 else:
                     said["text"] += part.text
+                    add_up(joined.pop(at), part.text)
         elif item.type == "reasoning":
             said["reasoning"] += "".join(part.text for part in item.summary)
             said["seal"] = item.encrypted_content
         elif item.type == "function_call":
             said["tool_calls"].append(call(item.call_id, item.name, item.arguments))
+            add_up(joined.pop(at), item.arguments)
         elif item.type == "custom_tool_call":
             said["tool_calls"].append(call(item.call_id, item.name, item.input))
         else:
             raise ValueError(f"an item that is not read here: {item.type}")
     said["stop"] = final.status
     if final.error:
-        said["error"] = {"status": None, "class": final.error.code, "message": final.error.message}
+        said["error"] = failed(final.error)
     if final.usage:
         said["usage"] = {
             "input": final.usage.input_tokens,
@@ -76,6 +83,16 @@ def responses(base_url, model, said):
             "output": final.usage.output_tokens,
             "reasoning": final.usage.output_tokens_details.reasoning_tokens,
         }
+
+
+def add_up(deltas, whole):
+    """The SDK gives both what it joined and what the API says is the whole; they must agree."""
+    if deltas != whole:
+        raise ValueError(f"the deltas are {deltas}, the whole is {whole}")
+
+
+def failed(error):
+    return {"status": None, "class": error.code, "message": error.message}
 
 
 def chat(base_url, model, said):

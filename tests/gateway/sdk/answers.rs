@@ -33,6 +33,8 @@ struct Words {
     usage: Value,
     /// The class of its error for a request that is refused.
     bad_request: &'static str,
+    /// The class and status of its error where the provider gives up midway.
+    overloaded: (&'static str, Value),
 }
 
 fn words(wire_api: &str) -> Words {
@@ -45,6 +47,7 @@ fn words(wire_api: &str) -> Words {
             refused: "completed",
             usage: usage(10, json!(0)),
             bad_request: "BadRequestError",
+            overloaded: ("server_error", Value::Null),
         },
         "chat" => Words {
             whole: "stop",
@@ -53,6 +56,7 @@ fn words(wire_api: &str) -> Words {
             refused: "stop",
             usage: usage(10, json!(0)),
             bad_request: "BadRequestError",
+            overloaded: ("APIError", Value::Null),
         },
         "anthropic" => Words {
             whole: "end_turn",
@@ -62,6 +66,7 @@ fn words(wire_api: &str) -> Words {
             // What was cached is not in it.
             usage: usage(6, Value::Null),
             bad_request: "BadRequestError",
+            overloaded: ("APIStatusError", json!(200)),
         },
         "gemini" => Words {
             whole: "STOP",
@@ -70,6 +75,7 @@ fn words(wire_api: &str) -> Words {
             refused: "SAFETY",
             usage: usage(10, Value::Null),
             bad_request: "ClientError",
+            overloaded: ("ServerError", json!(503)),
         },
         other => panic!("no such wire: {other}"),
     }
@@ -86,7 +92,7 @@ fn called(speaks: &Speaks, id: &str, name: &str, arguments: &Value) -> Value {
 }
 
 fn cases(speaks: &Speaks) -> Vec<Case> {
-    let Words { whole, called: tool_stop, length, refused, usage, bad_request } =
+    let Words { whole, called: tool_stop, length, refused, usage, bad_request, overloaded } =
         words(speaks.wire_api);
     let read = |stop: &str, differs: Value| {
         let mut all = json!({ "text": "", "reasoning": "", "seal": null, "tool_calls": [], "refusal": null,
@@ -109,6 +115,13 @@ fn cases(speaks: &Speaks) -> Vec<Case> {
         json!({ "text": "", "reasoning": "", "seal": null, "tool_calls": [], "refusal": null, "stop": null,
                 "usage": null, "error": { "status": status, "class": class, "message": says } })
     };
+    let mut midway = failed(0, overloaded.0, "verloaded or had an error");
+    midway["error"]["status"] = overloaded.1;
+    if speaks.wire_api == "gemini" {
+        // It joins nothing, so what came before is there.
+        midway["text"] = json!("Half");
+        midway["usage"] = usage.clone();
+    }
     let slow = status(429, &json!({ "error": { "message": "slow down" } }));
     let limited = if speaks.wire_api == "gemini" { "ClientError" } else { "RateLimitError" };
     let mut cases = vec![
@@ -156,6 +169,7 @@ fn cases(speaks: &Speaks) -> Vec<Case> {
             speaks.too_long(),
             failed(400, bad_request, "too long or exceeds or maximum context"),
         ),
+        case("a provider that gives up", speaks.gives_up("Half"), midway),
         case("too many requests", slow, failed(429, limited, "slow down")),
     ];
     match speaks.wire_api {
