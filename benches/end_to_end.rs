@@ -4,6 +4,8 @@
 //! `cargo bench --locked --bench end_to_end`. Run by `cargo test`, it does each thing twice and
 //! measures nothing worth reading.
 
+mod support;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -18,13 +20,8 @@ use codex_gateway::assembly::Assembly;
 use codex_gateway::config::Config;
 use codex_gateway::config::Overrides;
 use codex_gateway::server;
-use codex_gateway_engine::Engine;
-use codex_gateway_engine::Prompt;
-use codex_gateway_engine::Submission;
 use codex_gateway_engine::Thread;
-use codex_gateway_engine::ThreadSpec;
 use codex_gateway_engine::arg0::HelperPaths;
-use codex_gateway_engine::protocol::EventMsg;
 use http::Request;
 use http_body_util::BodyExt;
 use http_body_util::Full;
@@ -34,43 +31,19 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// Set in the process that measures: core reads CODEX_HOME before `main` could change it.
-const CHILD: &str = "CODEX_GATEWAY_BENCH_CHILD";
+use self::support::median;
+use self::support::start;
+use self::support::turn;
 
 fn main() -> ExitCode {
-    // Dispatched first of all: core starts this very binary as its sandbox helper, with an environment
-    // of its own, and that must not start the bench again.
-    let outcome = codex_gateway_engine::arg0::run(|helpers| async move {
-        if std::env::var_os(CHILD).is_some() {
-            measure(helpers).await
-        } else {
-            tokio::task::spawn_blocking(with_a_home_of_its_own).await?
-        }
-    });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error:?}");
-            ExitCode::FAILURE
-        }
-    }
+    support::run(readiness, measure)
 }
 
-fn with_a_home_of_its_own() -> anyhow::Result<()> {
-    let home = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    // `cargo bench` says so; `cargo test` does not.
-    let full = std::env::args().any(|argument| argument == "--bench");
-    let rounds = if full { 40 } else { 2 };
+fn readiness(home: &Path, rounds: usize) -> anyhow::Result<()> {
     println!("start to ready ({} runs)", rounds / 4 + 1);
     let mut ready =
-        (0..=rounds / 4).map(|_| start_to_ready(home.path())).collect::<Result<Vec<_>, _>>()?;
+        (0..=rounds / 4).map(|_| start_to_ready(home)).collect::<Result<Vec<_>, _>>()?;
     println!("  median {:>9.2?}   slowest {:>9.2?}", median(&mut ready), ready.last());
-
-    let status = Command::new(std::env::current_exe()?)
-        .env("CODEX_HOME", home.path())
-        .env(CHILD, rounds.to_string())
-        .status()?;
-    anyhow::ensure!(status.success(), "the measuring process failed");
     Ok(())
 }
 
@@ -103,8 +76,7 @@ struct Took {
     events: usize,
 }
 
-async fn measure(helpers: HelperPaths) -> anyhow::Result<()> {
-    let rounds: usize = std::env::var(CHILD)?.parse()?;
+async fn measure(helpers: HelperPaths, rounds: usize) -> anyhow::Result<()> {
     let config = Config::load(&Overrides::default())?;
     let workspace = config.workspace_root.clone();
     let (gateway, engine) = Assembly::open(config, helpers).await?.into_gateway();
@@ -122,14 +94,14 @@ async fn measure(helpers: HelperPaths) -> anyhow::Result<()> {
     let mut pairs = Vec::new();
     for _ in 0..rounds {
         let begun = Instant::now();
-        let thread = start(&engine, &direct_cwd).await?;
+        let thread = start(&*engine, &direct_cwd).await?;
         let direct = drive(&*thread, hello, begun).await?;
         let http = post(&mut client, hello, None).await?;
         pairs.push((direct, http));
     }
     report("new conversation and its first turn", &pairs);
 
-    let thread = start(&engine, &direct_cwd).await?;
+    let thread = start(&*engine, &direct_cwd).await?;
     drive(&*thread, hello, Instant::now()).await?;
     post(&mut client, hello, Some("warm")).await?;
     let mut pairs = Vec::new();
@@ -184,32 +156,18 @@ fn report(name: &str, pairs: &[(Took, Took)]) {
     }
 }
 
-fn median(values: &mut [Duration]) -> Duration {
-    values.sort();
-    values.get(values.len() / 2).copied().unwrap_or_default()
-}
-
-async fn start(engine: &Arc<dyn Engine>, cwd: &Path) -> anyhow::Result<Arc<dyn Thread>> {
-    Ok(engine.start(ThreadSpec { cwd: cwd.to_owned(), ..ThreadSpec::default() }).await?)
-}
-
 /// A turn on core, without HTTP.
 async fn drive(thread: &dyn Thread, prompt: &str, begun: Instant) -> anyhow::Result<Took> {
-    let id = uuid::Uuid::now_v7().to_string();
-    let prompt = Prompt { text: prompt.to_owned(), ..Prompt::default() };
-    thread.submit(id, Submission::Prompt(prompt)).await?;
     let mut took = Took { first: Duration::ZERO, last: Duration::ZERO, events: 0 };
-    loop {
-        let event = thread.next_event().await.context("core ended")?;
+    turn(thread, prompt, |_| {
         if took.events == 0 {
             took.first = begun.elapsed();
         }
         took.events += 1;
-        if matches!(event.msg, EventMsg::TurnComplete(_)) {
-            took.last = begun.elapsed();
-            return Ok(took);
-        }
-    }
+    })
+    .await?;
+    took.last = begun.elapsed();
+    Ok(took)
 }
 
 async fn connect(

@@ -1,0 +1,350 @@
+//! What the model bridge wins: core with the bridge beside core pointed at the same scripted model with
+//! Codex's own default settings, in one process, turn and turn about (A B A B); and what it costs a
+//! byte on its way from the model.
+//!
+//! `cargo bench --locked --bench bridge`. Every figure stands beside its target, and one that is missed
+//! says so; the exit code does not. Run by `cargo test`, it does each thing twice and measures nothing
+//! worth reading.
+
+#[path = "bridge/client.rs"]
+mod client;
+#[path = "bridge/model.rs"]
+mod model;
+mod support;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use codex_gateway::assembly::Assembly;
+use codex_gateway::bridge;
+use codex_gateway::bridge::Endpoint;
+use codex_gateway::bridge::backend::Backend;
+use codex_gateway::bridge::calls::Calls;
+use codex_gateway::bridge::upstream::Upstream;
+use codex_gateway::config::Config;
+use codex_gateway::config::Overrides;
+use codex_gateway::server::Shutdown;
+use codex_gateway_engine::Engine;
+use codex_gateway_engine::Thread;
+use codex_gateway_engine::arg0::HelperPaths;
+use codex_gateway_engine::codex::CodexEngine;
+use codex_gateway_engine::codex::Options;
+use codex_gateway_engine::protocol::EventMsg;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::client::Plain;
+use self::client::Socket;
+use self::model::Clock;
+use self::support::median;
+use self::support::start;
+use self::support::turn;
+
+/// The scripted model's provider.
+const PROVIDER: &str = "scripted";
+const SHORT: &str = "deltas: 2";
+const LONG: &str = "deltas: 10000";
+
+fn main() -> ExitCode {
+    support::run(|_home, _rounds| Ok(()), measure)
+}
+
+/// Core, and the folder in which its conversations work.
+#[derive(Clone)]
+struct Side {
+    engine: Arc<dyn Engine>,
+    cwd: PathBuf,
+}
+
+async fn measure(helpers: HelperPaths, rounds: usize) -> anyhow::Result<()> {
+    let clock = Clock::new();
+    let base_url = model::start(clock)?;
+    let direct = directly(helpers.clone(), &base_url).await?;
+    let (bridged, config, shutdown) = through_the_bridge(helpers, &base_url).await?;
+    let full = rounds > 2;
+
+    warm_turns(&direct, &bridged, rounds).await?;
+    long_turns(&direct, &bridged, rounds.div_ceil(4)).await?;
+    new_conversations(&direct, &bridged, rounds).await?;
+    delays_to_plain_clients(&base_url, &config, clock, full).await?;
+    delays_to_core(&direct, &bridged, clock, full).await?;
+    if full {
+        many_at_once(&bridged, 16, 256, 5).await?;
+    } else {
+        many_at_once(&bridged, 2, 4, 2).await?;
+    }
+
+    shutdown.drain.cancel();
+    for side in [direct, bridged] {
+        side.engine.shutdown(Duration::from_secs(5)).await;
+    }
+    shutdown.force.cancel();
+    Ok(())
+}
+
+/// What either side is configured with.
+fn settings(base_url: &str) -> String {
+    format!(
+        "model = \"scripted\"\nmodel_provider = \"{PROVIDER}\"\n[model_providers.{PROVIDER}]\n\
+         name = \"Scripted\"\nbase_url = \"{base_url}\"\nwire_api = \"responses\"\n"
+    )
+}
+
+/// Core with Codex's default settings.
+async fn directly(helpers: HelperPaths, base_url: &str) -> anyhow::Result<Side> {
+    let codex_home = codex_gateway_engine::arg0::codex_home()?.join("direct");
+    let cwd = codex_home.join("workspace");
+    std::fs::create_dir_all(&cwd)?;
+    std::fs::write(codex_home.join("config.toml"), settings(base_url))?;
+    let engine = CodexEngine::open(Options {
+        codex_home,
+        config_path: None,
+        workspace_root: cwd.clone(),
+        overrides: Vec::new(),
+        demo_model: false,
+        bridge: None,
+        allow_no_sandbox: false,
+        helpers,
+    });
+    Ok(Side { engine: Arc::new(engine.await?), cwd })
+}
+
+/// Core as the gateway starts it.
+async fn through_the_bridge(
+    helpers: HelperPaths,
+    base_url: &str,
+) -> anyhow::Result<(Side, Config, Shutdown)> {
+    let codex_home = codex_gateway_engine::arg0::codex_home()?;
+    std::fs::write(codex_home.join("config.toml"), settings(base_url))?;
+    let assembly = Assembly::open(Config::load(&Overrides::default())?, helpers).await?;
+    let cwd = assembly.config.workspace_root.join("bridged");
+    std::fs::create_dir_all(&cwd)?;
+    let (config, shutdown) = (assembly.config.clone(), assembly.shutdown.clone());
+    let (_gateway, engine) = assembly.into_gateway();
+    Ok((Side { engine, cwd }, config, shutdown))
+}
+
+/// How long a turn took, and how long of it core waited for the model.
+#[derive(Clone, Copy)]
+struct Took {
+    turn: Duration,
+    /// From the prompt, on record, to the first delta.
+    model: Duration,
+}
+
+/// A turn that must bring this many deltas.
+async fn whole_turn(thread: &dyn Thread, prompt: &str) -> anyhow::Result<Took> {
+    let begun = Instant::now();
+    let (mut asked, mut answered) = (None, None);
+    let mut deltas = 0_usize;
+    turn(thread, prompt, |event| match event {
+        EventMsg::UserMessage(_) => asked = Some(begun.elapsed()),
+        EventMsg::AgentMessageContentDelta(_) => {
+            answered.get_or_insert_with(|| begun.elapsed());
+            deltas += 1;
+        }
+        _ => {}
+    })
+    .await?;
+    let turn = begun.elapsed();
+    anyhow::ensure!(prompt == format!("deltas: {deltas}"), "{prompt:?} brought {deltas} deltas");
+    let (asked, answered) = asked.zip(answered).context("no prompt on record, or no answer")?;
+    Ok(Took { turn, model: answered.saturating_sub(asked) })
+}
+
+impl Side {
+    async fn warm(&self) -> anyhow::Result<Arc<dyn Thread>> {
+        let thread = start(&*self.engine, &self.cwd).await?;
+        whole_turn(&*thread, SHORT).await?;
+        Ok(thread)
+    }
+
+    /// From nothing to the end of the first turn.
+    async fn new_conversation(&self) -> anyhow::Result<(Duration, Arc<dyn Thread>)> {
+        let begun = Instant::now();
+        let thread = start(&*self.engine, &self.cwd).await?;
+        whole_turn(&*thread, SHORT).await?;
+        Ok((begun.elapsed(), thread))
+    }
+}
+
+async fn warm_turns(direct: &Side, bridged: &Side, rounds: usize) -> anyhow::Result<()> {
+    let (a, b) = (direct.warm().await?, bridged.warm().await?);
+    let mut pairs = Vec::new();
+    for _ in 0..rounds {
+        pairs.push((whole_turn(&*a, SHORT).await?, whole_turn(&*b, SHORT).await?));
+    }
+    a.close().await;
+    b.close().await;
+    let turns: Vec<_> = pairs.iter().map(|(a, b)| (a.turn, b.turn)).collect();
+    report("warm turn", &turns, 6.0);
+    let model =
+        |of: fn(&(Took, Took)) -> Duration| median(&mut pairs.iter().map(of).collect::<Vec<_>>());
+    let (direct, bridged) = (model(|pair| pair.0.model), model(|pair| pair.1.model));
+    println!(
+        "  from prompt to first delta: directly {direct:.2?}, through the bridge {bridged:.2?}; \
+         the rest of the turn is core's own, with either"
+    );
+    Ok(())
+}
+
+/// Each in a conversation of its own, so that what was said before stays as short.
+async fn long_turns(direct: &Side, bridged: &Side, rounds: usize) -> anyhow::Result<()> {
+    let mut pairs = Vec::new();
+    for _ in 0..rounds {
+        let (a, b) = (direct.warm().await?, bridged.warm().await?);
+        pairs.push((whole_turn(&*a, LONG).await?.turn, whole_turn(&*b, LONG).await?.turn));
+        a.close().await;
+        b.close().await;
+    }
+    report("warm turn of 10,000 deltas", &pairs, 1.8);
+    Ok(())
+}
+
+async fn new_conversations(direct: &Side, bridged: &Side, rounds: usize) -> anyhow::Result<()> {
+    let mut pairs = Vec::new();
+    for _ in 0..rounds {
+        let (a, thread) = direct.new_conversation().await?;
+        thread.close().await;
+        let (b, thread) = bridged.new_conversation().await?;
+        thread.close().await;
+        pairs.push((a, b));
+    }
+    report("new conversation and its first turn", &pairs, 1.5);
+    Ok(())
+}
+
+fn report(name: &str, pairs: &[(Duration, Duration)], target: f64) {
+    let of = |pick: fn(&(Duration, Duration)) -> Duration| {
+        median(&mut pairs.iter().map(pick).collect::<Vec<_>>())
+    };
+    let (direct, bridged) = (of(|pair| pair.0), of(|pair| pair.1));
+    let times = direct.as_secs_f64() / bridged.as_secs_f64();
+    println!("{name} ({} pairs, medians)", pairs.len());
+    println!("  directly {direct:>9.2?}   through the bridge {bridged:>9.2?}");
+    println!("  {times:.2} times as fast; target {target} or more: {}", verdict(times >= target));
+}
+
+fn verdict(met: bool) -> &'static str {
+    if met { "met" } else { "MISSED" }
+}
+
+/// What the bridge itself adds: a plain client at the model beside a plain client at a bridge.
+async fn delays_to_plain_clients(
+    base_url: &str,
+    config: &Config,
+    clock: Clock,
+    full: bool,
+) -> anyhow::Result<()> {
+    let tasks = Shutdown::default();
+    let endpoint = another_bridge(config, &tasks).await?;
+    let mut plain = Plain::open(base_url, &tasks).await?;
+    let mut socket = Socket::open(&endpoint, PROVIDER, &tasks).await?;
+    let (prompt, blocks) = stamped(full);
+    let mut ages = (Vec::new(), Vec::new());
+    for _ in 0..blocks {
+        ages.0.extend(plain.ages(&prompt, clock).await?);
+        ages.1.extend(socket.ages(&prompt, clock).await?);
+    }
+    tasks.force.cancel();
+    // The whole way, so more than what the bridge adds to it.
+    let p99 = report_delays("from the model to a plain client", ages)?;
+    let met = verdict(p99 < Duration::from_micros(500));
+    println!("  {p99:.2?} at p99 through the bridge; target under 500µs: {met}");
+    Ok(())
+}
+
+/// Blocks of pieces: a short prompt, and how often it is said.
+fn stamped(full: bool) -> (String, usize) {
+    if full { ("stamped: 500".to_owned(), 4) } else { ("stamped: 20".to_owned(), 2) }
+}
+
+/// A bridge like the gateway's, whose address is known here.
+async fn another_bridge(config: &Config, tasks: &Shutdown) -> anyhow::Result<Endpoint> {
+    let provider = config.providers.iter().find(|provider| provider.id == PROVIDER);
+    let provider = provider.context("the scripted model is bridged")?.clone();
+    let upstream = Upstream::new(provider, bridge::client::new()?);
+    let backends = HashMap::from([(PROVIDER.to_owned(), Backend::Upstream(Box::new(upstream)))]);
+    Ok(bridge::start(Arc::new(backends), Calls::default(), tasks).await?)
+}
+
+/// The same at core's own event.
+async fn delays_to_core(
+    direct: &Side,
+    bridged: &Side,
+    clock: Clock,
+    full: bool,
+) -> anyhow::Result<()> {
+    let (a, b) = (direct.warm().await?, bridged.warm().await?);
+    let (prompt, blocks) = stamped(full);
+    let mut ages = (Vec::new(), Vec::new());
+    for _ in 0..blocks {
+        for (thread, ages) in [(&a, &mut ages.0), (&b, &mut ages.1)] {
+            turn(&**thread, &prompt, |event| {
+                if let EventMsg::AgentMessageContentDelta(piece) = event {
+                    ages.extend(clock.age(&piece.delta));
+                }
+            })
+            .await?;
+        }
+    }
+    a.close().await;
+    b.close().await;
+    report_delays("from the model to core's event", ages)?;
+    Ok(())
+}
+
+/// Prints the ages, and returns the one of the bridge that 99 in 100 do not exceed.
+fn report_delays(
+    name: &str,
+    (mut direct, mut bridged): (Vec<Duration>, Vec<Duration>),
+) -> anyhow::Result<Duration> {
+    let pieces = direct.len();
+    anyhow::ensure!(pieces > 0 && pieces == bridged.len(), "{pieces} beside {}", bridged.len());
+    println!("{name} ({pieces} deltas each way, one at a time)");
+    let mut p99 = Duration::ZERO;
+    for (way, ages) in [("directly", &mut direct), ("through the bridge", &mut bridged)] {
+        let middle = median(ages);
+        p99 = ages.get(pieces * 99 / 100).copied().unwrap_or_default();
+        println!("  {way:<18} median {middle:>9.2?}   p99 {p99:>9.2?}");
+    }
+    Ok(p99)
+}
+
+/// Conversations that start at the same time: what each costs when there are many.
+async fn many_at_once(side: &Side, few: usize, many: usize, rounds: usize) -> anyhow::Result<()> {
+    let mut each = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        each.0.push(at_once(side, few).await?);
+        each.1.push(at_once(side, many).await?);
+    }
+    let (at_few, at_many) = (median(&mut each.0), median(&mut each.1));
+    let times = at_many.as_secs_f64() / at_few.as_secs_f64();
+    println!("new conversations at once, time of each ({rounds} rounds, medians)");
+    println!("  of {few} {at_few:>9.2?}   of {many} {at_many:>9.2?}");
+    println!("  {times:.2} times as long; target 1.3 or less: {}", verdict(times <= 1.3));
+    Ok(())
+}
+
+/// The time from the first start to the end of the last first turn, divided by their number.
+async fn at_once(side: &Side, count: usize) -> anyhow::Result<Duration> {
+    let begun = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..count {
+        let side = side.clone();
+        tasks.spawn(async move { side.new_conversation().await });
+    }
+    let mut threads = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        threads.push(done??.1);
+    }
+    let took = begun.elapsed();
+    for thread in threads {
+        thread.close().await;
+    }
+    Ok(took / u32::try_from(count)?)
+}

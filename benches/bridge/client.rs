@@ -1,0 +1,130 @@
+//! Plain clients in core's place, which isolate the bridge from core: how old is each stamped piece
+//! when it arrives?
+
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use codex_gateway::bridge::Endpoint;
+use codex_gateway::bridge::sse::Parser;
+use codex_gateway::server::Shutdown;
+use futures::SinkExt;
+use futures::StreamExt;
+use http::Request;
+use http::StatusCode;
+use http::Uri;
+use http_body_util::BodyExt;
+use http_body_util::Full;
+use hyper::client::conn::http1::SendRequest;
+use hyper::upgrade::Upgraded;
+use hyper_tungstenite::WebSocketStream;
+use hyper_tungstenite::tungstenite::Message;
+use hyper_tungstenite::tungstenite::handshake::client::generate_key;
+use hyper_tungstenite::tungstenite::protocol::Role;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use serde_json::json;
+use tokio::net::TcpStream;
+
+use super::model::Clock;
+
+/// A client of the model itself: HTTP and SSE, on a connection that is kept.
+pub(crate) struct Plain(SendRequest<Full<Bytes>>);
+
+impl Plain {
+    pub(crate) async fn open(base_url: &str, tasks: &Shutdown) -> anyhow::Result<Self> {
+        Ok(Self(connect(base_url, tasks).await?))
+    }
+
+    /// The ages of the pieces of one answer.
+    pub(crate) async fn ages(
+        &mut self,
+        prompt: &str,
+        clock: Clock,
+    ) -> anyhow::Result<Vec<Duration>> {
+        let body = Full::new(Bytes::from(request(prompt).to_string()));
+        self.0.ready().await?;
+        let response = self.0.send_request(Request::post("/v1/responses").body(body)?).await?;
+        let mut body = response.into_body();
+        let mut parser = Parser::default();
+        let mut ages = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame?.into_data() else { continue };
+            for event in parser.push(&data)? {
+                ages.extend(age(&event.data, clock));
+            }
+        }
+        Ok(ages)
+    }
+}
+
+/// A client of the bridge: Responses over WebSocket, as core speaks it.
+pub(crate) struct Socket(WebSocketStream<TokioIo<Upgraded>>);
+
+impl Socket {
+    pub(crate) async fn open(
+        endpoint: &Endpoint,
+        id: &str,
+        tasks: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        let mut client = connect(&endpoint.base_url, tasks).await?;
+        let request = Request::get(format!("/{id}/v1/responses"))
+            .header("host", "localhost")
+            .header("authorization", format!("Bearer {}", endpoint.bearer_token))
+            .header("connection", "upgrade")
+            .header("upgrade", "websocket")
+            .header("sec-websocket-version", "13")
+            .header("sec-websocket-key", generate_key())
+            .body(Full::default())?;
+        let response = client.send_request(request).await?;
+        let status = response.status();
+        anyhow::ensure!(status == StatusCode::SWITCHING_PROTOCOLS, "the bridge says {status}");
+        let upgraded = TokioIo::new(hyper::upgrade::on(response).await?);
+        Ok(Self(WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await))
+    }
+
+    /// The ages of the pieces of one answer.
+    pub(crate) async fn ages(
+        &mut self,
+        prompt: &str,
+        clock: Clock,
+    ) -> anyhow::Result<Vec<Duration>> {
+        let mut request = request(prompt);
+        if let Some(members) = request.as_object_mut() {
+            members.insert("type".to_owned(), "response.create".into());
+        }
+        self.0.send(Message::text(request.to_string())).await?;
+        let mut ages = Vec::new();
+        loop {
+            let message = self.0.next().await.context("the bridge closed the socket")??;
+            let text = message.into_text()?;
+            ages.extend(age(&text, clock));
+            if text.contains("\"response.completed\"") {
+                return Ok(ages);
+            }
+        }
+    }
+}
+
+async fn connect(url: &str, tasks: &Shutdown) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    let url: Uri = url.parse()?;
+    let socket = TcpStream::connect(url.authority().context("an address")?.as_str()).await?;
+    socket.set_nodelay(true)?;
+    let (client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
+    tasks.spawn(async move { drop(connection.with_upgrades().await) });
+    Ok(client)
+}
+
+fn request(prompt: &str) -> Value {
+    json!({ "model": "scripted", "stream": true, "input": [{
+        "type": "message",
+        "role": "user",
+        "content": [{ "type": "input_text", "text": prompt }],
+    }] })
+}
+
+/// Reads no more than the piece: what it costs to read is part of the age.
+fn age(event: &str, clock: Clock) -> Option<Duration> {
+    let (_, piece) = event.split_once("\"delta\":\"")?;
+    clock.age(piece.split('"').next()?)
+}
