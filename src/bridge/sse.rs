@@ -34,11 +34,16 @@ impl Parser {
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Event>, TooLarge> {
         let mut events = Vec::new();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.line.extend_from_slice(piece);
-            if self.line.len() + self.data.len() > MAX_EVENT_BYTES {
+            if self.line.len() + piece.len() + self.data.len() > MAX_EVENT_BYTES {
                 return Err(TooLarge);
             }
-            if self.line.last() == Some(&b'\n') {
+            if self.line.is_empty() && piece.ends_with(b"\n") {
+                // Most lines come whole: they are read where they are.
+                events.extend(self.line(&String::from_utf8_lossy(piece)));
+                continue;
+            }
+            self.line.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
                 let line = std::mem::take(&mut self.line);
                 events.extend(self.line(&String::from_utf8_lossy(&line)));
             }
