@@ -30,12 +30,10 @@ const SECRETS: [&str; 9] = [
     "log",
 ];
 
+/// Each of them once: core resolves every path of a policy on disk, several times a turn.
 pub(super) fn secrets(codex_home: &Path, config_path: Option<&Path>) -> Arc<[PathBuf]> {
-    SECRETS
-        .iter()
-        .map(|name| codex_home.join(name))
-        .chain(config_path.map(Path::to_owned))
-        .collect()
+    let elsewhere = config_path.filter(|path| *path != codex_home.join("config.toml"));
+    SECRETS.iter().map(|name| codex_home.join(name)).chain(elsewhere.map(Path::to_owned)).collect()
 }
 
 /// What decides over the permissions of a conversation's commands.
