@@ -12,19 +12,18 @@ mod client;
 mod model;
 mod support;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use codex_gateway::assembly;
 use codex_gateway::assembly::Assembly;
 use codex_gateway::bridge;
 use codex_gateway::bridge::Endpoint;
-use codex_gateway::bridge::backend::Backend;
 use codex_gateway::bridge::calls::Calls;
-use codex_gateway::bridge::upstream::Upstream;
+use codex_gateway::bridge::record::Records;
 use codex_gateway::config::Config;
 use codex_gateway::config::Overrides;
 use codex_gateway::server::Shutdown;
@@ -265,11 +264,8 @@ fn stamped(full: bool) -> (String, usize) {
 
 /// A bridge like the gateway's, whose address is known here.
 async fn another_bridge(config: &Config, tasks: &Shutdown) -> anyhow::Result<Endpoint> {
-    let provider = config.providers.iter().find(|provider| provider.id == PROVIDER);
-    let provider = provider.context("the scripted model is bridged")?.clone();
-    let upstream = Upstream::new(provider, bridge::client::new()?);
-    let backends = HashMap::from([(PROVIDER.to_owned(), Backend::Upstream(Box::new(upstream)))]);
-    Ok(bridge::start(Arc::new(backends), Calls::default(), tasks).await?)
+    let backends = assembly::backends(config, &Records::default())?;
+    Ok(bridge::start(backends, Calls::default(), tasks).await?)
 }
 
 /// The same at core's own event.

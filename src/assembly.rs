@@ -92,7 +92,10 @@ impl Assembly {
 }
 
 /// Who answers model calls. The root certificates are loaded only for real providers.
-fn backends(config: &Config, records: &Records) -> anyhow::Result<Backends> {
+///
+/// # Errors
+/// A provider's certificates cannot be used.
+pub fn backends(config: &Config, records: &Records) -> anyhow::Result<Backends> {
     let mut backends = HashMap::new();
     if matches!(config.provider, Provider::Demo) {
         backends.insert(DEMO.to_owned(), Backend::Demo(records.clone()));
