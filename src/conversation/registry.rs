@@ -128,6 +128,19 @@ impl Registry {
         }
     }
 
+    /// Where conversations come from.
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// A folder for a one-off command.
+    ///
+    /// # Errors
+    /// As [`workspace::visit`].
+    pub async fn visit(&self, cwd: Option<&str>) -> Result<workspace::Visit, Error> {
+        workspace::visit(&self.root, cwd, &self.claims).await
+    }
+
     /// How many conversations are live.
     pub fn len(&self) -> usize {
         self.live().len()
@@ -241,7 +254,7 @@ impl Registry {
     ) -> Result<Arc<Conversation>, Error> {
         let cwd = match &opening.cwd {
             Some(cwd) => workspace::named(&self.root, cwd, &self.claims).await?,
-            None => workspace::fresh(&self.root).await?,
+            None => workspace::fresh(&self.root, &self.claims).await?,
         };
         let spec = ThreadSpec { cwd: cwd.clone(), ..opening.spec.clone() };
         let thread = match self.engine.start(spec).await {

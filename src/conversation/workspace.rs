@@ -1,12 +1,15 @@
 //! Where a conversation works: a folder of its own under the workspace root, or the one inside the
 //! root that its `cwd` names.
 
+use std::collections::HashMap;
 use std::collections::HashSet;
+use std::collections::hash_map::Entry;
 use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use crate::error::Error;
@@ -25,12 +28,21 @@ pub fn prepare_root(root: &Path) -> std::io::Result<PathBuf> {
 /// the inner one by a link to anywhere, and core gives the commands of the inner one write access to
 /// what its path leads to. The same folder may be shared.
 #[derive(Debug, Default)]
-pub struct Claims(Mutex<HashSet<PathBuf>>);
+pub struct Claims(Mutex<Folders>);
+
+#[derive(Debug, Default)]
+struct Folders {
+    /// Of conversations, for good.
+    kept: HashSet<PathBuf>,
+    /// Of one-off commands, with how many of them run there.
+    visited: HashMap<PathBuf, usize>,
+}
 
 impl Claims {
     /// The folders of conversations that are known.
     pub fn new(folders: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self(Mutex::new(folders.into_iter().collect()))
+        let kept = folders.into_iter().collect();
+        Self(Mutex::new(Folders { kept, ..Folders::default() }))
     }
 
     /// Takes a folder into use.
@@ -38,30 +50,115 @@ impl Claims {
     /// # Errors
     /// It is the root, or lies inside or around another one in use.
     fn claim(&self, root: &Path, folder: &Path) -> Result<(), Error> {
+        self.free(root, folder)?.kept.insert(folder.to_owned());
+        Ok(())
+    }
+
+    fn folders(&self) -> MutexGuard<'_, Folders> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn free(&self, root: &Path, folder: &Path) -> Result<MutexGuard<'_, Folders>, Error> {
         if folder == root {
             return Err(Error::invalid(
                 "cwd: expected a folder inside the workspace root, got the root",
             ));
         }
-        let mut claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let folders = self.folders();
         let nested = |other: &PathBuf| {
             other != folder && (other.starts_with(folder) || folder.starts_with(other))
         };
-        if claims.iter().any(nested) {
+        if folders.kept.iter().chain(folders.visited.keys()).any(nested) {
             return Err(Error::invalid(
                 "cwd: expected a folder that is not inside or around another conversation's",
             ));
         }
-        claims.insert(folder.to_owned());
-        Ok(())
+        Ok(folders)
     }
+}
+
+/// The folder of a one-off command, in use until this is dropped.
+#[derive(Debug)]
+pub struct Visit {
+    folder: PathBuf,
+    claims: Arc<Claims>,
+    fresh: bool,
+}
+
+impl Visit {
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut visits) =
+            self.claims.folders().visited.entry(self.folder.clone())
+        {
+            *visits.get_mut() -= 1;
+            if *visits.get() == 0 {
+                visits.remove();
+            }
+        }
+        if self.fresh {
+            // It stays if the command left something in it.
+            let _ = std::fs::remove_dir(&self.folder);
+        }
+    }
+}
+
+/// A folder for a one-off command: the one that the client named, under the rules of a
+/// conversation's, or a new one.
+///
+/// # Errors
+/// As [`named`] and [`fresh`].
+pub async fn visit(root: &Path, cwd: Option<&str>, claims: &Arc<Claims>) -> Result<Visit, Error> {
+    let (folder, fresh) = match cwd {
+        Some(cwd) => (resolved(root, cwd).await?, false),
+        None => (made(root).await?, true),
+    };
+    *claims.free(root, &folder)?.visited.entry(folder.clone()).or_default() += 1;
+    Ok(Visit { folder, claims: Arc::clone(claims), fresh })
+}
+
+/// A folder inside the root that is there.
+///
+/// # Errors
+/// It is the root or lies outside, also by way of `..` or a symbolic link, or is not a folder.
+/// `field` is what the client calls it.
+pub async fn existing(root: &Path, path: &str, field: &'static str) -> Result<PathBuf, Error> {
+    let wanted = root.join(path);
+    let excerpt = super::id::excerpt(path);
+    let there = tokio::fs::canonicalize(&wanted).await.ok().filter(|there| there.is_dir());
+    let inside = |path: &Path| path.starts_with(root) && path != root;
+    match there {
+        _ if wanted.components().any(|part| matches!(part, Component::ParentDir)) => {}
+        Some(there) if inside(&there) => return Ok(there),
+        None if inside(&wanted) => {
+            return Err(Error::invalid(format!(
+                "{field}: expected a folder that is there, got {excerpt}"
+            )));
+        }
+        Some(_) | None => {}
+    }
+    Err(Error::invalid(format!(
+        "{field}: expected a folder inside the workspace root, got {excerpt}"
+    )))
 }
 
 /// A new folder for a conversation that names none.
 ///
 /// # Errors
 /// It cannot be made.
-pub async fn fresh(root: &Path) -> Result<PathBuf, Error> {
+pub async fn fresh(root: &Path, claims: &Claims) -> Result<PathBuf, Error> {
+    let path = made(root).await?;
+    claims.claim(root, &path)?;
+    Ok(path)
+}
+
+async fn made(root: &Path) -> Result<PathBuf, Error> {
     let path = root.join(uuid::Uuid::now_v7().to_string());
     tokio::fs::create_dir(&path).await.map_err(|error| cannot_make(&path, &error))?;
     Ok(path)
@@ -73,13 +170,14 @@ pub async fn fresh(root: &Path) -> Result<PathBuf, Error> {
 /// # Errors
 /// It lies outside the root, also by way of `..` or a symbolic link, or is not a folder.
 pub async fn named(root: &Path, cwd: &str, claims: &Arc<Claims>) -> Result<PathBuf, Error> {
-    let (root, cwd, claims) = (root.to_owned(), PathBuf::from(cwd), Arc::clone(claims));
-    let resolve = move || {
-        let folder = resolve(&root, &cwd)?;
-        claims.claim(&root, &folder)?;
-        Ok(folder)
-    };
-    tokio::task::spawn_blocking(resolve)
+    let folder = resolved(root, cwd).await?;
+    claims.claim(root, &folder)?;
+    Ok(folder)
+}
+
+async fn resolved(root: &Path, cwd: &str) -> Result<PathBuf, Error> {
+    let (root, cwd) = (root.to_owned(), PathBuf::from(cwd));
+    tokio::task::spawn_blocking(move || resolve(&root, &cwd))
         .await
         .map_err(|error| Error::new(Kind::Internal, error.to_string()))?
 }
@@ -150,6 +248,57 @@ mod tests {
             ("/r/ab", true),
         ] {
             assert_eq!(claims.claim(root, Path::new(folder)).is_ok(), allowed, "{folder}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_commands_folder_is_in_use_until_it_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = prepare_root(dir.path()).unwrap();
+        let claims = Arc::default();
+        let first = visit(&root, Some("a/b"), &claims).await.unwrap();
+        let second = visit(&root, Some("a/b"), &claims).await.unwrap();
+        drop(first);
+        assert!(claims.claim(&root, &root.join("a")).is_err(), "the second is still there");
+        drop(second);
+        assert!(claims.claim(&root, &root.join("a")).is_ok());
+        assert!(visit(&root, Some("a/b"), &claims).await.is_err(), "now a conversation has it");
+        let (empty, full) = (
+            visit(&root, None, &claims).await.unwrap(),
+            visit(&root, None, &claims).await.unwrap(),
+        );
+        std::fs::write(full.folder().join("result"), "").unwrap();
+        let folders = [&empty, &full].map(|visit| visit.folder().to_owned());
+        drop((empty, full));
+        assert_eq!(folders.map(|folder| folder.exists()), [false, true]);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_must_be_there_is_inside_the_root() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = prepare_root(&dir.path().join("root")).unwrap();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::write(root.join("file"), "").unwrap();
+        std::os::unix::fs::symlink(dir.path(), root.join("out")).unwrap();
+        std::os::unix::fs::symlink("a", root.join("in")).unwrap();
+        for (path, expected) in [
+            ("a/b", Ok("a/b")),
+            ("in/b", Ok("a/b")),
+            (".", Err("inside")),
+            ("", Err("inside")),
+            ("a/../..", Err("inside")),
+            ("a/..", Err("inside")),
+            ("out", Err("inside")),
+            ("/etc", Err("inside")),
+            ("/nowhere", Err("inside")),
+            ("nowhere", Err("is there")),
+            ("file", Err("is there")),
+        ] {
+            match (existing(&root, path, "repo_path").await, expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, root.join(expected)),
+                (Err(error), Err(says)) => assert!(error.to_string().contains(says), "{error}"),
+                (found, _) => panic!("{path}: {found:?}"),
+            }
         }
     }
 

@@ -48,6 +48,9 @@ use crate::socket;
 use crate::stream::Reading;
 use crate::stream::Until;
 
+/// One-off commands and patches of all clients at a time.
+const MAX_COMMANDS: usize = 32;
+
 /// Everything a request needs.
 #[derive(Debug)]
 pub struct Gateway {
@@ -59,6 +62,7 @@ pub struct Gateway {
     started: Instant,
     streams: Arc<AtomicUsize>,
     sockets: Arc<Semaphore>,
+    commands: Arc<Semaphore>,
 }
 
 /// What is known of a request before its body is read.
@@ -112,6 +116,7 @@ impl Gateway {
             started: Instant::now(),
             streams: Arc::default(),
             sockets,
+            commands: Arc::new(Semaphore::new(MAX_COMMANDS)),
         })
     }
 
@@ -178,6 +183,21 @@ impl Gateway {
     /// The place of one more WebSocket, if there is one.
     pub(crate) fn socket_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.sockets).try_acquire_owned().ok()
+    }
+
+    /// The place of one more one-off command.
+    ///
+    /// # Errors
+    /// `Overloaded` where as many run as may; `Unavailable` while the process drains.
+    pub(crate) fn command_permit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        if !self.is_ready() {
+            return Err(Error::new(Kind::Unavailable, "the gateway is shutting down"));
+        }
+        Arc::clone(&self.commands).try_acquire_owned().map_err(|_| {
+            let expected =
+                format!("expected at most {MAX_COMMANDS} commands and patches at a time");
+            Error::new(Kind::Overloaded, expected)
+        })
     }
 
     /// A reading of a conversation's events, with this process's heartbeat and end.

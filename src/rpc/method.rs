@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 
 use super::conversation;
 use super::conversation::Which;
+use super::exec;
 use super::manage;
 use super::peer::Peer;
 use super::subscription;
@@ -146,6 +147,8 @@ methods! {
     /// Ends a subscription.
     Unsubscribe = "conversation.unsubscribe", subscription::Unsubscribe => subscription::Unsubscribed,
         subscription::unsubscribe, Socket;
+    /// Runs a command in codex's sandbox; over a socket, what it prints comes as it is printed.
+    Exec = "exec", exec::Exec => exec::Executed, exec::exec, Both, ["exec.output"];
 }
 
 impl Method {

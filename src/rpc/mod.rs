@@ -6,9 +6,10 @@
 //!
 //! - [`message`]: the messages of the specification; [`method`]: the table of methods;
 //! - [`peer`]: who made a call, and over what;
-//! - a file per noun: `conversation` and `manage`, `subscription`.
+//! - a file per noun: `conversation` and `manage`, `subscription`, `exec`.
 
 mod conversation;
+mod exec;
 mod manage;
 mod message;
 pub mod method;
@@ -105,7 +106,10 @@ async fn one(peer: &Peer, message: &RawValue) -> Option<Value> {
         Err(refusal) => return Some(refusal.into_value(request_id)),
     };
     let result = match Method::parse(&call.method) {
-        Ok(method) => Box::pin(method.run(peer, call.params)).await,
+        Ok(method) => {
+            let peer = peer.of_call(call.id.as_ref());
+            Box::pin(method.run(&peer, call.params)).await
+        }
         Err(error) => Err(error),
     };
     Some(Answer::new(call.id?, result).into_value(request_id))

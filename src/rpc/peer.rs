@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use serde_json::Value;
+
 use crate::error::Error;
 use crate::error::Kind;
 use crate::gateway::Context;
@@ -15,11 +17,13 @@ use crate::socket::Socket;
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The other side of a call.
+#[derive(Clone)]
 pub(crate) struct Peer {
     gateway: Arc<Gateway>,
     context: Arc<Context>,
     socket: Option<Socket>,
-    after_answer: Mutex<Vec<Task>>,
+    call_id: Option<Value>,
+    after_answer: Arc<Mutex<Vec<Task>>>,
 }
 
 impl std::fmt::Debug for Peer {
@@ -37,7 +41,17 @@ impl Peer {
         context: Arc<Context>,
         socket: Option<Socket>,
     ) -> Self {
-        Self { gateway, context, socket, after_answer: Mutex::default() }
+        Self { gateway, context, socket, call_id: None, after_answer: Arc::default() }
+    }
+
+    /// The same side, as the maker of one call of its message.
+    pub(super) fn of_call(&self, id: Option<&Value>) -> Self {
+        Self { call_id: id.cloned(), ..self.clone() }
+    }
+
+    /// The id of the call, where it has one.
+    pub(crate) fn call_id(&self) -> Option<&Value> {
+        self.call_id.as_ref()
     }
 
     /// The gateway that was called.
@@ -56,7 +70,6 @@ impl Peer {
     }
 
     /// The socket, where the call came over one.
-    #[expect(dead_code, reason = "for the methods that notify where they can")]
     pub(crate) fn socket(&self) -> Option<&Socket> {
         self.socket.as_ref()
     }

@@ -271,7 +271,6 @@ impl Socket {
     ///
     /// # Errors
     /// The socket is gone.
-    #[expect(dead_code, reason = "for the methods that notify")]
     pub(crate) async fn notify(&self, method: &str, params: &Value) -> Result<(), outbox::Closed> {
         let message = json!({ "jsonrpc": "2.0", "method": method, "params": params });
         self.outbox.send(message.to_string()).await

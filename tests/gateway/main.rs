@@ -16,6 +16,7 @@
 mod bad_input;
 mod cli;
 mod events;
+mod exec;
 mod house;
 mod main_job;
 mod providers;

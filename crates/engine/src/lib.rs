@@ -11,6 +11,7 @@
 //! - [`approval`]: what the agent stops to ask; [`history`]: what core recorded;
 //! - [`arg0`]: how `main` must start, because core re-executes its own binary as helpers;
 //! - [`codex`]: the real engine (`ThreadManager`, extensions, configuration);
+//! - [`process`]: a one-off command that is running;
 //! - [`sandbox`]: what protects tool calls, found out by trying.
 
 // The layout of core's nested futures is deeper than the default limit in a release build.
@@ -20,8 +21,10 @@ pub mod approval;
 pub mod arg0;
 pub mod codex;
 pub mod history;
+pub mod process;
 pub mod sandbox;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -100,6 +103,8 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Puts the record of a conversation that is not live into the archive, or takes it out.
     fn archive(&self, thread_id: String, archived: bool) -> BoxFuture<'_, Result<(), EngineError>>;
+    /// Starts a one-off command, confined as the commands of a conversation in that folder are.
+    fn exec(&self, command: Command) -> BoxFuture<'_, Result<process::Process, EngineError>>;
 
     /// Ends every conversation, flushing its history. Returns how many did not end in time.
     fn shutdown(&self, limit: Duration) -> BoxFuture<'_, usize>;
@@ -159,6 +164,19 @@ pub struct ThreadSpec {
     pub sandbox: Option<Sandbox>,
     /// When core asks before it acts.
     pub approval_policy: Option<Approval>,
+}
+
+/// A one-off command.
+#[derive(Debug, Clone)]
+pub struct Command {
+    /// The program's path, and its arguments.
+    pub argv: Vec<String>,
+    /// The folder that it works in. It exists.
+    pub cwd: PathBuf,
+    /// Its environment, all of it. The names are those of shell variables.
+    pub env: BTreeMap<String, String>,
+    /// What it may touch.
+    pub sandbox: Sandbox,
 }
 
 /// What commands of the agent may touch (core's `sandbox_mode`).

@@ -1,10 +1,12 @@
 //! The real engine: core's `ThreadManager`, started once.
 
 mod config;
+mod exec;
 mod extensions;
 mod permissions;
 mod thread;
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +29,7 @@ use codex_thread_store::ThreadStoreError;
 use toml::Value as TomlValue;
 
 use crate::BoxFuture;
+use crate::Command;
 use crate::Engine;
 use crate::EngineError;
 use crate::EngineFacts;
@@ -35,6 +38,7 @@ use crate::ThreadSpec;
 use crate::arg0::HelperPaths;
 use crate::history;
 use crate::history::PastTurn;
+use crate::process::Process;
 use crate::sandbox;
 use extensions::ExtensionEvents;
 use permissions::Permissions;
@@ -97,6 +101,7 @@ pub struct CodexEngine {
     extension_events: Arc<ExtensionEvents>,
     /// What commands may not read.
     secrets: Arc<[PathBuf]>,
+    linux_sandbox_exe: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for CodexEngine {
@@ -186,7 +191,17 @@ impl CodexEngine {
             extensions::drain_sub_agents(&manager);
 
             let secrets = permissions::secrets(&options.codex_home, options.config_path.as_deref());
-            Ok(Self { facts, config, manager, state_db, thread_store, extension_events, secrets })
+            let linux_sandbox_exe = options.helpers.linux_sandbox_exe;
+            Ok(Self {
+                facts,
+                config,
+                manager,
+                state_db,
+                thread_store,
+                extension_events,
+                secrets,
+                linux_sandbox_exe,
+            })
         })
     }
 
@@ -204,9 +219,9 @@ impl CodexEngine {
         }
     }
 
-    fn permissions(&self, spec: &ThreadSpec) -> Permissions {
+    fn permissions(&self, cwd: &Path) -> Permissions {
         Permissions {
-            cwd: spec.cwd.clone(),
+            cwd: cwd.to_owned(),
             tools: self.facts.sandbox.tools,
             secrets: self.secrets.clone(),
         }
@@ -234,7 +249,7 @@ impl CodexEngine {
         spec: &ThreadSpec,
         history: InitialHistory,
     ) -> Result<Arc<dyn Thread>, EngineError> {
-        let permissions = self.permissions(spec);
+        let permissions = self.permissions(&spec.cwd);
         let config = config::for_thread(&self.config, spec, &permissions)?;
         let environments = self.environments(&config);
         let started =
@@ -320,6 +335,13 @@ impl Engine for CodexEngine {
                 ThreadStoreError::InvalidRequest { message } => EngineError::Rejected(message),
                 other => EngineError::Failed(other.to_string()),
             })
+        })
+    }
+
+    fn exec(&self, command: Command) -> BoxFuture<'_, Result<Process, EngineError>> {
+        Box::pin(async move {
+            let permissions = self.permissions(&command.cwd);
+            exec::start(command, &permissions, &self.linux_sandbox_exe).await
         })
     }
 

@@ -1,0 +1,90 @@
+//! One-off commands, started as app-server's `command/exec` starts them: core wraps the command for
+//! its sandbox, and the pipes are ours. (Core's `process_exec_tool_call` would also run it, but stops
+//! to report output after 10,000 pieces, and forgets all of it where a child holds a pipe open.)
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use codex_core::exec::ExecCapturePolicy;
+use codex_core::exec::ExecExpiration;
+use codex_core::exec::ExecParams;
+use codex_core::exec::build_exec_request;
+use codex_protocol::config_types::WindowsSandboxLevel;
+use codex_protocol::models::SandboxPermissions;
+use codex_utils_absolute_path::AbsolutePathBuf;
+
+use super::permissions::Permissions;
+use crate::Command;
+use crate::EngineError;
+use crate::process::Process;
+
+/// Takes the command's environment out of numbered variables and becomes the command.
+///
+/// The sandbox's helper runs outside the sandbox and with the variables that it is started with: a
+/// `PATH` of the client's would choose its bubblewrap, an `LD_PRELOAD` would run anything in it. So
+/// it carries the client's variables under names that mean nothing to it, up to this script, which
+/// runs inside. On the helper's command line they would be there for every user to see.
+const ENTER: &str = r#"CODEX_GATEWAY_LEFT=$1; shift
+while [ "$CODEX_GATEWAY_LEFT" -gt 0 ]; do
+eval "export \"\$CODEX_GATEWAY_ENV_$CODEX_GATEWAY_LEFT\"; unset CODEX_GATEWAY_ENV_$CODEX_GATEWAY_LEFT"
+CODEX_GATEWAY_LEFT=$((CODEX_GATEWAY_LEFT - 1))
+done
+unset CODEX_GATEWAY_LEFT
+exec "$@""#;
+
+pub(super) async fn start(
+    command: Command,
+    permissions: &Permissions,
+    linux_sandbox_exe: &Option<PathBuf>,
+) -> Result<Process, EngineError> {
+    let failed = |error: String| EngineError::Failed(format!("the command did not start: {error}"));
+    let cwd = AbsolutePathBuf::from_absolute_path(&command.cwd)
+        .map_err(|error| EngineError::Rejected(format!("cwd: {error}")))?;
+    let profile = permissions.profile(command.sandbox);
+    let params = ExecParams {
+        command: wrapped(command.argv, command.env.len()),
+        cwd: cwd.clone(),
+        // Neither is core's business here: the gateway reads the pipes and ends the command.
+        expiration: ExecExpiration::DefaultTimeout,
+        capture_policy: ExecCapturePolicy::ShellTool,
+        env: carried(command.env),
+        network: None,
+        network_environment_id: None,
+        sandbox_permissions: SandboxPermissions::UseDefault,
+        windows_sandbox_level: WindowsSandboxLevel::Disabled,
+        windows_sandbox_private_desktop: false,
+        justification: None,
+        arg0: None,
+    };
+    let roots = [cwd.clone()];
+    let request = build_exec_request(params, &profile, &cwd, &roots, linux_sandbox_exe, false)
+        .map_err(|error| failed(error.to_string()))?;
+    let (program, args) =
+        request.command.split_first().ok_or_else(|| failed("there is none".to_owned()))?;
+    let spawned = codex_utils_pty::spawn_pipe_process_no_stdin(
+        program,
+        args,
+        cwd.as_path(),
+        &request.env,
+        &request.arg0,
+        &[],
+    )
+    .await
+    .map_err(|error| failed(error.to_string()))?;
+    Ok(Process::new(spawned))
+}
+
+fn wrapped(argv: Vec<String>, variables: usize) -> Vec<String> {
+    let enter = ["/bin/sh", "-c", ENTER, "sh"].map(str::to_owned);
+    enter.into_iter().chain([variables.to_string()]).chain(argv).collect()
+}
+
+/// The helper's environment: where bubblewrap is, and the command's variables under their numbers.
+fn carried(env: BTreeMap<String, String>) -> HashMap<String, String> {
+    let path = std::env::var("PATH").ok().map(|path| ("PATH".to_owned(), path));
+    let numbered = env.into_iter().zip(1..).map(|((name, value), number)| {
+        (format!("CODEX_GATEWAY_ENV_{number}"), format!("{name}={value}"))
+    });
+    numbered.chain(path).collect()
+}
