@@ -26,7 +26,7 @@
 //! # Reading order
 //!
 //! [`config`] · [`error`] · [`server`] · [`gateway`] · [`access`] · [`api`] · [`rpc`] ·
-//! [`socket`] · [`conversation`] · [`stream`] · [`store`] · [`bridge`] · [`telemetry`] · [`assembly`] ·
+//! [`socket`] · [`conversation`] · [`patch`] · [`stream`] · [`store`] · [`bridge`] · [`telemetry`] · [`assembly`] ·
 //! [`cli`]; and the crate
 //! `codex-gateway-engine`, the only one that names codex crates.
 //!
@@ -50,6 +50,7 @@ pub mod config;
 pub mod conversation;
 pub mod error;
 pub mod gateway;
+pub mod patch;
 pub mod rpc;
 pub mod server;
 pub mod socket;

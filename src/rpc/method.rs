@@ -7,6 +7,7 @@ use schemars::SchemaGenerator;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::apply;
 use super::conversation;
 use super::conversation::Which;
 use super::exec;
@@ -149,6 +150,8 @@ methods! {
         subscription::unsubscribe, Socket;
     /// Runs a command in codex's sandbox; over a socket, what it prints comes as it is printed.
     Exec = "exec", exec::Exec => exec::Executed, exec::exec, Both, ["exec.output"];
+    /// Applies a patch to a folder, all of it or nothing.
+    Apply = "apply", apply::Apply => apply::Applied, apply::apply;
 }
 
 impl Method {

@@ -6,8 +6,9 @@
 //!
 //! - [`message`]: the messages of the specification; [`method`]: the table of methods;
 //! - [`peer`]: who made a call, and over what;
-//! - a file per noun: `conversation` and `manage`, `subscription`, `exec`.
+//! - a file per noun: `conversation` and `manage`, `subscription`, `exec`, `apply`.
 
+mod apply;
 mod conversation;
 mod exec;
 mod manage;

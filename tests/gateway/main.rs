@@ -13,6 +13,7 @@
     reason = "tests say what went wrong by panicking"
 )]
 
+mod apply;
 mod bad_input;
 mod cli;
 mod events;

@@ -12,6 +12,7 @@
 //! - [`arg0`]: how `main` must start, because core re-executes its own binary as helpers;
 //! - [`codex`]: the real engine (`ThreadManager`, extensions, configuration);
 //! - [`process`]: a one-off command that is running;
+//! - [`patch`]: patches, applied in a folder of copies;
 //! - [`sandbox`]: what protects tool calls, found out by trying.
 
 // The layout of core's nested futures is deeper than the default limit in a release build.
@@ -21,6 +22,7 @@ pub mod approval;
 pub mod arg0;
 pub mod codex;
 pub mod history;
+pub mod patch;
 pub mod process;
 pub mod sandbox;
 

@@ -1,0 +1,201 @@
+//! A folder that patches are applied to, reached by descriptors: no link is followed below the
+//! workspace root, so nothing that changes meanwhile leads out of it.
+
+use std::ffi::OsStr;
+use std::io;
+use std::io::Read;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Component;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::AtFlags;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::fs::RawMode;
+use rustix::io::Errno;
+
+/// A file: what is in it, and its permissions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct File {
+    pub(super) bytes: Vec<u8>,
+    pub(super) mode: u32,
+}
+
+impl File {
+    pub(super) fn is_executable(&self) -> bool {
+        self.mode & 0o111 != 0
+    }
+}
+
+/// The folder.
+#[derive(Debug)]
+pub(super) struct Tree {
+    root: OwnedFd,
+}
+
+/// A new file beside the place that it will take.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    folder: OwnedFd,
+    name: String,
+    target: PathBuf,
+}
+
+const FOLDER: OFlags =
+    OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::RDONLY);
+
+impl Tree {
+    /// Opens a folder below `root`, whose own path is trusted.
+    pub(super) fn open(root: &Path, folder: &Path) -> io::Result<Self> {
+        let mut at = rustix::fs::open(root, FOLDER, Mode::empty())?;
+        for part in folder.strip_prefix(root).map_err(io::Error::other)?.components() {
+            at = rustix::fs::openat(&at, part.as_os_str(), FOLDER, Mode::empty())?;
+        }
+        Ok(Self { root: at })
+    }
+
+    /// The folder that a path is in; where it is missing and `made` is given, it is made, and what
+    /// was made is added there.
+    fn parent(&self, path: &Path, mut made: Option<&mut Vec<PathBuf>>) -> io::Result<OwnedFd> {
+        let mut at = self.root.try_clone()?;
+        let mut walked = PathBuf::new();
+        for part in path.parent().unwrap_or(Path::new("")).components() {
+            walked.push(part);
+            if let Some(made) = made.as_deref_mut() {
+                match rustix::fs::mkdirat(&at, part.as_os_str(), mode(0o755)) {
+                    Ok(()) => made.push(walked.clone()),
+                    Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            at = rustix::fs::openat(&at, part.as_os_str(), FOLDER, Mode::empty())?;
+        }
+        Ok(at)
+    }
+
+    /// A file, at most `limit` bytes of it; `None` where there is none.
+    ///
+    /// # Errors
+    /// There is something else, or a link is on the way; it is longer.
+    pub(super) fn read(&self, path: &Path, limit: u64) -> io::Result<Option<File>> {
+        let open = || -> io::Result<OwnedFd> {
+            let folder = self.parent(path, None)?;
+            // Not blocking: a pipe would wait for a writer.
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+            Ok(rustix::fs::openat(&folder, name(path)?, flags, Mode::empty())?)
+        };
+        let file = match open() {
+            Ok(file) => std::fs::File::from(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::other("it is not a plain file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(limit + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limit {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large"));
+        }
+        Ok(Some(File { bytes, mode: found.permissions().mode() & 0o7777 }))
+    }
+
+    /// Writes a file beside its place.
+    pub(super) fn prepare(
+        &self,
+        path: &Path,
+        file: &File,
+        made: &mut Vec<PathBuf>,
+    ) -> io::Result<Prepared> {
+        let folder = self.parent(path, Some(made))?;
+        let name = format!(".{}.patch", uuid::Uuid::new_v4());
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let new = rustix::fs::openat(&folder, &name, flags, mode(0o600))?;
+        let prepared = Prepared { folder, name, target: path.to_owned() };
+        let written = rustix::fs::fchmod(&new, mode(file.mode & 0o777))
+            .map_err(io::Error::from)
+            .and_then(|()| std::fs::File::from(new).write_all(&file.bytes));
+        match written {
+            Ok(()) => Ok(prepared),
+            Err(error) => {
+                prepared.discard();
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
+        let folder = self.parent(path, None)?;
+        Ok(rustix::fs::unlinkat(&folder, name(path)?, AtFlags::empty())?)
+    }
+
+    /// Removes a folder, if it is empty.
+    pub(super) fn remove_empty(&self, path: &Path) -> bool {
+        let folder = self.parent(path, None).ok();
+        folder.zip(name(path).ok()).is_some_and(|(folder, name)| {
+            rustix::fs::unlinkat(&folder, name, AtFlags::REMOVEDIR).is_ok()
+        })
+    }
+}
+
+impl Prepared {
+    /// Takes its place, in one step.
+    pub(super) fn take_place(&self) -> io::Result<()> {
+        let target = name(&self.target)?;
+        Ok(rustix::fs::renameat(&self.folder, &self.name, &self.folder, target)?)
+    }
+
+    pub(super) fn discard(&self) {
+        let _ = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
+    }
+}
+
+fn mode(bits: u32) -> Mode {
+    Mode::from_raw_mode(bits as RawMode)
+}
+
+fn name(path: &Path) -> io::Result<&OsStr> {
+    match path.components().next_back() {
+        Some(Component::Normal(name)) => Ok(name),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_link_is_followed_and_only_plain_files_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(root.join("repo/d")).unwrap();
+        std::fs::write(root.join("repo/d/f"), "text").unwrap();
+        std::fs::write(root.join("secret"), "").unwrap();
+        for (link, to) in [("repo/up", ".."), ("repo/file", "../secret"), ("link", "repo")] {
+            std::os::unix::fs::symlink(to, root.join(link)).unwrap();
+        }
+        let tree = Tree::open(&root, &root.join("repo")).unwrap();
+        assert_eq!(tree.read(Path::new("d/f"), 4).unwrap().unwrap().bytes, b"text");
+        assert_eq!(tree.read(Path::new("d/none"), 4).unwrap(), None);
+        assert_eq!(tree.read(Path::new("none/f"), 4).unwrap(), None);
+        let file = File { bytes: Vec::new(), mode: 0o644 };
+        for path in ["up/secret", "file", "d", "d/f/below"] {
+            assert!(tree.read(Path::new(path), 4).is_err(), "{path}");
+        }
+        assert!(tree.read(Path::new("d/f"), 3).is_err(), "it is too large");
+        for path in ["up/new", "up/deep/new", "d/f/new"] {
+            assert!(tree.prepare(Path::new(path), &file, &mut Vec::new()).is_err(), "{path}");
+        }
+        assert!(tree.remove(Path::new("up/secret")).is_err());
+        assert!(Tree::open(&root, &root.join("link")).is_err());
+        // A link in the place of a file is replaced, not written through.
+        tree.prepare(Path::new("file"), &file, &mut Vec::new()).unwrap().take_place().unwrap();
+        assert!(root.join("repo/file").symlink_metadata().unwrap().is_file());
+    }
+}
