@@ -134,7 +134,8 @@ impl PromptRequest {
         if self.output_schema.as_ref().is_some_and(|schema| !schema.is_object()) {
             return Err(Error::invalid("output_schema: expected a JSON Schema object"));
         }
-        let Choice { model, model_provider, alias } = choose(config, self.model, self.model_provider)?;
+        let Choice { model, model_provider, alias } =
+            choose(config, self.model, self.model_provider)?;
         Ok(Checked {
             selector: selector(self.session_id.as_deref(), self.conversation_id.as_deref())?,
             opening: Opening {
