@@ -60,6 +60,8 @@ pub enum Kind {
     Engine,
     /// The model or its provider failed.
     Model,
+    /// A server of tools failed.
+    Tool,
     /// The gateway failed.
     Internal,
 }
@@ -134,7 +136,7 @@ impl Error {
             Kind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Kind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Kind::Engine | Kind::Model => StatusCode::BAD_GATEWAY,
+            Kind::Engine | Kind::Model | Kind::Tool => StatusCode::BAD_GATEWAY,
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -161,6 +163,7 @@ impl Error {
             Kind::Unavailable => "unavailable",
             Kind::Engine => "engine_error",
             Kind::Model => "model_error",
+            Kind::Tool => "tool_error",
             Kind::Internal => "internal_error",
         }
     }
@@ -182,7 +185,7 @@ impl Error {
             Kind::Unauthorized | Kind::Forbidden => -32003,
             Kind::NotFound | Kind::Gone { .. } => -32004,
             Kind::TimedOut | Kind::BodyTimeout => -32005,
-            Kind::Engine | Kind::Model => -32006,
+            Kind::Engine | Kind::Model | Kind::Tool => -32006,
         }
     }
 
@@ -204,13 +207,20 @@ impl Error {
             | Kind::MethodNotAllowed { .. }
             | Kind::Gone { .. }
             | Kind::TooLarge
-            | Kind::UnsupportedMediaType => Retry::Safe,
+            | Kind::UnsupportedMediaType
+            | Kind::Tool => Retry::Safe,
         }
     }
 
-    /// Who failed: `gateway` or `model` (a tool's failure is the turn's to report).
+    /// Who failed: `gateway`, `model` or `tool` (what a tool says during a turn is the turn's to report).
     pub fn source(&self) -> &'static str {
-        if self.kind == Kind::Model { "model" } else { "gateway" }
+        if self.kind == Kind::Model {
+            "model"
+        } else if self.kind == Kind::Tool {
+            "tool"
+        } else {
+            "gateway"
+        }
     }
 
     /// The problem document (RFC 9457). `instance` is the path of the request.
@@ -269,6 +279,8 @@ impl From<EngineError> for Error {
         let kind = match &error {
             EngineError::Rejected(_) => Kind::InvalidRequest,
             EngineError::NotFound(_) => Kind::NotFound,
+            EngineError::ToolServer(_) => Kind::Tool,
+            EngineError::ToolServerTimedOut(_) => Kind::TimedOut,
             EngineError::NoActiveTurn | EngineError::Failed(_) => Kind::Engine,
         };
         Self::new(kind, error.to_string())

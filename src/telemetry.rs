@@ -10,7 +10,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 const DEFAULT_FILTER: &str = "warn,codex_gateway=info,codex_gateway_engine=info";
 /// What stays out whatever `RUST_LOG` says: these carry prompts, and what tools print.
 /// (In two pieces, because it is a log target and not a use of the crate.)
-const NEVER: [&str; 2] = ["codex_otel.log_only=off", concat!("codex_core", "::tools=off")];
+const NEVER: [&str; 4] = [
+    "codex_otel.log_only=off",
+    concat!("codex_core", "::tools=off"),
+    // Every submission, the variables of tool servers among them.
+    concat!("codex_core", "::session::handlers=info"),
+    // Every frame of a WebSocket.
+    "tungstenite=debug",
+];
 
 /// Installs the subscriber, once. Logs go to standard error: standard output is for answers.
 pub fn init() {

@@ -141,11 +141,12 @@ impl PromptRequest {
             opening: Opening {
                 cwd: self.cwd,
                 spec: ThreadSpec {
-                    cwd: Default::default(),
                     model: model.clone(),
                     model_provider,
                     sandbox: self.sandbox,
                     approval_policy: self.approval_policy,
+                    mcp_servers: Vec::new(),
+                    ..ThreadSpec::default()
                 },
             },
             prompt: Prompt {

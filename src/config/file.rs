@@ -33,6 +33,8 @@ pub struct File {
     pub(super) allow_danger_full_access: Option<bool>,
     pub(super) allow_approvals: Option<bool>,
     pub(super) allow_raw_events: Option<bool>,
+    pub(super) allow_mcp_stdio: Option<bool>,
+    pub(super) mcp_token_variables: Option<Vec<String>>,
     /// Parsed by [`super::providers`].
     #[serde(default)]
     pub(super) providers: toml::Table,

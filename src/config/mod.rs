@@ -78,6 +78,8 @@ pub struct Config {
     pub allow_approvals: bool,
     /// Whether a request may ask for `raw_response_*` events, which carry the system prompt.
     pub allow_raw_events: bool,
+    /// Which tool servers may be connected.
+    pub mcp: McpRules,
     /// Codex's home.
     pub codex_home: PathBuf,
     /// Where the file is, whether or not it exists.
@@ -96,6 +98,15 @@ pub struct Config {
     model_provider: Option<String>,
     /// The features that the gateway turns off and the file says nothing about.
     features_off: Vec<&'static str>,
+}
+
+/// Which tool servers a request may connect.
+#[derive(Debug, Clone)]
+pub struct McpRules {
+    /// Programs of this machine, which run outside the sandbox.
+    pub allow_stdio: bool,
+    /// The variables of this process that a server may get as its bearer token.
+    pub token_variables: Vec<String>,
 }
 
 /// Bounds of connections and bodies.
@@ -188,6 +199,7 @@ impl Config {
             );
         }
 
+        let development = keys.is_empty();
         let timeout = match env_parse::<u64>(&env, "CODEX_TIMEOUT_MS", "milliseconds")? {
             Some(timeout) => timeout,
             None => file.default_timeout_ms.unwrap_or(300_000),
@@ -259,6 +271,10 @@ impl Config {
             allow_danger_full_access: file.allow_danger_full_access.unwrap_or(false),
             allow_approvals: file.allow_approvals.unwrap_or(true),
             allow_raw_events: file.allow_raw_events.unwrap_or(false),
+            mcp: McpRules {
+                allow_stdio: file.allow_mcp_stdio.unwrap_or(development),
+                token_variables: file.mcp_token_variables.unwrap_or_default(),
+            },
             allow_no_sandbox: env("CODEX_UNSAFE_ALLOW_NO_SANDBOX")
                 .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true")),
             provider: match alias {

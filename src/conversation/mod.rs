@@ -4,7 +4,7 @@
 //! - [`log`]: the numbered events; [`report`]: what a turn amounted to;
 //! - `pump`: the one task that reads core's events; `keeper`: the one task per turn that may stop it;
 //! - `turn`: what is begun; [`approvals`]: what the agent asks;
-//! - [`workspace`]: where a conversation works.
+//! - [`servers`]: which tool servers they have; [`workspace`]: where a conversation works.
 
 pub mod approvals;
 pub mod id;
@@ -13,6 +13,7 @@ pub mod log;
 mod pump;
 pub mod registry;
 pub mod report;
+pub mod servers;
 mod turn;
 pub mod workspace;
 

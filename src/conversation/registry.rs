@@ -24,6 +24,7 @@ use super::Conversation;
 use super::Resumption;
 use super::id::ConversationId;
 use super::id::SessionId;
+use super::servers::Servers;
 use super::workspace;
 use crate::bridge::calls::Calls;
 use crate::config::TurnLimits;
@@ -88,6 +89,7 @@ pub struct Registry {
     root: PathBuf,
     claims: Arc<workspace::Claims>,
     calls: Calls,
+    servers: Servers,
     limits: TurnLimits,
     raw_events: bool,
     shutdown: Shutdown,
@@ -115,6 +117,7 @@ impl Registry {
     ) -> Self {
         let claims = Arc::new(workspace::Claims::new(sessions.folders()));
         Self {
+            servers: Servers::new(Arc::clone(&engine), root.clone()),
             engine,
             sessions,
             root,
@@ -139,6 +142,11 @@ impl Registry {
     /// As [`workspace::visit`].
     pub async fn visit(&self, cwd: Option<&str>) -> Result<workspace::Visit, Error> {
         workspace::visit(&self.root, cwd, &self.claims).await
+    }
+
+    /// The tool servers of conversations.
+    pub fn servers(&self) -> &Servers {
+        &self.servers
     }
 
     /// How many conversations are live.
@@ -256,7 +264,9 @@ impl Registry {
             Some(cwd) => workspace::named(&self.root, cwd, &self.claims).await?,
             None => workspace::fresh(&self.root, &self.claims).await?,
         };
-        let spec = ThreadSpec { cwd: cwd.clone(), ..opening.spec.clone() };
+        let servers = self.servers.wanted(None);
+        let mcp_servers = servers.iter().map(|one| one.server.clone()).collect();
+        let spec = ThreadSpec { cwd: cwd.clone(), mcp_servers, ..opening.spec.clone() };
         let thread = match self.engine.start(spec).await {
             Ok(thread) => thread,
             Err(error) => {
@@ -272,6 +282,7 @@ impl Registry {
             approval_policy: opening.spec.approval_policy.unwrap_or(Approval::Never),
         };
         let conversation = self.adopt(thread, session_id, resumption);
+        self.servers.started(&conversation.id, servers);
         self.remember(&conversation);
         Ok(conversation)
     }
@@ -300,10 +311,16 @@ impl Registry {
         by_id: bool,
     ) -> Result<Arc<Conversation>, Error> {
         workspace::revisit(&self.root, &record.cwd).await?;
-        let (spec, resumption) = as_recorded(&record, Some(record.created_at));
+        let servers = self.servers.wanted(Some(&ConversationId::new(&record.conversation_id)));
+        let (mut spec, resumption) = as_recorded(&record, Some(record.created_at));
+        spec.mcp_servers = servers.iter().map(|one| one.server.clone()).collect();
         let id = record.conversation_id;
         match self.engine.resume(id.clone(), spec).await {
-            Ok(thread) => Ok(self.adopt(thread, session_id, resumption)),
+            Ok(thread) => {
+                let conversation = self.adopt(thread, session_id, resumption);
+                self.servers.started(&conversation.id, servers);
+                Ok(conversation)
+            }
             // Recorded here, but core recorded no turn of it: there is nothing to take up.
             Err(EngineError::NotFound(_)) if !by_id => {
                 tracing::info!(%session_id, conversation = id, "no history is kept: starting anew");
@@ -412,9 +429,12 @@ impl Registry {
         let id = source.id();
         let record = self.sessions.by_conversation(&id).ok_or_else(|| unknown(&id))?;
         workspace::revisit(&self.root, &record.cwd).await?;
-        let (spec, resumption) = as_recorded(&record, None);
+        let (mut spec, resumption) = as_recorded(&record, None);
+        let servers = self.servers.wanted(Some(&id));
+        spec.mcp_servers = servers.iter().map(|one| one.server.clone()).collect();
         let thread = self.engine.fork(id.to_string(), after_turn, spec).await?;
         let conversation = self.adopt(thread, &session_id, resumption);
+        self.servers.started(&conversation.id, servers);
         self.names().insert(session_id, cell(&conversation));
         self.remember(&conversation);
         Ok(conversation)
@@ -524,6 +544,7 @@ fn as_recorded(record: &Record, created_at: Option<DateTime<Utc>>) -> (ThreadSpe
         model_provider: Some(model_provider.clone()),
         sandbox: Some(defaults.sandbox),
         approval_policy: Some(defaults.approval_policy),
+        mcp_servers: Vec::new(),
     };
     let (sandbox, approval_policy) = (defaults.sandbox, defaults.approval_policy);
     (spec, Resumption { created_at, sandbox, approval_policy })

@@ -12,6 +12,7 @@ use super::conversation;
 use super::conversation::Which;
 use super::exec;
 use super::manage;
+use super::mcp;
 use super::peer::Peer;
 use super::subscription;
 use crate::api::json;
@@ -152,6 +153,13 @@ methods! {
     Exec = "exec", exec::Exec => exec::Executed, exec::exec, Both, ["exec.output"];
     /// Applies a patch to a folder, all of it or nothing.
     Apply = "apply", apply::Apply => apply::Applied, apply::apply;
+    /// Connects an MCP server: tries it out, and gives its tools to a conversation from its next turn on,
+    /// or, where none is named, to every conversation that starts afterwards.
+    McpConnect = "mcp.connect", mcp::Connect => mcp::ConnectedTo, mcp::connect;
+    /// The MCP servers of a conversation, or those that new conversations get.
+    McpList = "mcp.list", mcp::List => mcp::Listed, mcp::list;
+    /// Takes an MCP server away: from a conversation, or, where none is named, from all.
+    McpDisconnect = "mcp.disconnect", mcp::Disconnect => mcp::Disconnected, mcp::disconnect;
 }
 
 impl Method {

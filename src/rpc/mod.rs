@@ -6,12 +6,13 @@
 //!
 //! - [`message`]: the messages of the specification; [`method`]: the table of methods;
 //! - [`peer`]: who made a call, and over what;
-//! - a file per noun: `conversation` and `manage`, `subscription`, `exec`, `apply`.
+//! - a file per noun: `conversation` and `manage`, `subscription`, `exec`, `apply`, `mcp`.
 
 mod apply;
 mod conversation;
 mod exec;
 mod manage;
+mod mcp;
 mod message;
 pub mod method;
 mod peer;

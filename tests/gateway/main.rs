@@ -20,6 +20,7 @@ mod events;
 mod exec;
 mod house;
 mod main_job;
+mod mcp;
 mod providers;
 mod rpc;
 mod sandbox;

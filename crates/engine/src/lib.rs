@@ -13,6 +13,7 @@
 //! - [`codex`]: the real engine (`ThreadManager`, extensions, configuration);
 //! - [`process`]: a one-off command that is running;
 //! - [`patch`]: patches, applied in a folder of copies;
+//! - [`mcp`]: servers of tools;
 //! - [`sandbox`]: what protects tool calls, found out by trying.
 
 // The layout of core's nested futures is deeper than the default limit in a release build.
@@ -22,11 +23,13 @@ pub mod approval;
 pub mod arg0;
 pub mod codex;
 pub mod history;
+pub mod mcp;
 pub mod patch;
 pub mod process;
 pub mod sandbox;
 
 use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -54,6 +57,9 @@ pub mod protocol {
 use approval::Answer;
 use approval::Question;
 use history::PastTurn;
+use mcp::McpServer;
+use mcp::McpState;
+use mcp::McpTool;
 use protocol::Event;
 
 /// A boxed future: the price of one allocation buys a rebuild in seconds.
@@ -71,6 +77,12 @@ pub enum EngineError {
     /// The turn to steer is not running (not yet, or no longer).
     #[error("no turn is running that could be steered")]
     NoActiveTurn,
+    /// A tool server is not to be used, and why.
+    #[error("{0}")]
+    ToolServer(String),
+    /// A tool server took too long.
+    #[error("{0}")]
+    ToolServerTimedOut(String),
     /// Core itself failed.
     #[error("{0}")]
     Failed(String),
@@ -108,6 +120,17 @@ pub trait Engine: Send + Sync + 'static {
     /// Starts a one-off command, confined as the commands of a conversation in that folder are.
     fn exec(&self, command: Command) -> BoxFuture<'_, Result<process::Process, EngineError>>;
 
+    /// Starts a tool server in a folder to see that it works, and ends it again: its tools. Dropping
+    /// the future ends what was started.
+    fn try_mcp(
+        &self,
+        server: McpServer,
+        cwd: PathBuf,
+    ) -> BoxFuture<'_, Result<Vec<McpTool>, EngineError>>;
+
+    /// The names that a tool server may not take.
+    fn taken_mcp_names(&self) -> Vec<String>;
+
     /// Ends every conversation, flushing its history. Returns how many did not end in time.
     fn shutdown(&self, limit: Duration) -> BoxFuture<'_, usize>;
 }
@@ -119,6 +142,13 @@ pub trait Thread: Send + Sync + 'static {
 
     /// Hands core a submission under an id that the caller chose; a prompt's id is its turn's id.
     fn submit(&self, id: String, submission: Submission) -> BoxFuture<'_, Result<(), EngineError>>;
+
+    /// Says which tool servers the conversation has from its next turn on, beside those of the
+    /// configuration.
+    fn set_mcp_servers(&self, servers: Vec<McpServer>) -> BoxFuture<'_, Result<(), EngineError>>;
+
+    /// What became of the tool servers that were started so far, by name.
+    fn mcp_states(&self) -> HashMap<String, McpState>;
 
     /// The next event, or `None` once the conversation has ended. One consumer.
     fn next_event(&self) -> BoxFuture<'_, Option<Event>>;
@@ -166,6 +196,8 @@ pub struct ThreadSpec {
     pub sandbox: Option<Sandbox>,
     /// When core asks before it acts.
     pub approval_policy: Option<Approval>,
+    /// Tool servers beside those of the configuration.
+    pub mcp_servers: Vec<McpServer>,
 }
 
 /// A one-off command.

@@ -259,11 +259,11 @@ pub(crate) async fn begin(gateway: &Arc<Gateway>, start: Start) -> Result<Docume
     let opening = Opening {
         cwd: start.cwd,
         spec: ThreadSpec {
-            cwd: PathBuf::new(),
             model: chosen.model,
             model_provider: chosen.model_provider,
             sandbox: start.sandbox,
             approval_policy: start.approval_policy,
+            ..ThreadSpec::default()
         },
     };
     let gateway_ = Arc::clone(gateway);

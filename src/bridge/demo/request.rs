@@ -15,6 +15,8 @@ pub(super) struct Request {
     pub(super) outputs: Vec<String>,
     /// The names of the tools on offer.
     pub(super) tools: Vec<String>,
+    /// The tools on offer that stand in a namespace: it, and the name.
+    pub(super) namespaced: Vec<(String, String)>,
 }
 
 impl Request {
@@ -38,8 +40,19 @@ impl Request {
         }
         let name =
             |tool: &Value| tool["name"].as_str().or(tool["type"].as_str()).map(str::to_owned);
-        let tools = ask.body["tools"].as_array().into_iter().flatten();
-        request.tools = tools.filter_map(name).collect();
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        for tool in list(&ask.body["tools"]) {
+            match (name(&tool), tool["type"].as_str()) {
+                (Some(namespace), Some("namespace")) => {
+                    let inner = list(&tool["tools"]);
+                    let inner =
+                        inner.iter().filter_map(|tool| Some((namespace.clone(), name(tool)?)));
+                    request.namespaced.extend(inner);
+                }
+                (Some(name), _) => request.tools.push(name),
+                (None, _) => {}
+            }
+        }
         request
     }
 
@@ -83,11 +96,16 @@ mod tests {
                 { "type": "message", "role": "user", "content": "two" },
                 { "type": "function_call_output", "call_id": "c", "output": "new" },
             ],
-            "tools": [{ "type": "function", "name": "shell_command" }, { "type": "web_search" }],
+            "tools": [
+                { "type": "function", "name": "shell_command" },
+                { "type": "web_search" },
+                { "type": "namespace", "name": "mcp__a", "tools": [{ "type": "function", "name": "b" }] },
+            ],
         });
         let request = Request::new(&Ask::new(body));
         assert_eq!(request.prompts, ["one", "two"]);
         assert_eq!(request.outputs, ["new"]);
         assert_eq!(request.tools, ["shell_command", "web_search"]);
+        assert_eq!(request.namespaced, [("mcp__a".to_owned(), "b".to_owned())]);
     }
 }

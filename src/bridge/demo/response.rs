@@ -29,6 +29,16 @@ pub(super) fn events(
                     "arguments": arguments.to_string(),
                 }));
             }
+            Reply::CallIn { namespace, name, arguments } => {
+                yield done(&json!({
+                    "type": "function_call",
+                    "id": item_id,
+                    "call_id": call_id(),
+                    "namespace": namespace,
+                    "name": name,
+                    "arguments": arguments.to_string(),
+                }));
+            }
             Reply::Patch(input) => {
                 yield done(&json!({
                     "type": "custom_tool_call",
@@ -106,6 +116,8 @@ fn deltas(reply: Reply) -> (Box<dyn Iterator<Item = String> + Send>, Option<Dura
         }
         Reply::Deltas(count) => (numbered(count), None),
         Reply::Slow { words, pause_ms } => (numbered(words), Some(Duration::from_millis(pause_ms))),
-        Reply::Call { .. } | Reply::Patch(_) => (Box::new(std::iter::empty()), None),
+        Reply::Call { .. } | Reply::CallIn { .. } | Reply::Patch(_) => {
+            (Box::new(std::iter::empty()), None)
+        }
     }
 }

@@ -17,6 +17,8 @@ pub(super) enum Reply {
     Slow { words: usize, pause_ms: u64 },
     /// A function call.
     Call { name: &'static str, arguments: Value },
+    /// A function call in a namespace: a tool of an MCP server.
+    CallIn { namespace: String, name: String, arguments: Value },
     /// A call of codex's freeform patch tool.
     Patch(String),
 }
@@ -24,6 +26,7 @@ pub(super) enum Reply {
 /// A step of a scripted turn; the last is text.
 enum Step {
     Run(String),
+    Use { server: String, tool: String, arguments: Value },
     Write { path: String, content: String },
     Plan([&'static str; 3]),
     Say(Box<dyn Fn(&Request) -> String>),
@@ -31,7 +34,8 @@ enum Step {
 
 const HELP: &str = "I am the demo model of codex-gateway: a script, not an intelligence. I answered \
 so that you can see codex-core at work without a key. Try `run: ls -la`, `echo Hello World`, \
-`create a python script that prints hello world`, `make a plan`, or `tell me a long story`. For a \
+`create a python script that prints hello world`, `make a plan`, or `tell me a long story`; \
+`call: SERVER TOOL {}` calls a tool of an MCP server that was connected. For a \
 real model set OPENAI_API_KEY, or `model_provider` in config.toml, and start again.";
 
 const STORY: &str = "Once upon a time there was a request that wanted an answer. It crossed a socket, \
@@ -56,6 +60,7 @@ pub(super) fn reply(request: &Request) -> Reply {
     let steps = steps(request);
     match steps.into_iter().nth(request.outputs.len()) {
         Some(Step::Run(command)) => run(request, &command),
+        Some(Step::Use { server, tool, arguments }) => call(request, &server, &tool, arguments),
         Some(Step::Write { path, content }) => write(request, &path, &content),
         Some(Step::Plan(statuses)) => plan(statuses),
         Some(Step::Say(say)) => Reply::Text(say(request)),
@@ -72,6 +77,16 @@ fn steps(request: &Request) -> Vec<Step> {
     }
     if let Some(command) = after(prompt, "run:").or_else(|| plain_command(prompt)) {
         return vec![Step::Run(command.to_owned()), say(summary)];
+    }
+    if let Some((server, rest)) = after(prompt, "call:").and_then(|call| call.split_once(' ')) {
+        let (tool, arguments) = rest.trim().split_once(' ').unwrap_or((rest.trim(), "{}"));
+        let Ok(arguments) = serde_json::from_str(arguments) else {
+            return vec![say(|_| {
+                "I need the arguments as JSON: `call: SERVER TOOL {}`.".to_owned()
+            })];
+        };
+        let (server, tool) = (server.to_owned(), tool.to_owned());
+        return vec![Step::Use { server, tool, arguments }, say(answered)];
     }
     if let Some(script) = script_wanted(prompt, &lower) {
         let run = format!("{} {}", script.interpreter, script.path);
@@ -157,6 +172,30 @@ fn run(request: &Request, command: &str) -> Reply {
     no_tools()
 }
 
+/// A tool of an MCP server, as core offers it: in a namespace, or under one name.
+fn call(request: &Request, server: &str, tool: &str, arguments: Value) -> Reply {
+    let wanted = format!("mcp__{server}").replace('-', "_");
+    let is_wanted = |namespace: &str| namespace.replace('-', "_").trim_end_matches('_') == wanted;
+    let found = request.namespaced.iter().find(|(namespace, name)| {
+        is_wanted(namespace) && name.replace('-', "_") == tool.replace('-', "_")
+    });
+    match found {
+        Some((namespace, name)) => {
+            Reply::CallIn { namespace: namespace.clone(), name: name.clone(), arguments }
+        }
+        None => Reply::Text(format!(
+            "I am offered no tool `{tool}` of a server `{server}`; of servers I am offered: {}.",
+            match request.namespaced.as_slice() {
+                [] => "nothing".to_owned(),
+                some => {
+                    let names = some.iter().map(|(namespace, name)| format!("{namespace} {name}"));
+                    names.collect::<Vec<_>>().join(", ")
+                }
+            }
+        )),
+    }
+}
+
 fn write(request: &Request, path: &str, content: &str) -> Reply {
     if !request.offers("apply_patch") {
         return no_tools();
@@ -182,6 +221,11 @@ fn no_tools() -> Reply {
          (`apt-get install bubblewrap`) and start again; `/health` says more."
             .to_owned(),
     )
+}
+
+/// What the last tool of a server answered.
+fn answered(request: &Request) -> String {
+    format!("The tool answered:\n\n{}", request.outputs.last().map_or("", String::as_str))
 }
 
 /// What the last tool answered, in a sentence.
@@ -219,7 +263,12 @@ mod tests {
 
     fn request(prompt: &str, outputs: &[&str], tools: &[&str]) -> Request {
         let own = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
-        Request { prompts: vec![prompt.to_owned()], outputs: own(outputs), tools: own(tools) }
+        Request {
+            prompts: vec![prompt.to_owned()],
+            outputs: own(outputs),
+            tools: own(tools),
+            namespaced: vec![("mcp__we_ather__".to_owned(), "look_up".to_owned())],
+        }
     }
 
     #[test]
@@ -251,6 +300,22 @@ mod tests {
             panic!("expected a call")
         };
         assert_eq!(arguments["cmd"], "python3 hello.py");
+    }
+
+    #[test]
+    fn a_tool_of_a_server_is_called_where_it_is_offered() {
+        let called = reply(&request("call: we-ather look_up {\"at\":1}", &[], &[]));
+        let (namespace, name) = ("mcp__we_ather__".to_owned(), "look_up".to_owned());
+        assert_eq!(called, Reply::CallIn { namespace, name, arguments: json!({ "at": 1 }) });
+        let told = reply(&request("call: we-ather look_up", &["42"], &[]));
+        assert_eq!(told, Reply::Text("The tool answered:\n\n42".to_owned()));
+        for (prompt, says) in [
+            ("call: other look_up {}", "no tool `look_up` of a server `other`"),
+            ("call: we-ather look_up {", "arguments as JSON"),
+        ] {
+            let Reply::Text(text) = reply(&request(prompt, &[], &[])) else { panic!("{prompt}") };
+            assert!(text.contains(says), "{text}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use toml::Value as TomlValue;
 use super::Bridge;
 use super::Bridged;
 use super::Options;
+use super::mcp;
 use super::permissions::Permissions;
 use crate::Approval;
 use crate::EngineError;
@@ -167,6 +168,7 @@ pub(super) fn for_thread(
         config.model_provider = provider.clone();
         config.model_provider_id.clone_from(id);
     }
+    mcp::put(&mut config, &spec.mcp_servers, &[])?;
     let approval = spec.approval_policy.unwrap_or(Approval::Never);
     config
         .permissions

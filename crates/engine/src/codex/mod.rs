@@ -3,6 +3,7 @@
 mod config;
 mod exec;
 mod extensions;
+mod mcp;
 mod permissions;
 mod thread;
 
@@ -38,6 +39,8 @@ use crate::ThreadSpec;
 use crate::arg0::HelperPaths;
 use crate::history;
 use crate::history::PastTurn;
+use crate::mcp::McpServer;
+use crate::mcp::McpTool;
 use crate::process::Process;
 use crate::sandbox;
 use extensions::ExtensionEvents;
@@ -343,6 +346,18 @@ impl Engine for CodexEngine {
             let permissions = self.permissions(&command.cwd);
             exec::start(command, &permissions, &self.linux_sandbox_exe).await
         })
+    }
+
+    fn try_mcp(
+        &self,
+        server: McpServer,
+        cwd: PathBuf,
+    ) -> BoxFuture<'_, Result<Vec<McpTool>, EngineError>> {
+        Box::pin(async move { mcp::trial::tools(&server, &cwd, &self.config).await })
+    }
+
+    fn taken_mcp_names(&self) -> Vec<String> {
+        mcp::taken(&self.config)
     }
 
     fn shutdown(&self, limit: Duration) -> BoxFuture<'_, usize> {

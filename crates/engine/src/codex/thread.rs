@@ -1,6 +1,7 @@
 //! One live conversation on core.
 
 use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use codex_core::NewThread;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 
 use super::config::ask_for_approval;
 use super::engine_error;
+use super::mcp;
 use super::permissions::Permissions;
 use crate::BoxFuture;
 use crate::EngineError;
@@ -28,6 +30,8 @@ use crate::Submission;
 use crate::Thread;
 use crate::ThreadFacts;
 use crate::ThreadSpec;
+use crate::mcp::McpServer;
+use crate::mcp::McpState;
 
 pub(super) struct CodexThread {
     facts: ThreadFacts,
@@ -37,6 +41,7 @@ pub(super) struct CodexThread {
     /// Behind a lock because receiving needs `&mut`; the pump is the only one to take it.
     extension_events: Mutex<mpsc::Receiver<Event>>,
     permissions: Permissions,
+    mcp: mcp::Servers,
 }
 
 impl CodexThread {
@@ -60,7 +65,13 @@ impl CodexThread {
             thread: started.thread,
             extension_events: Mutex::new(extension_events),
             permissions,
+            mcp: mcp::Servers::new(&spec.mcp_servers),
         }
+    }
+
+    async fn refresh_mcp(&self) -> Result<(), EngineError> {
+        let refresh = self.mcp.refresh(&self.thread).await?;
+        self.submit_op(format!("mcp-{}", self.id), refresh).await
     }
 
     async fn submit_op(&self, id: String, op: Op) -> Result<(), EngineError> {
@@ -78,6 +89,9 @@ impl Thread for CodexThread {
         Box::pin(async move {
             match submission {
                 Submission::Prompt(prompt) => {
+                    if self.mcp.take_stale() {
+                        self.refresh_mcp().await?;
+                    }
                     self.submit_op(id, prompt_op(prompt, &self.permissions)).await
                 }
                 Submission::Answer(question, answer) => {
@@ -107,13 +121,28 @@ impl Thread for CodexThread {
         })
     }
 
+    fn set_mcp_servers(&self, servers: Vec<McpServer>) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            self.mcp.set(servers);
+            self.refresh_mcp().await
+        })
+    }
+
+    fn mcp_states(&self) -> HashMap<String, McpState> {
+        self.mcp.states()
+    }
+
     fn next_event(&self) -> BoxFuture<'_, Option<Event>> {
         Box::pin(async move {
             let mut extension_events = self.extension_events.lock().await;
-            tokio::select! {
+            let event = tokio::select! {
                 event = self.thread.next_event() => event.ok(),
                 Some(event) = extension_events.recv() => Some(event),
+            };
+            if let Some(event) = &event {
+                self.mcp.learn(&event.msg);
             }
+            event
         })
     }
 

@@ -1,0 +1,147 @@
+"""A small MCP server for the tests, with nothing but the standard library.
+
+mcp_server.py MODE [...]: `stdio` speaks on standard input and output; `http TOKEN` on a port that it
+prints, to whoever shows the token; the other modes misbehave. With MCP_TEST_PIDS set, it appends its
+process id to that file.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+TOOLS = [
+    {
+        "name": "add",
+        "description": "Adds two numbers.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {"a": {"type": "number"}, "b": {"type": "number"}},
+        },
+    },
+    {
+        "name": "variables",
+        "description": "The names of its environment variables.",
+        "inputSchema": {"type": "object", "properties": {}},
+    },
+    {
+        "name": "die",
+        "description": "Ends the server in mid-call.",
+        "inputSchema": {"type": "object", "properties": {}},
+    },
+]
+
+
+def text(value):
+    return {"content": [{"type": "text", "text": value}], "isError": False}
+
+
+def call(params):
+    name, arguments = params["name"], params.get("arguments") or {}
+    if name == "add":
+        return text(str(arguments["a"] + arguments["b"]))
+    if name == "variables":
+        return text(" ".join(sorted(os.environ)))
+    if name == "die":
+        os._exit(7)
+    raise KeyError(name)
+
+
+def answer(message):
+    """The answer to a message; none to a notification."""
+    if "id" not in message:
+        return None
+    method = message["method"]
+    if method == "initialize":
+        result = {
+            "protocolVersion": message["params"]["protocolVersion"],
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "test", "version": "1"},
+        }
+    elif method == "tools/list":
+        result = {"tools": TOOLS}
+    elif method == "tools/call":
+        result = call(message["params"])
+    elif method == "ping":
+        result = {}
+    else:
+        error = {"code": -32601, "message": "no such method"}
+        return {"jsonrpc": "2.0", "id": message["id"], "error": error}
+    return {"jsonrpc": "2.0", "id": message["id"], "result": result}
+
+
+def stdio():
+    for line in sys.stdin:
+        reply = answer(json.loads(line))
+        if reply is not None:
+            print(json.dumps(reply), flush=True)
+
+
+def http(token):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def reply(self, status, body=b""):
+            self.send_response(status)
+            if body:
+                self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Mcp-Session-Id", "one")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Authorization") != f"Bearer {token}":
+                self.reply(403)
+                return
+            reply = answer(json.loads(body))
+            self.reply(202) if reply is None else self.reply(200, json.dumps(reply).encode())
+
+        def do_GET(self):
+            self.reply(405)
+
+        def do_DELETE(self):
+            self.reply(200)
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    print(server.server_port, flush=True)
+    server.serve_forever()
+
+
+def main():
+    if path := os.environ.get("MCP_TEST_PIDS"):
+        with open(path, "a", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+    mode = sys.argv[1]
+    if mode == "stdio":
+        stdio()
+    elif mode == "http":
+        http(sys.argv[2])
+    elif mode == "dies":
+        print("no configuration found", file=sys.stderr)
+        sys.exit(3)
+    elif mode == "hangs":
+        # What it started holds on to everything, and nobody listens to the end of input.
+        subprocess.Popen(["sleep", "1000"])
+        time.sleep(1000)
+    elif mode == "prints":
+        print("Welcome to my server!", flush=True)
+        time.sleep(1000)
+    elif mode == "lies":
+        for line in sys.stdin:
+            message = json.loads(line)
+            result = {"tools": "none of your business", "protocolVersion": 7}
+            print(json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "result": result}), flush=True)
+    elif mode == "dies-later":
+        print(json.dumps(answer(json.loads(sys.stdin.readline()))), flush=True)
+        sys.stdin.readline()
+        sys.exit(4)
+
+
+main()
