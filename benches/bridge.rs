@@ -23,6 +23,7 @@ use codex_gateway::assembly::Assembly;
 use codex_gateway::bridge;
 use codex_gateway::bridge::Endpoint;
 use codex_gateway::bridge::calls::Calls;
+use codex_gateway::bridge::credentials::Credentials;
 use codex_gateway::bridge::record::Records;
 use codex_gateway::config::Config;
 use codex_gateway::config::Overrides;
@@ -264,7 +265,7 @@ fn stamped(full: bool) -> (String, usize) {
 
 /// A bridge like the gateway's, whose address is known here.
 async fn another_bridge(config: &Config, tasks: &Shutdown) -> anyhow::Result<Endpoint> {
-    let backends = assembly::backends(config, &Records::default())?;
+    let backends = assembly::backends(config, &Records::default(), &Credentials::default())?;
     Ok(bridge::start(backends, Calls::default(), tasks).await?)
 }
 

@@ -14,6 +14,7 @@ use crate::bridge::backend::Backend;
 use crate::bridge::backend::Backends;
 use crate::bridge::calls::Calls;
 use crate::bridge::client::Clients;
+use crate::bridge::credentials::Credentials;
 use crate::bridge::record::Records;
 use crate::bridge::route::Route;
 use crate::bridge::route::Target;
@@ -62,7 +63,8 @@ impl Assembly {
         let shutdown = Shutdown::default();
         let calls = Calls::default();
         let model_calls = Records::default();
-        let backends = backends(&config, &model_calls)?;
+        let credentials = Credentials::default();
+        let backends = backends(&config, &model_calls, &credentials)?;
         let endpoint = bridge::start(backends, calls.clone(), &shutdown)
             .await
             .context("the model bridge cannot listen on loopback")?;
@@ -80,7 +82,8 @@ impl Assembly {
             config.turns.clone(),
             config.allow_raw_events,
             shutdown.clone(),
-        );
+        )
+        .with_credentials(credentials);
         Ok(Self { config, engine, facts, conversations, model_calls, shutdown })
     }
 
@@ -95,21 +98,23 @@ impl Assembly {
 ///
 /// # Errors
 /// A provider's certificates cannot be used.
-pub fn backends(config: &Config, records: &Records) -> anyhow::Result<Backends> {
+pub fn backends(
+    config: &Config,
+    records: &Records,
+    credentials: &Credentials,
+) -> anyhow::Result<Backends> {
     let mut backends = HashMap::new();
     if matches!(config.provider, Provider::Demo) {
         backends.insert(DEMO.to_owned(), Backend::Demo(records.clone()));
     }
-    if config.providers.is_empty() {
-        return Ok(Arc::new(backends));
-    }
     let mut clients = Clients::new();
     let mut upstreams = HashMap::new();
-    for provider in &config.providers {
+    for provider in config.bridged_providers() {
         let client = clients
             .get(provider.ca_file.as_deref(), provider.connect_timeout)
             .with_context(|| format!("the provider {}", provider.id))?;
-        upstreams.insert(provider.id.as_str(), Upstream::new(provider.clone(), client));
+        let upstream = Upstream::new(provider.clone(), client, credentials.clone());
+        upstreams.insert(provider.id.as_str(), upstream);
     }
     for (id, upstream) in &upstreams {
         let mut fallbacks: HashMap<String, Arc<[Target]>> = HashMap::new();

@@ -78,7 +78,10 @@ async fn start(
         request.address(id)?;
     }
     let raw = request.raw_events;
-    Ok((request.check(gateway)?.start(gateway, Tied::wanted(context)).await?, raw))
+    Ok((
+        request.check(gateway, context.caller())?.start(gateway, Tied::wanted(context)).await?,
+        raw,
+    ))
 }
 
 fn items(gateway: &Gateway, turn: &Turn, raw: bool) -> impl Stream<Item = Item> + Send + 'static {

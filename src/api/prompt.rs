@@ -14,7 +14,6 @@ use serde_json::Value;
 
 use crate::config::Config;
 use crate::config::DEMO;
-use crate::config::Provider;
 use crate::config::TIMEOUT_RANGE_MS;
 use crate::config::models::ModelRef;
 use crate::conversation::Activity;
@@ -83,12 +82,12 @@ impl PromptRequest {
         }
     }
 
-    /// Checks every field.
+    /// Checks every field; `caller` is the name of the caller's key.
     ///
     /// # Errors
     /// `InvalidRequest` that names the field and what it takes; `TooLarge` for the prompt;
     /// `Forbidden` for what the operator does not allow.
-    pub fn check(self, gateway: &Gateway) -> Result<Checked, Error> {
+    pub fn check(self, gateway: &Gateway, caller: &str) -> Result<Checked, Error> {
         let config = gateway.config();
         if self.prompt.trim().is_empty() {
             return Err(Error::invalid("prompt: expected a string that is not empty"));
@@ -140,6 +139,7 @@ impl PromptRequest {
             selector: selector(self.session_id.as_deref(), self.conversation_id.as_deref())?,
             opening: Opening {
                 cwd: self.cwd,
+                caller: caller.to_owned(),
                 spec: ThreadSpec {
                     model: model.clone(),
                     model_provider,
@@ -203,7 +203,11 @@ impl Checked {
                     ),
                 }));
             }
-            let turn = conversation.prompt(self.prompt.clone(), self.timeout, self.if_busy).await;
+            let mut prompt = self.prompt.clone();
+            if in_use == DEMO {
+                prompt.model = None;
+            }
+            let turn = conversation.prompt(prompt, self.timeout, self.if_busy).await;
             match turn {
                 // It was put to rest between the two calls; the next round takes it up again.
                 Err(_) if conversation.snapshot().activity == Activity::Closed => {}
@@ -251,11 +255,7 @@ pub(crate) fn choose(
         Some((_, primary)) => (Some(primary.model.clone()), Some(primary.provider.clone())),
         None => (model, model_provider),
     };
-    // Where it answers, the demo model is the only one there is, whatever a client is used to ask for:
-    // it answers under its own name.
-    let is_demo = matches!(config.provider, Provider::Demo)
-        && model_provider.as_deref().is_none_or(|provider| provider == DEMO);
-    Ok(Choice { model: model.filter(|_| !is_demo), model_provider, alias })
+    Ok(Choice { model, model_provider, alias })
 }
 
 /// Images come as data, never as addresses to be fetched.

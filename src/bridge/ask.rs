@@ -11,6 +11,10 @@ pub struct Ask {
     pub body: Value,
     /// The conversation (codex's thread id), where core says.
     pub conversation_id: Option<String>,
+    /// The conversation that this one works for, where it is a sub-agent's.
+    pub parent_id: Option<String>,
+    /// The conversation at the root of its agents: itself, where it is no sub-agent's.
+    pub root_id: Option<String>,
     /// The turn, where core says.
     pub turn_id: Option<String>,
     /// Who made what in it.
@@ -26,6 +30,8 @@ impl Ask {
         };
         Self {
             conversation_id: of("thread_id"),
+            parent_id: of("x-codex-parent-thread-id"),
+            root_id: of("session_id"),
             turn_id: of("turn_id"),
             origins: Origins::default(),
             body,

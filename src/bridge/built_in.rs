@@ -49,7 +49,22 @@ pub const BUILT_IN: [BuiltIn; 4] = [
     },
 ];
 
+/// ChatGPT's backend, as Codex calls it for people who are logged in with ChatGPT. It takes a session's
+/// token (`auth.login`) and has no variable: the operator's own ChatGPT login is Codex's.
+pub const CHATGPT: BuiltIn = BuiltIn {
+    id: "chatgpt",
+    variable: "",
+    api: Api::Responses,
+    base_url: "https://chatgpt.com/backend-api/codex",
+    model: "gpt-5.1-codex",
+};
+
 impl BuiltIn {
+    /// One by its id.
+    pub fn find(id: &str) -> Option<&'static Self> {
+        BUILT_IN.iter().chain([&CHATGPT]).find(|built_in| built_in.id == id)
+    }
+
     /// As it would be written in the file.
     pub fn table(&self) -> Table {
         let keys = [
@@ -57,6 +72,13 @@ impl BuiltIn {
             ("env_key", self.variable),
             ("wire_api", self.api.as_str()),
         ];
-        keys.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect()
+        let keys = keys.into_iter().filter(|(_, value)| !value.is_empty());
+        let mut table: Table = keys.map(|(key, value)| (key.to_owned(), value.into())).collect();
+        if self.id == CHATGPT.id {
+            // Its backend knows clients by this name; it is the one that Codex gives itself.
+            let headers = Table::from_iter([("originator".to_owned(), "codex_cli_rs".into())]);
+            table.insert("http_headers".to_owned(), headers.into());
+        }
+        table
     }
 }

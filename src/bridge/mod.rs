@@ -15,6 +15,7 @@
 //! - [`upstream`]: one provider, asked over its [`wire`]; [`provider`]: what is configured of it, or
 //!   [`built_in`]; [`client`]: the pooled connections; [`sse`]: its stream; [`origin`]: what only it
 //!   can read;
+//! - [`credentials`]: the keys that sessions bring along;
 //! - [`calls`]: what is under way, so that a turn that is stopped takes it along; [`meter`]: how it
 //!   goes; [`record`]: what it was.
 
@@ -23,6 +24,7 @@ pub mod backend;
 pub mod built_in;
 pub mod calls;
 pub mod client;
+pub mod credentials;
 pub mod demo;
 mod meter;
 pub mod origin;

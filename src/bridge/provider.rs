@@ -14,6 +14,7 @@ use http::Uri;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::built_in::CHATGPT;
 use super::client;
 use super::wire::Wire;
 use super::wire::anthropic::Anthropic;
@@ -148,6 +149,14 @@ pub struct Provider {
     pub ca_file: Option<PathBuf>,
     /// The variables that hold its keys.
     pub secrets: Vec<String>,
+    /// It answers nobody without a key.
+    pub wants_key: bool,
+    /// The variable of its key.
+    pub key_variable: Option<String>,
+    /// The header that carries a key, and what stands before it.
+    pub key_header: (HeaderName, &'static str),
+    /// The headers whose values come from the environment.
+    pub secret_headers: Vec<HeaderName>,
 }
 
 impl fmt::Debug for Provider {
@@ -161,6 +170,11 @@ impl fmt::Debug for Provider {
 }
 
 impl Provider {
+    /// It wants a key, and the operator has given it none.
+    pub fn lacks_key(&self) -> bool {
+        self.wants_key && !self.headers.iter().any(|(name, _)| *name == self.key_header.0)
+    }
+
     /// Takes the provider's secrets out of a text: some echo the key that they refuse.
     pub fn redact(&self, text: String) -> String {
         let secrets = self.headers.iter().filter_map(|(_, value)| value.to_str().ok());
@@ -235,6 +249,14 @@ impl Written {
             )?,
             ca_file,
             secrets: variables.cloned().collect(),
+            wants_key: self.env_key.is_some() || id == CHATGPT.id,
+            key_variable: self.env_key.clone(),
+            key_header: self.key_header(api),
+            secret_headers: self
+                .env_http_headers
+                .keys()
+                .filter_map(|name| name.parse().ok())
+                .collect(),
         })
     }
 
@@ -285,6 +307,20 @@ impl Written {
             }
         }
         Ok(headers)
+    }
+
+    /// Where a key goes. A provider without `env_key` whose one secret is in a header of its own (Azure's
+    /// `api-key`) has it there.
+    fn key_header(&self, api: Api) -> (HeaderName, &'static str) {
+        let mut own = self.env_http_headers.keys();
+        if self.env_key.is_none()
+            && let (Some(name), None) = (own.next(), own.next())
+            && let Ok(name) = name.parse()
+        {
+            return (name, "");
+        }
+        let (name, before) = api.key_header();
+        (HeaderName::from_static(name), before)
     }
 
     fn query(&self) -> String {

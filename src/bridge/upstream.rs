@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use super::ask::Ask;
 use super::backend::Event;
 use super::client::Client;
+use super::credentials::Credentials;
 use super::meter::Meter;
 use super::provider::Api;
 use super::provider::Provider;
@@ -43,6 +44,7 @@ pub struct Upstream {
     id: Arc<str>,
     provider: Arc<Provider>,
     client: Client,
+    credentials: Credentials,
     places: Arc<Semaphore>,
     /// Room to wait for a place.
     room: Arc<Semaphore>,
@@ -57,13 +59,14 @@ struct Read {
 
 impl Upstream {
     /// A provider behind a pooled client.
-    pub fn new(provider: Provider, client: Client) -> Self {
+    pub fn new(provider: Provider, client: Client, credentials: Credentials) -> Self {
         Self {
             id: provider.id.as_str().into(),
             places: Arc::new(Semaphore::new(provider.max_concurrent)),
             room: Arc::new(Semaphore::new(provider.max_waiting)),
             provider: Arc::new(provider),
             client,
+            credentials,
         }
     }
 
@@ -84,6 +87,13 @@ impl Upstream {
     ) -> impl Stream<Item = Result<Event, Setback>> + Send + use<> {
         let this = self.clone();
         async_stream::stream! {
+            let this = match this.credentials.apply(&this.provider, &ask) {
+                Ok(provider) => Self { provider, ..this },
+                Err(failure) => {
+                    yield Err(this.failed(&failure, &mut meter));
+                    return;
+                }
+            };
             let (place, response) = match this.begin(&ask, &mut meter).await {
                 Ok(begun) => begun,
                 Err(setback) => {

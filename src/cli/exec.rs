@@ -58,6 +58,7 @@ pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> any
     };
     let opening = Opening {
         cwd: exec.cwd,
+        caller: String::new(),
         spec: ThreadSpec { model: model.clone(), model_provider, ..ThreadSpec::default() },
     };
     let conversation =

@@ -37,13 +37,32 @@ pub(super) fn choose(
         ["model_provider", "model_providers", "profile", "oss_provider", "openai_base_url"]
             .iter()
             .any(|key| document.contains_key(*key));
-    let login = codex_home.join("auth.json").exists()
-        || env("CODEX_API_KEY").is_some()
-        || env("CODEX_ACCESS_TOKEN").is_some();
-    if in_file || login {
+    if in_file || has_login(env, codex_home) {
         Provider::Codex
     } else {
         let built_in = BUILT_IN.iter().find(|provider| env(provider.variable).is_some());
         built_in.map_or(Provider::Demo, Provider::BuiltIn)
     }
+}
+
+/// Somebody has logged Codex itself in.
+fn has_login(env: &dyn Fn(&str) -> Option<String>, codex_home: &Path) -> bool {
+    codex_home.join("auth.json").exists()
+        || env("CODEX_API_KEY").is_some()
+        || env("CODEX_ACCESS_TOKEN").is_some()
+}
+
+/// The provider that Codex calls itself, with a login of its own: the bridge must not take its place.
+pub(super) fn codexs_own(
+    document: &toml::Table,
+    env: &dyn Fn(&str) -> Option<String>,
+    codex_home: &Path,
+) -> Option<&'static str> {
+    let chosen = document.get("model_provider").and_then(toml::Value::as_str);
+    let may_be_used = document.contains_key("profile")
+        || document.contains_key("openai_base_url")
+        || chosen.is_none_or(|chosen| chosen == "openai")
+        || has_login(env, codex_home);
+    let chosen = choose(document, env, codex_home);
+    (matches!(chosen, Provider::Codex) && may_be_used).then_some("openai")
 }

@@ -90,6 +90,8 @@ pub struct Config {
     pub allow_no_sandbox: bool,
     /// Providers that are called through the bridge.
     pub providers: Vec<provider::Provider>,
+    /// Built-in ones that the operator gives no key, for sessions that bring one.
+    pub keyless: Vec<provider::Provider>,
     /// Aliases and fallbacks.
     pub models: Models,
     /// `model` of the file.
@@ -227,6 +229,8 @@ impl Config {
             &env,
             config_path.parent().unwrap_or(Path::new("")),
         )?;
+        let codexs_own = choice::codexs_own(&document, &env, &codex_home);
+        let keyless = providers::keyless(&document, &providers, &env, codexs_own)?;
         let ids: Vec<&str> = providers.iter().map(|provider| provider.id.as_str()).collect();
         let models = Models::resolve(&file.models, &ids)?;
         let text = |key: &str| document.get(key).and_then(TomlValue::as_str).map(str::to_owned);
@@ -282,6 +286,7 @@ impl Config {
                 None => choice::choose(&document, &env, &codex_home),
             },
             providers,
+            keyless,
             models,
             model,
             model_provider,
@@ -339,6 +344,11 @@ impl Config {
 }
 
 impl Config {
+    /// Every provider that is called through the bridge.
+    pub fn bridged_providers(&self) -> impl Iterator<Item = &provider::Provider> + Clone {
+        self.providers.iter().chain(&self.keyless)
+    }
+
     /// What the bridge answers for.
     fn bridged(&self) -> Vec<Bridged> {
         let demo = matches!(self.provider, Provider::Demo).then(|| Bridged {
@@ -347,7 +357,7 @@ impl Config {
             stream_max_retries: None,
             secrets: Vec::new(),
         });
-        let providers = self.providers.iter().map(|provider| Bridged {
+        let providers = self.bridged_providers().map(|provider| Bridged {
             id: provider.id.clone(),
             name: provider.name.clone(),
             stream_max_retries: provider.stream_retries,

@@ -9,6 +9,8 @@ use toml::Table;
 
 use super::file::env_parse;
 use crate::bridge::built_in::BUILT_IN;
+use crate::bridge::built_in::BuiltIn;
+use crate::bridge::built_in::CHATGPT;
 use crate::bridge::provider::Provider;
 use crate::bridge::provider::Surroundings;
 use crate::bridge::provider::Written;
@@ -56,6 +58,33 @@ pub(super) fn resolve(
     Ok(found)
 }
 
+/// The built-in providers that the operator gives no key: they are there for sessions that bring one.
+/// `but` is one that Codex itself calls.
+pub(super) fn keyless(
+    document: &Table,
+    known: &[Provider],
+    env: &dyn Fn(&str) -> Option<String>,
+    but: Option<&str>,
+) -> anyhow::Result<Vec<Provider>> {
+    let surroundings = Surroundings {
+        env,
+        folder: Path::new(""),
+        max_retries: env_parse(env, "CODEX_MAX_RETRIES", "a number of retries")?,
+    };
+    let in_file = document.get("model_providers").and_then(toml::Value::as_table);
+    BUILT_IN
+        .iter()
+        .chain([&CHATGPT])
+        .filter(|built_in| Some(built_in.id) != but)
+        .filter(|built_in| !known.iter().any(|provider| provider.id == built_in.id))
+        .filter(|built_in| in_file.is_none_or(|in_file| !in_file.contains_key(built_in.id)))
+        .map(|built_in| {
+            let written: Written = built_in.table().try_into()?;
+            written.resolve(built_in.id, built_in.id, &surroundings)
+        })
+        .collect()
+}
+
 /// A table of `[gateway.providers]` over what is known under its id already.
 fn over(codex: &Table, id: &str, table: &toml::Value) -> anyhow::Result<Written> {
     // The id becomes part of a path of the bridge's.
@@ -67,7 +96,7 @@ fn over(codex: &Table, id: &str, table: &toml::Value) -> anyhow::Result<Written>
     if let Some(unknown) = table.keys().find(|key| !known.contains(key)) {
         bail!("unknown key `{unknown}`; expected one of {}", known.join(", "));
     }
-    let built_in = BUILT_IN.iter().find(|built_in| built_in.id == id);
+    let built_in = BuiltIn::find(id);
     let mut merged = match (codex.get(id).and_then(toml::Value::as_table), built_in) {
         (Some(written), _) => written.clone(),
         (None, Some(built_in)) => built_in.table(),

@@ -26,7 +26,10 @@ use super::id::ConversationId;
 use super::id::SessionId;
 use super::servers::Servers;
 use super::workspace;
+use crate::bridge::built_in::BuiltIn;
 use crate::bridge::calls::Calls;
+use crate::bridge::credentials::Credentials;
+use crate::config::DEMO;
 use crate::config::TurnLimits;
 use crate::error::Error;
 use crate::error::Kind;
@@ -51,6 +54,8 @@ pub struct Selector {
 pub struct Opening {
     /// A folder inside the workspace root.
     pub cwd: Option<String>,
+    /// The name of the caller's key.
+    pub caller: String,
     /// The rest; its own `cwd` is not used.
     pub spec: ThreadSpec,
 }
@@ -90,6 +95,7 @@ pub struct Registry {
     claims: Arc<workspace::Claims>,
     calls: Calls,
     servers: Servers,
+    credentials: Credentials,
     limits: TurnLimits,
     raw_events: bool,
     shutdown: Shutdown,
@@ -123,6 +129,7 @@ impl Registry {
             root,
             claims,
             calls,
+            credentials: Credentials::default(),
             limits,
             raw_events,
             shutdown,
@@ -147,6 +154,18 @@ impl Registry {
     /// The tool servers of conversations.
     pub fn servers(&self) -> &Servers {
         &self.servers
+    }
+
+    /// With the keys that the bridge looks at.
+    #[must_use]
+    pub fn with_credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
+    }
+
+    /// The keys that sessions have brought along.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// How many conversations are live.
@@ -174,7 +193,8 @@ impl Registry {
     ///
     /// # Errors
     /// `NotFound` for an unknown `conversation_id`; `InvalidRequest` where the two names disagree,
-    /// or `cwd` is not the conversation's; what the engine says.
+    /// or `cwd` is not the conversation's; `Forbidden` where another caller has logged the session in;
+    /// what the engine says.
     pub async fn open(
         &self,
         selector: &Selector,
@@ -206,6 +226,7 @@ impl Registry {
             }
             (None, Some(session_id)) => session_id.clone(),
         };
+        self.credentials.admit(session_id.as_str(), &opening.caller)?;
         let by_id = selector.conversation_id.is_some();
         let conversation = self.by_name(&session_id, opening, by_id).await?;
         if let Some(cwd) = &opening.cwd
@@ -264,9 +285,16 @@ impl Registry {
             Some(cwd) => workspace::named(&self.root, cwd, &self.claims).await?,
             None => workspace::fresh(&self.root, &self.claims).await?,
         };
+        let (model_provider, model) = self.model(session_id, &opening.spec)?;
         let servers = self.servers.wanted(None);
         let mcp_servers = servers.iter().map(|one| one.server.clone()).collect();
-        let spec = ThreadSpec { cwd: cwd.clone(), mcp_servers, ..opening.spec.clone() };
+        let spec = ThreadSpec {
+            cwd: cwd.clone(),
+            model,
+            model_provider,
+            mcp_servers,
+            ..opening.spec.clone()
+        };
         let thread = match self.engine.start(spec).await {
             Ok(thread) => thread,
             Err(error) => {
@@ -303,6 +331,33 @@ impl Registry {
         }
     }
 
+    /// The provider and the model of a new conversation; `None` is the configured one.
+    fn model(
+        &self,
+        session_id: &SessionId,
+        wanted: &ThreadSpec,
+    ) -> Result<(Option<String>, Option<String>), Error> {
+        let default = &self.engine.facts().model_provider;
+        let logged_in = || self.credentials.preferred(session_id.as_str());
+        let provider = wanted.model_provider.clone().or_else(logged_in);
+        let in_use = provider.as_deref().unwrap_or(default);
+        if in_use == DEMO {
+            // The demo model is the only one there is, whatever a client is used to ask for: it answers
+            // under its own name.
+            return Ok((provider, None));
+        }
+        let mut model = wanted.model.clone();
+        if model.is_none() && in_use != default {
+            model = BuiltIn::find(in_use).map(|built_in| built_in.model.to_owned());
+            if model.is_none() && default == DEMO {
+                return Err(Error::invalid(format!(
+                    "model: expected the name of a model of {in_use}, which has no default"
+                )));
+            }
+        }
+        Ok((provider, model))
+    }
+
     async fn resume(
         &self,
         session_id: &SessionId,
@@ -315,6 +370,8 @@ impl Registry {
         let (mut spec, resumption) = as_recorded(&record, Some(record.created_at));
         spec.mcp_servers = servers.iter().map(|one| one.server.clone()).collect();
         let id = record.conversation_id;
+        // It may go on by itself as soon as it is back.
+        self.credentials.bind(&id, session_id.as_str());
         match self.engine.resume(id.clone(), spec).await {
             Ok(thread) => {
                 let conversation = self.adopt(thread, session_id, resumption);
@@ -336,6 +393,7 @@ impl Registry {
         session_id: &SessionId,
         resumption: Resumption,
     ) -> Arc<Conversation> {
+        self.credentials.bind(&thread.facts().id, session_id.as_str());
         let conversation = Conversation::open(
             thread,
             session_id.clone(),
@@ -353,16 +411,25 @@ impl Registry {
     ///
     /// # Errors
     /// As of [`Self::open`].
-    pub async fn wake(&self, id: &ConversationId) -> Result<Arc<Conversation>, Error> {
+    pub async fn wake(
+        &self,
+        id: &ConversationId,
+        caller: &str,
+    ) -> Result<Arc<Conversation>, Error> {
         let selector = Selector { session_id: None, conversation_id: Some(id.clone()) };
-        self.open(&selector, &Opening::default()).await
+        let opening = Opening { caller: caller.to_owned(), ..Opening::default() };
+        self.open(&selector, &opening).await
     }
 
     /// Takes a conversation up again, also out of the archive.
     ///
     /// # Errors
     /// As of [`Self::open`].
-    pub async fn revive(&self, id: &ConversationId) -> Result<Arc<Conversation>, Error> {
+    pub async fn revive(
+        &self,
+        id: &ConversationId,
+        caller: &str,
+    ) -> Result<Arc<Conversation>, Error> {
         if let Some(Known::Recorded(mut record)) = self.known(id)
             && record.archived
         {
@@ -381,7 +448,7 @@ impl Registry {
             record.archived = false;
             self.sessions.insert(record).map_err(not_written)?;
         }
-        self.wake(id).await
+        self.wake(id, caller).await
     }
 
     /// Ends a conversation and puts its record into the archive. One that is there already stays.
@@ -466,6 +533,7 @@ impl Registry {
     /// A conversation that has ended is no longer live; another under its name stays.
     fn forget(&self, conversation: &Arc<Conversation>) {
         self.live().retain(|_, live| !Arc::ptr_eq(live, conversation));
+        self.credentials.unbind(conversation.id.as_str());
         self.names()
             .retain(|_, cell| cell.get().is_none_or(|live| !Arc::ptr_eq(live, conversation)));
     }

@@ -43,7 +43,7 @@ fn id_of(
 }
 
 pub(super) async fn start(peer: &Peer, start: Start) -> Result<Document, Error> {
-    conversations::begin(peer.gateway(), start).await
+    conversations::begin(peer.gateway(), start, peer.caller()).await
 }
 
 pub(super) async fn list(peer: &Peer, list: List) -> Result<Page, Error> {
@@ -51,7 +51,7 @@ pub(super) async fn list(peer: &Peer, list: List) -> Result<Page, Error> {
 }
 
 pub(super) async fn resume(peer: &Peer, which: Which) -> Result<Document, Error> {
-    act::resume(peer.gateway(), &which.expect(peer.gateway())?.id()).await
+    act::resume(peer.gateway(), &which.expect(peer.gateway())?.id(), peer.caller()).await
 }
 
 pub(super) async fn archive(peer: &Peer, which: Which) -> Result<Archived, Error> {
@@ -63,7 +63,7 @@ pub(super) async fn history(peer: &Peer, which: Which) -> Result<History, Error>
 }
 
 pub(super) async fn compact(peer: &Peer, which: Which) -> Result<Ended, Error> {
-    act::compact(peer.gateway(), &which.expect(peer.gateway())?.id()).await
+    act::compact(peer.gateway(), &which.expect(peer.gateway())?.id(), peer.caller()).await
 }
 
 /// A conversation, and where a fork leaves it.
@@ -97,7 +97,7 @@ pub(super) struct Steer {
 pub(super) async fn steer(peer: &Peer, steer: Steer) -> Result<Steered, Error> {
     let Steer { session_id, conversation_id, prompt, images } = steer;
     let id = id_of(peer, session_id, conversation_id)?;
-    act::steer(peer.gateway(), &id, act::Steer { prompt, images }).await
+    act::steer(peer.gateway(), &id, act::Steer { prompt, images }, peer.caller()).await
 }
 
 /// A conversation, and how many of its turns are taken back.
@@ -112,7 +112,7 @@ pub(super) struct Rollback {
 pub(super) async fn rollback(peer: &Peer, rollback: Rollback) -> Result<RolledBack, Error> {
     let Rollback { session_id, conversation_id, turns } = rollback;
     let id = id_of(peer, session_id, conversation_id)?;
-    act::rollback(peer.gateway(), &id, act::Rollback { turns }).await
+    act::rollback(peer.gateway(), &id, act::Rollback { turns }, peer.caller()).await
 }
 
 /// A conversation, and what is reviewed in it.
@@ -128,7 +128,7 @@ pub(super) struct ReviewParams {
 pub(super) async fn review(peer: &Peer, params: ReviewParams) -> Result<Ended, Error> {
     let ReviewParams { session_id, conversation_id, target, timeout_ms } = params;
     let id = id_of(peer, session_id, conversation_id)?;
-    act::review(peer.gateway(), &id, act::ReviewRequest { target, timeout_ms }).await
+    act::review(peer.gateway(), &id, act::ReviewRequest { target, timeout_ms }, peer.caller()).await
 }
 
 /// A conversation, what it waits for, and the decision.

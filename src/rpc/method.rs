@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::apply;
+use super::auth;
 use super::conversation;
 use super::conversation::Which;
 use super::exec;
@@ -160,6 +161,10 @@ methods! {
     McpList = "mcp.list", mcp::List => mcp::Listed, mcp::list;
     /// Takes an MCP server away: from a conversation, or, where none is named, from all.
     McpDisconnect = "mcp.disconnect", mcp::Disconnect => mcp::Disconnected, mcp::disconnect;
+    /// Has a session use its own key with a provider. The key is kept in memory only.
+    Login = "auth.login", auth::Login => auth::LoggedIn, auth::login;
+    /// Forgets the keys of a session.
+    Logout = "auth.logout", auth::Logout => auth::LoggedOut, auth::logout;
 }
 
 impl Method {

@@ -6,9 +6,10 @@
 //!
 //! - [`message`]: the messages of the specification; [`method`]: the table of methods;
 //! - [`peer`]: who made a call, and over what;
-//! - a file per noun: `conversation` and `manage`, `subscription`, `exec`, `apply`, `mcp`.
+//! - a file per noun: `conversation` and `manage`, `subscription`, `exec`, `apply`, `mcp`, `auth`.
 
 mod apply;
+mod auth;
 mod conversation;
 mod exec;
 mod manage;

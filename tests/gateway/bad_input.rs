@@ -41,7 +41,6 @@ async fn each_bad_body_is_told_what_was_expected() {
         (b"{\"prompt\":\"x\",\"timeout_ms\":-1}", 400, "u64"),
         (b"{\"prompt\":\"x\",\"sandbox\":\"none\"}", 400, "read-only"),
         (b"{\"prompt\":\"x\",\"approval_policy\":\"always\"}", 400, "on-request"),
-        (b"{\"prompt\":\"x\",\"approval_policy\":\"untrusted\"}", 400, "expected never"),
         (b"{\"prompt\":\"x\",\"if_busy\":\"wait\"}", 400, "queue"),
         (b"{\"prompt\":\"x\",\"if_busy\":\"steer\",\"model\":\"m\"}", 400, "steer adds prompt"),
         (b"{\"prompt\":\"x\",\"cwd\":\".\"}", 400, "got the root"),

@@ -14,8 +14,11 @@
 )]
 
 mod apply;
+mod approvals;
+mod auth;
 mod bad_input;
 mod cli;
+mod conversations;
 mod events;
 mod exec;
 mod house;

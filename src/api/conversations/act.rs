@@ -41,6 +41,7 @@ pub async fn act(
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
     let (headers, limits) = (&context.headers, &gateway.config().server);
+    let caller = context.caller();
     match action {
         Action::Turns => exec::events(gateway, context, Some(id), body).await,
         Action::Interrupt => {
@@ -48,21 +49,21 @@ pub async fn act(
         }
         Action::Steer => {
             let steer = body_json::decode(&body_json::read(headers, body, limits).await?)?;
-            Ok(reply::json(StatusCode::OK, &self::steer(gateway, id, steer).await?))
+            Ok(reply::json(StatusCode::OK, &self::steer(gateway, id, steer, caller).await?))
         }
         Action::Fork => {
             let fork = body_json::optional(headers, body, limits).await?;
             Ok(reply::json(StatusCode::CREATED, &self::fork(gateway, id, fork).await?))
         }
-        Action::Resume => Ok(reply::json(StatusCode::OK, &resume(gateway, id).await?)),
-        Action::Compact => Ok(reply::json(StatusCode::OK, &compact(gateway, id).await?)),
+        Action::Resume => Ok(reply::json(StatusCode::OK, &resume(gateway, id, caller).await?)),
+        Action::Compact => Ok(reply::json(StatusCode::OK, &compact(gateway, id, caller).await?)),
         Action::Rollback => {
             let rollback = body_json::decode(&body_json::read(headers, body, limits).await?)?;
-            Ok(reply::json(StatusCode::OK, &self::rollback(gateway, id, rollback).await?))
+            Ok(reply::json(StatusCode::OK, &self::rollback(gateway, id, rollback, caller).await?))
         }
         Action::Review => {
             let review = body_json::decode(&body_json::read(headers, body, limits).await?)?;
-            Ok(reply::json(StatusCode::OK, &self::review(gateway, id, review).await?))
+            Ok(reply::json(StatusCode::OK, &self::review(gateway, id, review, caller).await?))
         }
     }
 }
@@ -119,13 +120,16 @@ pub(crate) async fn steer(
     gateway: &Gateway,
     id: &ConversationId,
     steer: Steer,
+    caller: &str,
 ) -> Result<Steered, Error> {
     if steer.prompt.trim().is_empty() {
         return Err(Error::invalid("prompt: expected a string that is not empty"));
     }
     super::super::prompt::only_data_uris(&steer.images)?;
     let prompt = Prompt { text: steer.prompt, images: steer.images, ..Prompt::default() };
-    let turn = match find(gateway, id)? {
+    let known = find(gateway, id)?;
+    gateway.conversations().credentials().admit(known.session_id(), caller)?;
+    let turn = match known {
         Known::Live(conversation) => conversation.steer(&prompt).await?,
         Known::Recorded(_) => None,
     };
@@ -159,10 +163,15 @@ pub(crate) async fn fork(
     Ok(Document::of(&Known::Live(forked.await?)))
 }
 
-pub(crate) async fn resume(gateway: &Arc<Gateway>, id: &ConversationId) -> Result<Document, Error> {
-    let (gateway_, id) = (Arc::clone(gateway), id.clone());
+pub(crate) async fn resume(
+    gateway: &Arc<Gateway>,
+    id: &ConversationId,
+    caller: &str,
+) -> Result<Document, Error> {
+    let (gateway_, id, caller) = (Arc::clone(gateway), id.clone(), caller.to_owned());
     let revived =
-        gateway.undisturbed(async move { gateway_.conversations().revive(&id).await }).await?;
+        gateway.undisturbed(async move { gateway_.conversations().revive(&id, &caller).await });
+    let revived = revived.await?;
     Ok(Document::of(&Known::Live(revived)))
 }
 
@@ -185,14 +194,15 @@ pub struct Ended {
 async fn ended<F>(
     gateway: &Arc<Gateway>,
     id: &ConversationId,
+    caller: &str,
     begin: impl FnOnce(Arc<Conversation>) -> F + Send + 'static,
 ) -> Result<Ended, Error>
 where
     F: Future<Output = Result<Turn, Error>> + Send,
 {
-    let (gateway_, id) = (Arc::clone(gateway), id.clone());
+    let (gateway_, id, caller) = (Arc::clone(gateway), id.clone(), caller.to_owned());
     let turn = gateway.undisturbed(async move {
-        let conversation = gateway_.conversations().wake(&id).await?;
+        let conversation = gateway_.conversations().wake(&id, &caller).await?;
         begin(conversation).await
     });
     let turn = turn.await?;
@@ -208,8 +218,12 @@ where
     })
 }
 
-pub(crate) async fn compact(gateway: &Arc<Gateway>, id: &ConversationId) -> Result<Ended, Error> {
-    ended(gateway, id, async |conversation| conversation.compact().await).await
+pub(crate) async fn compact(
+    gateway: &Arc<Gateway>,
+    id: &ConversationId,
+    caller: &str,
+) -> Result<Ended, Error> {
+    ended(gateway, id, caller, async |conversation| conversation.compact().await).await
 }
 
 /// What a review looks at.
@@ -223,6 +237,7 @@ pub(crate) async fn review(
     gateway: &Arc<Gateway>,
     id: &ConversationId,
     request: ReviewRequest,
+    caller: &str,
 ) -> Result<Ended, Error> {
     let limit = match request.timeout_ms {
         Some(limit) if !TIMEOUT_RANGE_MS.contains(&limit) => {
@@ -235,7 +250,7 @@ pub(crate) async fn review(
         Some(limit) => Duration::from_millis(limit),
         None => gateway.config().turns.default_timeout,
     };
-    ended(gateway, id, async move |conversation: Arc<Conversation>| {
+    ended(gateway, id, caller, async move |conversation: Arc<Conversation>| {
         conversation.review(request.target, limit).await
     })
     .await
@@ -260,13 +275,14 @@ pub(crate) async fn rollback(
     gateway: &Arc<Gateway>,
     id: &ConversationId,
     Rollback { turns }: Rollback,
+    caller: &str,
 ) -> Result<RolledBack, Error> {
     if turns == 0 {
         return Err(Error::invalid("turns: expected 1 or more, got 0"));
     }
-    let (gateway_, wanted) = (Arc::clone(gateway), id.clone());
+    let (gateway_, wanted, caller) = (Arc::clone(gateway), id.clone(), caller.to_owned());
     let rolled = gateway.undisturbed(async move {
-        gateway_.conversations().wake(&wanted).await?.rollback(turns).await
+        gateway_.conversations().wake(&wanted, &caller).await?.rollback(turns).await
     });
     rolled.await?;
     Ok(RolledBack { rolled_back: true, conversation_id: id.to_string(), turns })

@@ -247,9 +247,13 @@ pub struct Start {
 }
 
 /// Starts a conversation. The one that has the session's name already is taken as it is.
-pub(crate) async fn begin(gateway: &Arc<Gateway>, start: Start) -> Result<Document, Error> {
+pub(crate) async fn begin(
+    gateway: &Arc<Gateway>,
+    start: Start,
+    caller: &str,
+) -> Result<Document, Error> {
     if start.prompt.is_some() {
-        let turn = PromptRequest::from(start).check(gateway)?.start(gateway, false).await?;
+        let turn = PromptRequest::from(start).check(gateway, caller)?.start(gateway, false).await?;
         return Ok(Document::of(&Known::Live(turn.conversation)));
     }
     allow_sandbox(gateway.config(), start.sandbox)?;
@@ -258,6 +262,7 @@ pub(crate) async fn begin(gateway: &Arc<Gateway>, start: Start) -> Result<Docume
     let chosen = choose(gateway.config(), start.model, start.model_provider)?;
     let opening = Opening {
         cwd: start.cwd,
+        caller: caller.to_owned(),
         spec: ThreadSpec {
             model: chosen.model,
             model_provider: chosen.model_provider,
@@ -295,7 +300,7 @@ pub async fn start(
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
     let start = body_json::optional(&context.headers, body, &gateway.config().server).await?;
-    let document = begin(gateway, start).await?;
+    let document = begin(gateway, start, context.caller()).await?;
     Ok(reply::json(StatusCode::CREATED, &document))
 }
 

@@ -72,7 +72,10 @@ pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
         stand_in(&mut config, bridge);
     }
     if options.demo_model {
-        config.model_catalog = Some(serde_json::from_str::<ModelsResponse>(DEMO_CATALOGUE)?);
+        let mut catalogue = serde_json::from_str::<ModelsResponse>(DEMO_CATALOGUE)?;
+        // A session that brings its own key uses real models beside it.
+        catalogue.models.extend(codex_models_manager::bundled_models_response()?.models);
+        config.model_catalog = Some(catalogue);
     }
     for warning in &config.startup_warnings {
         tracing::warn!(%warning, "configuration");
