@@ -242,6 +242,19 @@ async fn a_time_limit_kills_the_command_with_what_it_left_in_the_background() {
 }
 
 #[tokio::test]
+async fn a_command_that_is_killed_while_its_sandbox_starts_is_gone() {
+    let gateway = Gateway::start();
+    let marker = marker();
+    // In the first milliseconds the sandbox does not yet die with its parent.
+    for timeout_ms in (1..=60).step_by(2) {
+        let more = json!({ "timeout_ms": timeout_ms, "cwd": "w" });
+        let result = exec(&gateway, with(shell(&format!("sleep {marker}")), more)).await;
+        assert_eq!(result["timed_out"], true);
+    }
+    eventually("all of them are gone", || async { !lives(&marker) }).await;
+}
+
+#[tokio::test]
 async fn output_is_bounded_and_text() {
     let gateway = Gateway::start();
     let line = "head -c 3000000 /dev/zero | tr '\\0' x; printf 'short' >&2";
@@ -343,13 +356,15 @@ async fn a_drain_kills_commands_and_says_so() {
     let mut gateway = Gateway::start();
     let marker = marker();
     let address = gateway.address;
-    let line = shell(&format!("echo begun; sleep {marker}"));
+    let line =
+        with(shell(&format!("echo begun; echo > begun; sleep {marker}")), json!({ "cwd": "w" }));
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "exec", "params": line }).to_string();
     let waiting = tokio::spawn(async move {
         let json = [("content-type", "application/json")];
         crate::support::client::request(address, "POST", "/jsonrpc", &json, call.into_bytes()).await
     });
-    eventually("it runs", || async { lives(&marker) }).await;
+    let begun = gateway.workspaces().join("w/begun");
+    eventually("it runs", || async { begun.exists() }).await;
     gateway.terminate();
     let answer = soon("the answer", waiting).await.unwrap().json();
     assert_eq!(answer["error"]["code"], -32006, "{answer}");

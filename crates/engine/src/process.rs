@@ -1,11 +1,14 @@
 //! A command that is running in core's sandbox: what it prints, how it ends, and its end.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use codex_protocol::protocol::ExecOutputStream;
 use codex_utils_pty::ProcessHandle;
 use codex_utils_pty::ProcessSignal;
 use codex_utils_pty::SpawnedProcess;
+use rustix::process::Pid;
+use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -17,7 +20,7 @@ const GRACE: Duration = Duration::from_millis(200);
 /// hold them open.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// A running command. Dropping it kills its process group.
+/// A running command. Dropping it kills all of it.
 #[derive(Debug)]
 pub struct Process {
     handle: ProcessHandle,
@@ -25,6 +28,8 @@ pub struct Process {
     stderr: Option<mpsc::Receiver<Vec<u8>>>,
     exit: oneshot::Receiver<i32>,
     ended: Option<Ended>,
+    /// A word on the command line of the sandbox's processes.
+    mark: String,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +39,7 @@ struct Ended {
 }
 
 impl Process {
-    pub(crate) fn new(spawned: SpawnedProcess) -> Self {
+    pub(crate) fn new(spawned: SpawnedProcess, mark: String) -> Self {
         let SpawnedProcess { session, stdout_rx, stderr_rx, exit_rx } = spawned;
         Self {
             handle: session,
@@ -42,6 +47,7 @@ impl Process {
             stderr: Some(stderr_rx),
             exit: exit_rx,
             ended: None,
+            mark,
         }
     }
 
@@ -75,7 +81,7 @@ impl Process {
         self.ended.map(|ended| ended.exit_code)
     }
 
-    /// Ends it: an interrupt, then death for its whole process group.
+    /// Ends it: an interrupt, then death for its whole process group and its sandbox.
     pub async fn kill(&mut self) {
         if self.ended.is_some() {
             return;
@@ -88,6 +94,7 @@ impl Process {
                 (&mut self.exit).await.unwrap_or(-1)
             }
         };
+        sweep(&self.mark);
         self.ended(code);
     }
 
@@ -96,6 +103,51 @@ impl Process {
         self.handle.request_terminate();
         self.ended = Some(Ended { exit_code, read_until: Instant::now() + DRAIN });
     }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            self.handle.request_terminate();
+            sweep(&self.mark);
+        }
+    }
+}
+
+/// Kills what is left of a sandbox. Bubblewrap dies with its parent only from a moment on: where the
+/// parent is killed before it, the sandbox is left, and the command in it begins all the same.
+///
+/// The first process of the sandbox keeps the mark on its command line, and all others die with it.
+/// One that was forked while this looked around is found in the next round.
+fn sweep(mark: &str) {
+    let mut killed = HashSet::new();
+    loop {
+        let left: Vec<i32> = marked(mark).into_iter().filter(|pid| !killed.contains(pid)).collect();
+        if left.is_empty() {
+            return;
+        }
+        for pid in left {
+            killed.insert(pid);
+            if let Some(pid) = Pid::from_raw(pid) {
+                let _ = rustix::process::kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+/// The processes with this mark on their command line. (None where there is no `/proc`: there is no
+/// bubblewrap either.)
+fn marked(mark: &str) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let Some(pid) = pid else { continue };
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if command.split(|byte| *byte == 0).any(|word| word == mark.as_bytes()) {
+            found.push(pid);
+        }
+    }
+    found
 }
 
 /// The next piece; `None`, once, when the pipe is closed.

@@ -42,8 +42,9 @@ pub(super) async fn start(
     let cwd = AbsolutePathBuf::from_absolute_path(&command.cwd)
         .map_err(|error| EngineError::Rejected(format!("cwd: {error}")))?;
     let profile = permissions.profile(command.sandbox);
+    let mark = format!("codex-gateway-{}", uuid::Uuid::new_v4());
     let params = ExecParams {
-        command: wrapped(command.argv, command.env.len()),
+        command: wrapped(&mark, command.argv, command.env.len()),
         cwd: cwd.clone(),
         // Neither is core's business here: the gateway reads the pipes and ends the command.
         expiration: ExecExpiration::DefaultTimeout,
@@ -72,11 +73,12 @@ pub(super) async fn start(
     )
     .await
     .map_err(|error| failed(error.to_string()))?;
-    Ok(Process::new(spawned))
+    Ok(Process::new(spawned, mark))
 }
 
-fn wrapped(argv: Vec<String>, variables: usize) -> Vec<String> {
-    let enter = ["/bin/sh", "-c", ENTER, "sh"].map(str::to_owned);
+/// The mark, the script's `$0`, is on the command line of all that starts the sandbox.
+fn wrapped(mark: &str, argv: Vec<String>, variables: usize) -> Vec<String> {
+    let enter = ["/bin/sh", "-c", ENTER, mark].map(str::to_owned);
     enter.into_iter().chain([variables.to_string()]).chain(argv).collect()
 }
 
