@@ -219,7 +219,7 @@ async fn a_server_that_fails_is_refused_in_time_and_leaves_nothing_behind() {
         (json!({ "name": "bad", "url": "http://127.0.0.1:1/mcp" }), "does not answer"),
         (
             json!({ "name": "bad", "url": format!("http://{}/health", gateway.address) }),
-            "does not answer",
+            "does not answer as an MCP server: HTTP status 405",
         ),
     ] {
         let answer = connect(&gateway, server, Some("m")).await;

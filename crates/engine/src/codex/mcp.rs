@@ -17,6 +17,7 @@ use codex_protocol::protocol::EventMsg;
 use codex_protocol::protocol::McpServerRefreshConfig;
 use codex_protocol::protocol::McpStartupStatus;
 use codex_protocol::protocol::Op;
+use toml::Value as TomlValue;
 
 use crate::EngineError;
 use crate::mcp::McpServer;
@@ -51,8 +52,8 @@ fn entry(server: &McpServer) -> McpServerConfig {
         disabled_reason: None,
         startup_timeout_sec: Some(server.startup),
         tool_timeout_sec: None,
-        // Whoever connected it wants its tools used. Without this core asks before each tool that does
-        // not call itself read-only, and under the policy `never` nobody would be there to answer.
+        // Whoever connected it wants its tools used (see `consent`). Otherwise core asks before each
+        // tool that does not call itself read-only, whatever the conversation's approval policy.
         default_tools_approval_mode: Some(AppToolApproval::Approve),
         enabled_tools: None,
         disabled_tools: None,
@@ -78,7 +79,40 @@ pub(super) fn put(
     config
         .mcp_servers
         .set(all)
-        .map_err(|error| EngineError::Rejected(format!("server_config: {error}")))
+        .map_err(|error| EngineError::Rejected(format!("server_config: {error}")))?;
+    consent(config, servers, instead_of)
+        .map_err(|error| EngineError::Failed(format!("the servers' tools: {error}")))
+}
+
+/// Has core use the tools of these servers without asking. Core looks that up in what is written of a
+/// server in the user's file, and in nothing else; so the file gets a line for each, in memory only. The
+/// command in it is never run: servers are started from `mcp_servers`.
+fn consent(
+    config: &mut Config,
+    servers: &[McpServer],
+    instead_of: &[String],
+) -> std::io::Result<()> {
+    let stack = &config.config_layer_stack;
+    let layer = stack.get_active_user_layer();
+    let mut user = layer.and_then(|layer| layer.config.as_table()).cloned().unwrap_or_default();
+    let written = user.remove("mcp_servers");
+    let mut written = match written {
+        Some(TomlValue::Table(written)) => written,
+        Some(_) | None => toml::Table::new(),
+    };
+    written.retain(|name, _| !instead_of.iter().any(|old| old == name));
+    for server in servers {
+        let entry = [("command", "true"), ("default_tools_approval_mode", "approve")];
+        let entry = entry.into_iter().map(|(key, value)| (key.to_owned(), value.into()));
+        written.insert(server.name.clone(), TomlValue::Table(entry.collect()));
+    }
+    user.insert("mcp_servers".to_owned(), written.into());
+    let file = match stack.get_user_config_file() {
+        Some(file) => file.clone(),
+        None => config.codex_home.join("config.toml"),
+    };
+    config.config_layer_stack = stack.with_user_config(&file, user.into())?;
+    Ok(())
 }
 
 /// The names that a server may not take: those of the configuration, and core's own.
@@ -90,7 +124,7 @@ pub(super) fn taken(config: &Config) -> Vec<String> {
 /// The servers of one live conversation.
 #[derive(Debug)]
 pub(super) struct Servers {
-    /// The names that its configuration was started with.
+    /// The names that its configuration was started with; core keeps them there.
     at_start: Vec<String>,
     inner: Mutex<Inner>,
 }
@@ -98,6 +132,8 @@ pub(super) struct Servers {
 #[derive(Debug, Default)]
 struct Inner {
     current: Vec<McpServer>,
+    /// The names of those that core has been told of since.
+    told: Vec<String>,
     states: HashMap<String, McpState>,
     /// One has ended: the next turn starts them anew.
     stale: bool,
@@ -161,11 +197,18 @@ impl Servers {
         }
     }
 
-    /// What tells core of the servers; they are started when the next turn is.
+    /// Tells core of the servers. What it returns has them started when the next turn is.
     pub(super) async fn refresh(&self, thread: &CodexThread) -> Result<Op, EngineError> {
         let mut config = Box::new(thread.config().await.as_ref().clone());
-        let current = self.lock().current.clone();
-        put(&mut config, &current, &self.at_start)?;
+        let (current, mut before) = {
+            let mut inner = self.lock();
+            let current = inner.current.clone();
+            let names = current.iter().map(|server| server.name.clone()).collect();
+            (current, std::mem::replace(&mut inner.told, names))
+        };
+        before.extend(self.at_start.iter().cloned());
+        put(&mut config, &current, &before)?;
+        Box::pin(thread.refresh_runtime_config((*config).clone())).await;
         let runtime = Box::pin(thread.runtime_mcp_config(&config)).await;
         let json = |value: serde_json::Result<serde_json::Value>| {
             value.map_err(|error| EngineError::Failed(error.to_string()))

@@ -45,6 +45,8 @@ const VARIABLES: [&str; 10] =
 const GRACE: Duration = Duration::from_millis(500);
 /// How long its last output is read after its end: a process that it left behind may hold it open.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How much longer than the trial the client itself would wait.
+const SLACK: Duration = Duration::from_secs(5);
 const PIPE_BYTES: usize = 64 * 1024;
 /// How much of a server's words an error holds.
 const EXCERPT: usize = 300;
@@ -147,7 +149,7 @@ async fn over_http(
             Err(failed(server, "wants to know who asks: name a bearer_token_env"))
         }
         Ok(Err(error)) => {
-            let why = excerpt(&format!("{error:#}"));
+            let why = http_reason(&format!("{error:#}"));
             Err(failed(server, &format!("does not answer as an MCP server: {why}")))
         }
         Err(_) => Err(late(server, None)),
@@ -165,6 +167,8 @@ async fn talk(client: &RmcpClient, limit: Duration) -> anyhow::Result<Vec<McpToo
     let nobody = Box::new(|_, _| -> BoxFuture<'static, _> {
         Box::pin(async { Err(anyhow::anyhow!("nobody is there to answer during a trial start")) })
     });
+    // The limit is the caller's to keep; the client's own only ends what he forgets.
+    let limit = limit.saturating_add(SLACK);
     client.initialize(hello, Some(limit), nobody).await?;
     let mut tools = Vec::new();
     let mut cursor: Option<String> = None;
@@ -336,6 +340,18 @@ fn how(status: io::Result<ExitStatus>) -> String {
         (Some(code), _) => format!("exited with code {code}"),
         (None, Some(signal)) => format!("was ended by signal {signal}"),
         (None, None) => "ended".to_owned(),
+    }
+}
+
+/// What the client says of an HTTP server, without what the server said: the client chooses the URL, and
+/// is not to read what stands behind it.
+fn http_reason(error: &str) -> String {
+    let inner = error.rsplit("] error: ").next().unwrap_or(error);
+    let status = inner.split_once("HTTP ").and_then(|(_, rest)| rest.get(..3));
+    match status.filter(|status| status.bytes().all(|byte| byte.is_ascii_digit())) {
+        Some(status) => format!("HTTP status {status}"),
+        None if inner.contains("onnect") => "it cannot be reached".to_owned(),
+        None => "it is not to be understood".to_owned(),
     }
 }
 
