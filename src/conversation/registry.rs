@@ -16,7 +16,6 @@ use codex_gateway_engine::EngineError;
 use codex_gateway_engine::Sandbox;
 use codex_gateway_engine::Thread;
 use codex_gateway_engine::ThreadSpec;
-use codex_gateway_engine::history::PastTurn;
 use tokio::sync::OnceCell;
 
 use super::Activity;
@@ -89,12 +88,12 @@ impl Known {
 
 /// The conversations of this process.
 pub struct Registry {
-    engine: Arc<dyn Engine>,
-    sessions: Sessions,
-    root: PathBuf,
-    claims: Arc<workspace::Claims>,
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) sessions: Sessions,
+    pub(super) root: PathBuf,
+    pub(super) claims: Arc<workspace::Claims>,
     calls: Calls,
-    servers: Servers,
+    pub(super) servers: Servers,
     credentials: Credentials,
     limits: TurnLimits,
     raw_events: bool,
@@ -315,7 +314,7 @@ impl Registry {
         Ok(conversation)
     }
 
-    fn remember(&self, conversation: &Conversation) {
+    pub(super) fn remember(&self, conversation: &Conversation) {
         let record = Record {
             session_id: conversation.session_id.to_string(),
             conversation_id: conversation.id.to_string(),
@@ -387,7 +386,7 @@ impl Registry {
         }
     }
 
-    fn adopt(
+    pub(super) fn adopt(
         &self,
         thread: Arc<dyn Thread>,
         session_id: &SessionId,
@@ -421,117 +420,8 @@ impl Registry {
         self.open(&selector, &opening).await
     }
 
-    /// Takes a conversation up again, also out of the archive.
-    ///
-    /// # Errors
-    /// As of [`Self::open`].
-    pub async fn revive(
-        &self,
-        id: &ConversationId,
-        caller: &str,
-    ) -> Result<Arc<Conversation>, Error> {
-        if let Some(Known::Recorded(mut record)) = self.known(id)
-            && record.archived
-        {
-            let name = SessionId::parse(&record.session_id)?;
-            if self
-                .sessions
-                .by_session(&name)
-                .is_some_and(|newest| newest.conversation_id != id.as_str())
-            {
-                return Err(Error::invalid(format!(
-                    "another conversation goes by the session_id {name} now: expected that one to be \
-                     archived first"
-                )));
-            }
-            self.engine.archive(id.to_string(), false).await?;
-            record.archived = false;
-            self.sessions.insert(record).map_err(not_written)?;
-        }
-        self.wake(id, caller).await
-    }
-
-    /// Ends a conversation and puts its record into the archive. One that is there already stays.
-    ///
-    /// # Errors
-    /// `NotFound`; the archive cannot be written.
-    pub async fn archive(&self, id: &ConversationId) -> Result<(), Error> {
-        if let Some(Known::Live(conversation)) = self.known(id) {
-            if let Some(turn) = conversation.stop(None) {
-                turn.report().await?;
-            }
-            self.forget(&conversation);
-            conversation.close().await;
-        }
-        let Some(mut record) = self.sessions.by_conversation(id) else { return Err(unknown(id)) };
-        if record.archived {
-            return Ok(());
-        }
-        match self.engine.archive(id.to_string(), true).await {
-            // Nothing was said in it yet, so core recorded nothing.
-            Ok(()) | Err(EngineError::NotFound(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-        record.archived = true;
-        self.sessions.insert(record).map_err(not_written)
-    }
-
-    /// Starts a conversation with the history of another one, in the same folder.
-    ///
-    /// # Errors
-    /// `InvalidRequest` where the session name is taken, or the turn is not the conversation's.
-    pub async fn fork(
-        &self,
-        source: &Known,
-        after_turn: Option<String>,
-        session_id: Option<SessionId>,
-    ) -> Result<Arc<Conversation>, Error> {
-        let session_id = session_id.unwrap_or_else(generated_name);
-        let named = Selector { session_id: Some(session_id.clone()), conversation_id: None };
-        if self.find(&named).is_some() {
-            return Err(Error::invalid(format!(
-                "session_id: expected a name that no conversation has, got {session_id}"
-            )));
-        }
-        let id = source.id();
-        let record = self.sessions.by_conversation(&id).ok_or_else(|| unknown(&id))?;
-        workspace::revisit(&self.root, &record.cwd).await?;
-        let (mut spec, resumption) = as_recorded(&record, None);
-        let servers = self.servers.wanted(Some(&id));
-        spec.mcp_servers = servers.iter().map(|one| one.server.clone()).collect();
-        let thread = self.engine.fork(id.to_string(), after_turn, spec).await?;
-        let conversation = self.adopt(thread, &session_id, resumption);
-        self.servers.started(&conversation.id, servers);
-        self.names().insert(session_id, cell(&conversation));
-        self.remember(&conversation);
-        Ok(conversation)
-    }
-
-    /// What is recorded of a conversation.
-    ///
-    /// # Errors
-    /// What the engine says.
-    pub async fn history(&self, id: &ConversationId) -> Result<Vec<PastTurn>, Error> {
-        match self.engine.history(id.to_string()).await {
-            // Known here, but nothing was said in it yet.
-            Err(EngineError::NotFound(_)) => Ok(Vec::new()),
-            history => Ok(history?),
-        }
-    }
-
-    /// At most `limit` conversations from the newest on, or from the one that began before `before`.
-    pub fn newest_first(&self, before: Option<&ConversationId>, limit: usize) -> Vec<Known> {
-        let records = self.sessions.newest_first(before, limit);
-        let live = self.live();
-        let known = |record: Record| match live.get(&ConversationId::new(&record.conversation_id)) {
-            Some(conversation) => Known::Live(Arc::clone(conversation)),
-            None => Known::Recorded(record),
-        };
-        records.into_iter().map(known).collect()
-    }
-
     /// A conversation that has ended is no longer live; another under its name stays.
-    fn forget(&self, conversation: &Arc<Conversation>) {
+    pub(super) fn forget(&self, conversation: &Arc<Conversation>) {
         self.live().retain(|_, live| !Arc::ptr_eq(live, conversation));
         self.credentials.unbind(conversation.id.as_str());
         self.names()
@@ -594,17 +484,22 @@ impl Registry {
         }
     }
 
-    fn live(&self) -> MutexGuard<'_, HashMap<ConversationId, Arc<Conversation>>> {
+    pub(super) fn live(&self) -> MutexGuard<'_, HashMap<ConversationId, Arc<Conversation>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn names(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<OnceCell<Arc<Conversation>>>>> {
+    pub(super) fn names(
+        &self,
+    ) -> MutexGuard<'_, HashMap<SessionId, Arc<OnceCell<Arc<Conversation>>>>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// How a recorded conversation is taken up.
-fn as_recorded(record: &Record, created_at: Option<DateTime<Utc>>) -> (ThreadSpec, Resumption) {
+pub(super) fn as_recorded(
+    record: &Record,
+    created_at: Option<DateTime<Utc>>,
+) -> (ThreadSpec, Resumption) {
     let Record { cwd, defaults, model_provider, .. } = record;
     let spec = ThreadSpec {
         cwd: cwd.clone(),
@@ -618,10 +513,6 @@ fn as_recorded(record: &Record, created_at: Option<DateTime<Utc>>) -> (ThreadSpe
     (spec, Resumption { created_at, sandbox, approval_policy })
 }
 
-fn not_written(error: std::io::Error) -> Error {
-    Error::new(Kind::Internal, format!("the session file cannot be written: {error}"))
-}
-
 fn archived(id: &ConversationId) -> Error {
     Error::new(
         Kind::NotFound,
@@ -629,11 +520,11 @@ fn archived(id: &ConversationId) -> Error {
     )
 }
 
-fn cell(conversation: &Arc<Conversation>) -> Arc<OnceCell<Arc<Conversation>>> {
+pub(super) fn cell(conversation: &Arc<Conversation>) -> Arc<OnceCell<Arc<Conversation>>> {
     Arc::new(OnceCell::new_with(Some(Arc::clone(conversation))))
 }
 
-fn generated_name() -> SessionId {
+pub(super) fn generated_name() -> SessionId {
     // A UUID satisfies the grammar of session names.
     SessionId::generated(uuid::Uuid::now_v7())
 }

@@ -128,7 +128,6 @@ async fn a_wrong_answer_is_told_what_was_expected_and_changes_nothing() {
     for (answer, expected) in [
         (json!({}), "missing field `decision`"),
         (json!({ "decision": "yes" }), "expected one of `approved`"),
-        (json!({ "decision": 7 }), "decision: "),
         (json!({ "decision": "denied", "reason": 7 }), "reason: "),
     ] {
         let refused = decide(&gateway, &path, &question, answer.clone()).await;

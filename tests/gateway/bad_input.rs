@@ -51,7 +51,11 @@ async fn each_bad_body_is_told_what_was_expected() {
         ),
         (b"{\"prompt\":\"x\",\"output_schema\":7}", 400, "output_schema: expected"),
         (b"{\"prompt\":\"x\",\"model\":\"\"}", 400, "model: expected"),
-        (b"{\"prompt\":\"x\",\"model_provider\":\"nowhere\"}", 400, "is not configured; known are"),
+        (
+            b"{\"prompt\":\"x\",\"model\":\"m\",\"model_provider\":\"nowhere\"}",
+            400,
+            "is not configured; known are",
+        ),
         (b"{\"prompt\":\"x\",\"cwd\":\"..\"}", 400, "cwd: expected a folder inside"),
         (b"{\"prompt\":\"x\",\"cwd\":\"a/../../b\"}", 400, "cwd: expected a folder inside"),
         (b"{\"prompt\":\"x\",\"cwd\":\"/etc\"}", 400, "cwd: expected a folder inside"),
