@@ -15,9 +15,11 @@ use hyper_tungstenite::tungstenite;
 use hyper_tungstenite::tungstenite::Message;
 use hyper_tungstenite::tungstenite::Utf8Bytes;
 use hyper_tungstenite::tungstenite::protocol::CloseFrame;
+use hyper_tungstenite::tungstenite::protocol::WebSocketConfig;
 use hyper_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
 
 use super::outbox::Outgoing;
 use super::outbox::Waiting;
@@ -31,6 +33,19 @@ const STALLED: Duration = Duration::from_secs(60);
 const GOODBYE: Duration = Duration::from_secs(2);
 /// How many messages are written between two flushes, where as many wait.
 const BURST: usize = 64;
+
+/// What is read at a time. The library clears as much before every read, for every connection.
+const READ_BYTES: usize = 16 * 1024;
+/// How many pings may wait for their answers to be written; the next is read after that.
+const PINGS: usize = 16;
+
+/// How a connection reads, where a message may have `limit` bytes.
+pub fn config(limit: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .max_message_size(Some(limit))
+        .max_frame_size(Some(limit))
+}
 
 /// What a client sent.
 #[derive(Debug)]
@@ -70,9 +85,10 @@ pub async fn serve(
     end: impl Future<Output = Close>,
 ) {
     let (mut sink, mut source) = stream.split();
+    let (pinged, mut pings) = mpsc::channel(PINGS);
     let close = tokio::select! {
-        close = read(&mut source, &mut receiver) => close,
-        () = write(&mut sink, &mut outgoing) => None,
+        close = read(&mut source, &mut receiver, &pinged) => close,
+        () = write(&mut sink, &mut outgoing, &mut pings) => None,
         close = end => Some(close),
     };
     let Some(Close { code, reason }) = close else { return };
@@ -99,6 +115,7 @@ pub async fn serve(
 async fn read(
     source: &mut SplitStream<HyperWebsocketStream>,
     receiver: &mut impl Receive,
+    pinged: &mpsc::Sender<()>,
 ) -> Option<Close> {
     loop {
         let Ok(message) = tokio::time::timeout(SILENCE, source.next()).await else {
@@ -107,10 +124,14 @@ async fn read(
         let received = match message? {
             Ok(Message::Text(text)) => Received::Text(text),
             Ok(Message::Binary(bytes)) => Received::Binary(bytes),
-            // The library answers a ping and a close frame by itself, with the next read.
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => {
+            // The library answers a ping by itself, with the next read, and keeps the answers of a
+            // client that does not read them: such a client may send only so many.
+            Ok(Message::Ping(_)) => {
+                let _ = pinged.send(()).await;
                 continue;
             }
+            // A close frame is answered in the same way, and the read after that is an error.
+            Ok(Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => continue,
             Err(error) => return reason(&error),
         };
         if let ControlFlow::Break(close) = receiver.receive(received).await {
@@ -142,21 +163,26 @@ fn reason(error: &tungstenite::Error) -> Option<Close> {
 }
 
 /// Writes what comes until it cannot.
-async fn write(sink: &mut SplitSink<HyperWebsocketStream, Message>, outgoing: &mut Outgoing) {
-    let mut pings = tokio::time::interval(PING_EVERY);
-    pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    pings.tick().await;
+async fn write(
+    sink: &mut SplitSink<HyperWebsocketStream, Message>,
+    outgoing: &mut Outgoing,
+    pings: &mut mpsc::Receiver<()>,
+) {
+    let mut beat = tokio::time::interval(PING_EVERY);
+    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    beat.tick().await;
     let mut burst: Vec<Waiting> = Vec::with_capacity(BURST);
+    // Until every sender is gone.
+    let mut more = true;
     loop {
+        let mut ping = false;
         tokio::select! {
-            taken = outgoing.recv_many(&mut burst, BURST) => if taken == 0 {
-                // Every sender is gone: nothing is left to say, but the client may be.
-                std::future::pending::<()>().await;
-            },
-            _ = pings.tick() => {}
+            taken = outgoing.recv_many(&mut burst, BURST), if more => more = taken > 0,
+            _ = beat.tick() => ping = true,
+            Some(()) = pings.recv() => {}
         }
         let written = async {
-            if burst.is_empty() {
+            if ping {
                 sink.feed(Message::Ping(Bytes::new())).await?;
             }
             for waiting in burst.drain(..) {

@@ -15,26 +15,29 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures::poll;
 use http::Request;
 use http::Response;
+use http::header;
 use hyper_tungstenite::HyperWebsocket;
-use hyper_tungstenite::tungstenite::protocol::WebSocketConfig;
 use hyper_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+use tokio::sync::TryAcquireError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::line::Close;
 use self::line::Received;
 use self::outbox::Outbox;
+use self::subscription::Following;
 use crate::access;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
@@ -63,15 +66,15 @@ pub fn open(
     context: Context,
     mut request: Request<()>,
 ) -> Result<Response<Body>, Error> {
-    if !hyper_tungstenite::is_upgrade_request(&request) {
+    let version = request.headers().get(header::SEC_WEBSOCKET_VERSION);
+    let speaks_it = version.is_some_and(|version| version == "13");
+    if !(speaks_it && hyper_tungstenite::is_upgrade_request(&request)) {
         return Err(Error::new(
             Kind::UpgradeRequired,
-            "expected a WebSocket handshake (`Upgrade: websocket`, RFC 6455)",
+            "expected a WebSocket handshake (`Upgrade: websocket`, version 13, RFC 6455)",
         ));
     }
-    let limit = gateway.config().server.body_limit;
-    let config =
-        WebSocketConfig::default().max_message_size(Some(limit)).max_frame_size(Some(limit));
+    let config = line::config(gateway.config().server.body_limit);
     let (response, upgraded) = hyper_tungstenite::upgrade(&mut request, Some(config))
         .map_err(|error| Error::invalid(format!("expected a WebSocket handshake: {error}")))?;
     let permit = gateway.socket_permit();
@@ -168,13 +171,12 @@ impl line::Receive for Session {
             Arc::clone(&self.context),
             Some(self.socket.clone()),
         );
-        let Ok(place) = Arc::clone(&self.socket.calls).try_acquire_owned() else {
-            let full = Error::new(
-                Kind::Overloaded,
-                format!("expected at most {MAX_CALLS} calls at a time on one socket"),
-            );
-            let refusal = rpc::refuse(&text, &full, &self.context.request_id);
-            return self.socket.say(refusal).await;
+        let place = match Arc::clone(&self.socket.calls).try_acquire_owned() {
+            Ok(place) => place,
+            Err(none) => {
+                let refusal = rpc::refuse(&text, &no_place(&none), &self.context.request_id);
+                return self.socket.say(refusal).await;
+            }
         };
         let socket = self.socket.clone();
         let mut call = Box::pin(async move {
@@ -191,6 +193,16 @@ impl line::Receive for Session {
             self.socket.spawn(call);
         }
         ControlFlow::Continue(())
+    }
+}
+
+fn no_place(none: &TryAcquireError) -> Error {
+    match none {
+        TryAcquireError::NoPermits => Error::new(
+            Kind::Overloaded,
+            format!("expected at most {MAX_CALLS} calls at a time on one socket"),
+        ),
+        TryAcquireError::Closed => Error::new(Kind::Unavailable, "the gateway is shutting down"),
     }
 }
 
@@ -246,7 +258,7 @@ impl Session {
 #[derive(Debug, Clone)]
 pub(crate) struct Socket {
     outbox: Outbox,
-    subscriptions: Arc<Mutex<HashMap<ConversationId, CancellationToken>>>,
+    subscriptions: Arc<Mutex<HashMap<ConversationId, Following>>>,
     calls: Arc<Semaphore>,
     /// Calls, subscriptions and terminals.
     tasks: TaskTracker,
@@ -293,9 +305,7 @@ impl Socket {
         self.outbox.written().await;
     }
 
-    fn subscriptions(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<ConversationId, CancellationToken>> {
+    fn subscriptions(&self) -> MutexGuard<'_, HashMap<ConversationId, Following>> {
         self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,9 @@
 //! What waits to be written to a socket, bounded in bytes: whoever has more to say waits.
 
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
 use hyper_tungstenite::tungstenite::Message;
 use hyper_tungstenite::tungstenite::Utf8Bytes;
@@ -55,13 +58,36 @@ impl Outbox {
     /// # Errors
     /// The socket is gone.
     pub async fn put(&self, message: Message) -> Result<(), Closed> {
+        let room = self.room(&message).await?;
+        self.queue.send(Waiting { message, _room: room }).map_err(|_| Closed)
+    }
+
+    /// Puts a text message behind those that wait, once there is room; not if the gate has been
+    /// shut by then. Says whether it was still open.
+    ///
+    /// # Errors
+    /// The socket is gone.
+    pub async fn send_through(
+        &self,
+        gate: &Gate,
+        text: impl Into<Utf8Bytes>,
+    ) -> Result<bool, Closed> {
+        let message = Message::Text(text.into());
+        let room = self.room(&message).await?;
+        let open = gate.lock();
+        if *open {
+            self.queue.send(Waiting { message, _room: room }).map_err(|_| Closed)?;
+        }
+        Ok(*open)
+    }
+
+    async fn room(&self, message: &Message) -> Result<OwnedSemaphorePermit, Closed> {
         let bytes = u32::try_from(message.len()).unwrap_or(LIMIT_BYTES);
         let bytes = bytes.saturating_add(OVERHEAD_BYTES).min(LIMIT_BYTES);
-        let room = tokio::select! {
-            room = Arc::clone(&self.room).acquire_many_owned(bytes) => room.map_err(|_| Closed)?,
-            () = self.queue.closed() => return Err(Closed),
-        };
-        self.queue.send(Waiting { message, _room: room }).map_err(|_| Closed)
+        tokio::select! {
+            room = Arc::clone(&self.room).acquire_many_owned(bytes) => room.map_err(|_| Closed),
+            () = self.queue.closed() => Err(Closed),
+        }
     }
 
     /// Returns when everything has been written, or the socket is gone.
@@ -73,9 +99,45 @@ impl Outbox {
     }
 }
 
+/// What some messages go through, until it is shut: none of them is behind what is sent from then on.
+#[derive(Debug)]
+pub struct Gate(Mutex<bool>);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Mutex::new(true))
+    }
+}
+
+impl Gate {
+    /// Lets nothing more through.
+    pub fn shut(&self) {
+        *self.lock() = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_waits_for_room_does_not_come_through_a_gate_that_was_shut_meanwhile() {
+        let (outbox, mut outgoing) = channel();
+        let gate = Gate::default();
+        let big = "x".repeat(600 * 1024);
+        assert_eq!(outbox.send_through(&gate, big.clone()).await, Ok(true));
+        let mut second = Box::pin(outbox.send_through(&gate, big));
+        assert!(futures::poll!(&mut second).is_pending(), "there is no room for a second one");
+        gate.shut();
+        drop(outgoing.recv().await);
+        assert_eq!(second.await, Ok(false));
+        assert!(outgoing.try_recv().is_err());
+        outbox.written().await;
+    }
 
     #[tokio::test]
     async fn what_waits_is_bounded_in_bytes() {

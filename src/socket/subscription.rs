@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::MAX_SUBSCRIPTIONS;
 use super::Socket;
 use super::outbox::Closed;
+use super::outbox::Gate;
 use crate::conversation::Conversation;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::Seq;
@@ -48,10 +49,10 @@ impl Socket {
         conversation: &Arc<Conversation>,
         wanted: Wanted,
     ) -> Result<impl Future<Output = ()> + Send + 'static, Error> {
-        let end = CancellationToken::new();
+        let following = Following::default();
         {
             let mut subscriptions = self.subscriptions();
-            subscriptions.retain(|_, end| !end.is_cancelled());
+            subscriptions.retain(|_, following| !following.end.is_cancelled());
             let id = conversation.id();
             if subscriptions.len() >= MAX_SUBSCRIPTIONS && !subscriptions.contains_key(id) {
                 return Err(Error::new(
@@ -59,45 +60,63 @@ impl Socket {
                     format!("expected at most {MAX_SUBSCRIPTIONS} subscriptions on one socket"),
                 ));
             }
-            if let Some(earlier) = subscriptions.insert(id.clone(), end.clone()) {
-                earlier.cancel();
+            if let Some(earlier) = subscriptions.insert(id.clone(), following.clone()) {
+                earlier.stop();
             }
         }
         let reading = gateway.reading(conversation, wanted.after, Until::Forever, wanted.raw);
         let (socket, counted) = (self.clone(), gateway.stream_guard());
         let conversation = Arc::clone(conversation);
         Ok(async move {
-            let follow = follow(&socket, &conversation, stream::events(reading), wanted.deltas);
+            let items = stream::events(reading);
             tokio::select! {
-                _ = follow => {}
-                () = end.cancelled() => {}
+                _ = follow(&socket, &following.gate, &conversation, items, wanted.deltas) => {}
+                () = following.end.cancelled() => {}
             }
-            end.cancel();
+            following.end.cancel();
             drop(counted);
         })
     }
 
     /// Stops following a conversation. Says whether it was followed.
     pub(crate) fn unsubscribe(&self, id: &ConversationId) -> bool {
-        let Some(end) = self.subscriptions().remove(id) else { return false };
-        let followed = !end.is_cancelled();
-        end.cancel();
+        let Some(following) = self.subscriptions().remove(id) else { return false };
+        let followed = !following.end.is_cancelled();
+        following.stop();
         followed
+    }
+}
+
+/// A subscription, as its socket knows it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Following {
+    /// It has ended, or is to end.
+    end: CancellationToken,
+    gate: Arc<Gate>,
+}
+
+impl Following {
+    /// Whatever answers the call that says so comes behind the last event.
+    fn stop(&self) {
+        self.end.cancel();
+        self.gate.shut();
     }
 }
 
 async fn follow(
     socket: &Socket,
+    gate: &Gate,
     conversation: &Conversation,
     items: impl futures::Stream<Item = Item>,
     deltas: bool,
 ) -> Result<(), Closed> {
+    let send = async |message: Utf8Bytes| socket.outbox.send_through(gate, message).await;
     let mut items = std::pin::pin!(items);
     while let Some(item) = items.next().await {
         match item {
             Item::Events(entries) => {
                 for entry in entries.iter().filter(|entry| deltas || !entry.is_delta()) {
-                    socket.outbox.send(notification(&entry.line)).await?;
+                    send(notification(&entry.line)).await?;
                     let ending = entry.ends.as_ref().and_then(|turn| conversation.ending(turn));
                     if let Some(ending) = ending {
                         let message = json!({
@@ -109,11 +128,13 @@ async fn follow(
                             "summary": ending.summary,
                             "files_created": ending.files_created,
                         });
-                        socket.outbox.send(message.to_string()).await?;
+                        send(message.to_string().into()).await?;
                     }
                 }
             }
-            Item::Own(own) => socket.outbox.send(notification(own.line().as_bytes())).await?,
+            Item::Own(own) => {
+                send(notification(own.line().as_bytes())).await?;
+            }
             // The socket has pings of its own.
             Item::Heartbeat => {}
         }

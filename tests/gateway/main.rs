@@ -16,6 +16,7 @@
 mod apply;
 mod approvals;
 mod auth;
+mod autobahn;
 mod bad_input;
 mod cli;
 mod conversations;
@@ -29,6 +30,7 @@ mod rpc;
 mod sandbox;
 mod sdk;
 mod sessions;
+mod socket;
 mod stopping;
 mod support;
 mod wires;

@@ -6,9 +6,11 @@ pub mod client;
 pub mod gateway;
 pub mod model;
 pub mod provider;
+pub mod socket;
 pub mod wires;
 
 pub use gateway::Gateway;
+pub use socket::Socket;
 
 use std::future::Future;
 use std::time::Duration;

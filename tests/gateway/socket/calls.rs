@@ -1,0 +1,97 @@
+//! Calls on one socket.
+
+use serde_json::Value;
+use serde_json::json;
+
+use super::endless_turn;
+use super::status;
+use crate::support::Gateway;
+use crate::support::Socket;
+use crate::support::eventually;
+
+#[tokio::test]
+async fn single_calls_batches_and_notifications_share_a_socket() {
+    let gateway = Gateway::start();
+    let mut socket = Socket::connect(&gateway, &[]).await;
+    let answer = socket.call("conversation.prompt", json!({ "prompt": "say: hi" })).await;
+    assert_eq!(answer["result"]["content"], "hi");
+
+    let call = |id: Value| {
+        json!({ "jsonrpc": "2.0", "id": id, "method": "conversation.status",
+                "params": { "session_id": "x" } })
+    };
+    let mut notification = call(Value::Null);
+    notification.as_object_mut().unwrap().remove("id");
+    // Neither of these is answered: the next answer is that of the batch.
+    socket.raw(&notification.to_string()).await;
+    socket.raw(&json!([notification, notification]).to_string()).await;
+    let batch = json!([call(json!("a")), notification, call(json!(2)), call(Value::Null), 7]);
+    socket.raw(&batch.to_string()).await;
+    let answers = socket.json().await;
+    let ids: Vec<&Value> = answers.as_array().unwrap().iter().map(|one| &one["id"]).collect();
+    assert_eq!(ids, [&json!("a"), &json!(2), &Value::Null, &Value::Null]);
+    assert_eq!(answers[3]["error"]["code"], -32600);
+    socket.close().await;
+}
+
+#[tokio::test]
+async fn calls_do_not_wait_for_each_other_and_one_too_many_is_refused() {
+    let gateway = Gateway::start();
+    endless_turn(&gateway, "busy").await;
+    let mut socket = Socket::connect(&gateway, &[]).await;
+    // Each waits for the same turn to end: 127 in its queue (of which most are refused at once, as the
+    // queue is shorter) would not hold their places, so the places are held by turns of their own.
+    let mut held = Vec::new();
+    for n in 0..128 {
+        let params = json!({ "prompt": "slow: 100000", "session_id": format!("held-{n}") });
+        held.push(socket.send("conversation.prompt", params).await);
+    }
+    let refused = socket.call("conversation.status", json!({ "session_id": "busy" })).await;
+    assert_eq!(refused["error"]["code"], -32001, "{refused}");
+    assert!(refused["error"]["message"].as_str().unwrap().contains("128"), "{refused}");
+    assert_eq!(refused["error"]["data"]["retry"], "after");
+    let batch = json!([
+        { "jsonrpc": "2.0", "id": 1000, "method": "conversation.status", "params": {} },
+        { "jsonrpc": "2.0", "method": "conversation.status", "params": {} },
+        { "jsonrpc": "2.0", "id": 1001, "method": "conversation.status", "params": {} },
+    ]);
+    socket.raw(&batch.to_string()).await;
+    let refused = socket.json().await;
+    assert_eq!(refused.as_array().unwrap().len(), 2);
+    assert!(refused.as_array().unwrap().iter().all(|one| one["error"]["code"] == -32001));
+    socket.raw(r#"{"jsonrpc":"2.0","method":"conversation.status","params":{}}"#).await;
+    socket.raw("{").await;
+    assert_eq!(socket.json().await["error"]["code"], -32700, "said of what is no call, too");
+
+    // Another socket is not refused, and stops one of the turns: its place is free again.
+    let mut other = Socket::connect(&gateway, &[]).await;
+    eventually("the turn runs", || async {
+        status(&gateway, "held-7").await["status"] == "running"
+    })
+    .await;
+    let stopped = other.call("conversation.cancel", json!({ "session_id": "held-7" })).await;
+    assert_eq!(stopped["result"]["cancelled"], true);
+    assert_eq!(socket.answer(held[7]).await["result"]["status"], "cancelled");
+    let answer = socket.call("conversation.status", json!({ "session_id": "busy" })).await;
+    assert_eq!(answer["result"]["status"], "running");
+}
+
+#[tokio::test]
+async fn answers_come_as_they_are_ready() {
+    let gateway = Gateway::start();
+    let mut socket = Socket::connect(&gateway, &[]).await;
+    let slow = socket
+        .send("conversation.prompt", json!({ "prompt": "slow: 100000", "session_id": "slow" }))
+        .await;
+    let mut ids = Vec::new();
+    for n in 0..40 {
+        let params = json!({ "prompt": format!("say: {n}"), "session_id": format!("s{n}") });
+        ids.push(socket.send("conversation.prompt", params).await);
+    }
+    for (n, id) in ids.into_iter().enumerate().rev() {
+        assert_eq!(socket.answer(id).await["result"]["content"], n.to_string());
+    }
+    let stopped = socket.call("conversation.cancel", json!({ "session_id": "slow" })).await;
+    assert_eq!(stopped["result"]["cancelled"], true);
+    assert_eq!(socket.answer(slow).await["result"]["status"], "cancelled");
+}
