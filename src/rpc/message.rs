@@ -41,6 +41,10 @@ impl<'a> Call<'a> {
         let refuse = |id: Value, detail: &str| {
             Answer::new(id, Err(Error::new(Kind::InvalidMessage, detail)))
         };
+        // A list of the members' values would be read as an object, too.
+        if !message.get().starts_with('{') {
+            return Err(refuse(Value::Null, "expected a JSON-RPC 2.0 call, an object"));
+        }
         let written: Written<'a> = serde_json::from_str(message.get()).map_err(|error| {
             refuse(Value::Null, &format!("expected a JSON-RPC 2.0 call, an object: {error}"))
         })?;
@@ -107,6 +111,7 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1,"method":"m","params":7}"#, Err(json!(1))),
             (r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#, Err(Value::Null)),
             ("7", Err(Value::Null)),
+            (r#"["2.0",1,"m",{}]"#, Err(Value::Null)),
         ] {
             let raw: &RawValue = serde_json::from_str(text).unwrap();
             let parsed = Call::parse(raw).map(|call| call.id).map_err(|answer| answer.id);

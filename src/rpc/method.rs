@@ -194,7 +194,11 @@ fn decode<'a, T: serde::Deserialize<'a>>(params: Option<&'a RawValue>) -> Result
     if text.starts_with('[') {
         return Err(Error::invalid("params: expected an object of named params, got a list"));
     }
-    json::decode(text.as_bytes())
+    // JSON it is: what still cannot be read is too deep, a number too large, half a surrogate.
+    json::decode(text.as_bytes()).map_err(|error| match error.kind() {
+        Kind::InvalidJson => Error::invalid(format!("params: {error}")),
+        _ => error,
+    })
 }
 
 #[cfg(test)]

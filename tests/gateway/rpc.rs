@@ -1,5 +1,7 @@
 //! JSON-RPC 2.0.
 
+mod conformance;
+
 use serde_json::Value;
 use serde_json::json;
 
