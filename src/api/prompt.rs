@@ -30,18 +30,30 @@ use crate::gateway::Gateway;
 /// The request as it is written.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub struct PromptRequest {
+    /// What the agent is to do. Not empty.
+    #[schemars(length(min = 1))]
     pub(super) prompt: String,
+    /// A name that the client chooses; a known one continues its conversation.
+    #[schemars(regex(pattern = "^[A-Za-z0-9._:-]{1,128}$"))]
     pub(super) session_id: Option<String>,
+    /// The gateway's name of a conversation to continue.
     pub(super) conversation_id: Option<String>,
     pub(super) model: Option<String>,
+    /// Chosen when a conversation starts.
     pub(super) model_provider: Option<String>,
+    /// When the turn is interrupted.
+    #[schemars(range(min = 1000, max = 3_600_000))]
     pub(super) timeout_ms: Option<u64>,
+    /// A folder inside the workspace root, for a new conversation.
     pub(super) cwd: Option<String>,
     pub(super) sandbox: Option<Sandbox>,
     pub(super) approval_policy: Option<Approval>,
+    /// A JSON Schema for the agent's last message.
     pub(super) output_schema: Option<Value>,
+    /// `data:image/…;base64,…` URIs.
     #[serde(default)]
     pub(super) images: Vec<String>,
+    /// What to do while a turn runs.
     #[serde(default)]
     pub(super) if_busy: IfBusy,
     /// Whether `raw_response_*` events are wanted.

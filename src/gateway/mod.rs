@@ -270,6 +270,7 @@ impl Gateway {
             Route::Health => Ok(api::health::health(self, &context)),
             Route::Live => Ok(api::health::live()),
             Route::Ready => api::health::ready(self),
+            Route::OpenApi => Ok(api::openapi::show()),
             Route::Exec => api::exec::events(self, &context, None, body).await,
             Route::ExecTask => api::exec::task(self, &context, body).await,
             Route::ExecStream => api::exec::task_stream(self, &context, body).await,

@@ -16,6 +16,8 @@ pub enum Route {
     Live,
     /// `GET /health/ready`
     Ready,
+    /// `GET /openapi.json`
+    OpenApi,
     /// `POST /exec`
     Exec,
     /// `POST /api/v1/exec`
@@ -105,10 +107,11 @@ pub enum Access {
 
 impl Route {
     /// Method and template of every route, for the README's table and the tests of both.
-    pub const TABLE: [(&'static str, &'static str); 25] = [
+    pub const TABLE: [(&'static str, &'static str); 26] = [
         ("GET", "/health"),
         ("GET", "/health/live"),
         ("GET", "/health/ready"),
+        ("GET", "/openapi.json"),
         ("POST", "/exec"),
         ("POST", "/api/v1/exec"),
         ("POST", "/api/v1/exec/stream"),
@@ -143,6 +146,7 @@ impl Route {
             ["health"] => (Some(Self::Health), None, None),
             ["health", "live"] => (Some(Self::Live), None, None),
             ["health", "ready"] => (Some(Self::Ready), None, None),
+            ["openapi.json"] => (Some(Self::OpenApi), None, None),
             ["exec"] => (None, Some(Self::Exec), None),
             ["api", "v1", "exec"] => (None, Some(Self::ExecTask), None),
             ["api", "v1", "exec", "stream"] => (None, Some(Self::ExecStream), None),
@@ -187,7 +191,7 @@ impl Route {
     /// Who may call it.
     pub fn access(&self) -> Access {
         match self {
-            Self::Health | Self::Live | Self::Ready => Access::Open,
+            Self::Health | Self::Live | Self::Ready | Self::OpenApi => Access::Open,
             Self::Exec
             | Self::ExecTask
             | Self::ExecStream
@@ -212,6 +216,7 @@ impl Route {
             Self::Health => "/health",
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
+            Self::OpenApi => "/openapi.json",
             Self::Exec => "/exec",
             Self::ExecTask => "/api/v1/exec",
             Self::ExecStream => "/api/v1/exec/stream",

@@ -11,6 +11,7 @@ use super::apply;
 use super::auth;
 use super::conversation;
 use super::conversation::Which;
+use super::discover;
 use super::exec;
 use super::manage;
 use super::mcp;
@@ -165,6 +166,8 @@ methods! {
     Login = "auth.login", auth::Login => auth::LoggedIn, auth::login;
     /// Forgets the keys of a session.
     Logout = "auth.logout", auth::Logout => auth::LoggedOut, auth::logout;
+    /// The methods, as an OpenRPC document.
+    Discover = "rpc.discover", discover::Nothing => Value, discover::discover;
 }
 
 impl Method {

@@ -6,11 +6,13 @@
 //!
 //! - [`message`]: the messages of the specification; [`method`]: the table of methods;
 //! - [`peer`]: who made a call, and over what;
-//! - a file per noun: `conversation` and `manage`, `subscription`, `exec`, `apply`, `mcp`, `auth`.
+//! - a file per noun: `conversation` and `manage`, `subscription`, `exec`, `apply`, `mcp`, `auth`;
+//!   `discover`: the table as a document.
 
 mod apply;
 mod auth;
 mod conversation;
+mod discover;
 mod exec;
 mod manage;
 mod mcp;

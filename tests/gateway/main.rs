@@ -19,6 +19,7 @@ mod auth;
 mod autobahn;
 mod bad_input;
 mod cli;
+mod clients;
 mod conversations;
 mod events;
 mod exec;

@@ -1,0 +1,180 @@
+//! `rpc.discover`: the method table as an OpenRPC document, with the schemas of the types that the
+//! methods really decode and encode.
+
+use schemars::JsonSchema;
+use schemars::Schema;
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde::Deserialize;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+use super::Method;
+use super::method::Over;
+use super::method::Spec;
+use super::peer::Peer;
+use crate::error::Error;
+use crate::gateway::Access;
+
+/// The errors that a method may answer with.
+const ERRORS: [(&str, i32, &str); 11] = [
+    ("ParseError", -32700, "not JSON"),
+    ("InvalidRequest", -32600, "not a call of JSON-RPC 2.0"),
+    ("MethodNotFound", -32601, "no such method"),
+    ("InvalidParams", -32602, "the message names the member that is wrong"),
+    ("InternalError", -32603, "the gateway failed"),
+    ("Overloaded", -32001, "too much is waiting, or the gateway is shutting down: try again later"),
+    ("ConversationBusy", -32002, "conversation busy"),
+    ("NotPermitted", -32003, "not permitted"),
+    ("NotFound", -32004, "no such conversation, or its events are no longer kept"),
+    ("TimedOut", -32005, "the turn ran out of time; data.partial holds what it came to"),
+    ("EngineOrModelError", -32006, "codex-core, or the model behind it, failed"),
+];
+
+/// No params.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct Nothing {}
+
+/// `rpc.discover`
+pub(super) async fn discover(_peer: &Peer, _params: Nothing) -> Result<Value, Error> {
+    Ok(document())
+}
+
+/// The OpenRPC document.
+fn document() -> Value {
+    let settings = SchemaSettings::draft07()
+        .with(|settings| settings.definitions_path = "/components/schemas".into());
+    let mut schemas = settings.into_generator();
+    let methods: Vec<Value> =
+        Method::ALL.iter().map(|method| described(&method.spec(), &mut schemas)).collect();
+    let errors: Map<String, Value> = ERRORS
+        .into_iter()
+        .map(|(name, code, message)| (name.to_owned(), json!({ "code": code, "message": message })))
+        .collect();
+    json!({
+        "openrpc": "1.3.2",
+        "info": {
+            "title": "codex-gateway",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "OpenAI's Codex agent over JSON-RPC 2.0. Params are given by name. Errors \
+                carry code, detail, retry (safe, unsafe, after), source and request_id in data.",
+            "license": { "name": "Apache-2.0" },
+        },
+        "servers": [
+            { "name": "http", "url": "/jsonrpc", "summary": "POST, single calls and batches" },
+            { "name": "websocket", "url": "/ws", "summary": "many calls at a time, notifications" },
+        ],
+        "methods": methods,
+        "components": {
+            "schemas": schemas.take_definitions(true),
+            "errors": errors,
+        },
+        "x-notifications": notifications(),
+    })
+}
+
+fn described(spec: &Spec, schemas: &mut SchemaGenerator) -> Value {
+    let errors: Vec<Value> = ERRORS
+        .into_iter()
+        .map(|(name, ..)| json!({ "$ref": format!("#/components/errors/{name}") }))
+        .collect();
+    let result = (spec.result)(schemas);
+    json!({
+        "name": spec.name,
+        "summary": spec.summary,
+        "paramStructure": "by-name",
+        "params": params(spec, schemas),
+        "result": { "name": "result", "schema": result },
+        "errors": errors,
+        "x-transport": match spec.over {
+            Over::Both => json!(["http", "websocket"]),
+            Over::Socket => json!(["websocket"]),
+        },
+        "x-access": match spec.access {
+            Access::Open => "open",
+            Access::Key | Access::Socket => "key",
+        },
+        "x-notifications": spec.notifies,
+    })
+}
+
+/// The members of a method's params, each as a content descriptor.
+fn params(spec: &Spec, schemas: &mut SchemaGenerator) -> Vec<Value> {
+    let schema = (spec.params)(schemas);
+    let object = resolved(&schema, schemas);
+    let required = object.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+    let members = object.get("properties").and_then(Value::as_object);
+    let described = members.into_iter().flatten().map(|(name, schema)| {
+        json!({
+            "name": name,
+            "schema": schema,
+            "required": required.iter().any(|required| required == name),
+        })
+    });
+    // OpenRPC wants those that are required first.
+    let (mut first, rest): (Vec<Value>, Vec<Value>) =
+        described.partition(|member| member["required"] == true);
+    first.extend(rest);
+    first
+}
+
+/// A schema, or the definition that it refers to.
+fn resolved(schema: &Schema, schemas: &SchemaGenerator) -> Value {
+    let name = schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|reference| reference.rsplit('/').next());
+    match name {
+        Some(name) => schemas.definitions().get(name).cloned().unwrap_or_default(),
+        None => schema.as_value().clone(),
+    }
+}
+
+/// Every notification that some method causes, and what it holds.
+fn notifications() -> Vec<Value> {
+    let mut names: Vec<&str> =
+        Method::ALL.iter().flat_map(|method| method.spec().notifies).copied().collect();
+    names.sort_unstable();
+    names.dedup();
+    let described = names.into_iter().map(|name| {
+        let params = match name {
+            "conversation.event" => json!({
+                "type": "object",
+                "required": ["seq", "conversation_id", "id", "msg"],
+                "properties": {
+                    "seq": { "type": "integer", "description": "the number of the event in its conversation" },
+                    "conversation_id": { "type": "string" },
+                    "id": { "type": "string", "description": "the submission that it belongs to" },
+                    "msg": {
+                        "type": "object",
+                        "required": ["type"],
+                        "properties": { "type": { "type": "string" } },
+                        "description": "codex-core's own event; types that begin with gateway_ are ours",
+                    },
+                },
+            }),
+            _ => json!({ "type": "object" }),
+        };
+        json!({ "name": name, "params": params })
+    });
+    described.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_is_described_and_every_reference_resolves() {
+        let document = document();
+        let methods = document["methods"].as_array().unwrap();
+        assert_eq!(methods.len(), Method::ALL.len());
+        for (method, described) in Method::ALL.iter().zip(methods) {
+            assert_eq!(described["name"], method.spec().name);
+        }
+        let prompt = &methods[0]["params"][0];
+        assert_eq!((&prompt["name"], &prompt["required"]), (&json!("prompt"), &json!(true)));
+        crate::api::openapi::assert_references_resolve(&document);
+    }
+}
