@@ -154,6 +154,14 @@ fn notifications() -> Vec<Value> {
                     },
                 },
             }),
+            "proto.event" => json!({
+                "type": "object",
+                "required": ["stream_id", "data"],
+                "properties": {
+                    "stream_id": { "type": "string" },
+                    "data": { "type": "string", "description": "an Event of codex_gateway.proto, in base64" },
+                },
+            }),
             _ => json!({ "type": "object" }),
         };
         json!({ "name": name, "params": params })

@@ -16,6 +16,7 @@ use super::exec;
 use super::manage;
 use super::mcp;
 use super::peer::Peer;
+use super::proto;
 use super::subscription;
 use crate::api::json;
 use crate::error::Error;
@@ -166,6 +167,8 @@ methods! {
     Login = "auth.login", auth::Login => auth::LoggedIn, auth::login;
     /// Forgets the keys of a session.
     Logout = "auth.logout", auth::Logout => auth::LoggedOut, auth::logout;
+    /// Takes a submission in protobuf; over a socket, the events of its turn follow.
+    Proto = "proto", proto::Envelope => proto::Envelope, proto::submit, Both, ["proto.event"];
     /// The methods, as an OpenRPC document.
     Discover = "rpc.discover", discover::Nothing => Value, discover::discover;
 }

@@ -6,8 +6,8 @@
 //!
 //! - [`message`]: the messages of the specification; [`method`]: the table of methods;
 //! - [`peer`]: who made a call, and over what;
-//! - a file per noun: `conversation` and `manage`, `subscription`, `exec`, `apply`, `mcp`, `auth`;
-//!   `discover`: the table as a document.
+//! - a file per noun: `conversation` and `manage`, `subscription`, `exec`, `apply`, `mcp`, `auth`,
+//!   `proto`; `discover`: the table as a document.
 
 mod apply;
 mod auth;
@@ -19,6 +19,7 @@ mod mcp;
 mod message;
 pub mod method;
 mod peer;
+mod proto;
 mod subscription;
 
 use futures::future::join_all;

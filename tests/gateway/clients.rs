@@ -51,7 +51,10 @@ impl Language {
     async fn is_there(&self) -> bool {
         let (probe, hint) = match self {
             Self::Python => (
-                ["-c", "import websockets, requests, jsonschema, openapi_spec_validator"],
+                [
+                    "-c",
+                    "import websockets, requests, jsonschema, openapi_spec_validator, grpc_tools",
+                ],
                 "python3 -m venv VENV && VENV/bin/pip install -r tests/gateway/clients/requirements.txt",
             ),
             Self::Node => (["-e", "require('ws')"], "npm install --prefix FOLDER ws"),
@@ -136,4 +139,15 @@ async fn what_the_gateway_says_of_itself_is_openapi_and_openrpc() {
     for (_, path) in Route::TABLE {
         assert!(said["paths"].as_array().unwrap().iter().any(|said| said == path), "{path}");
     }
+}
+
+#[tokio::test]
+async fn the_proto_file_and_the_gateway_agree() {
+    let gateway = start();
+    if !Language::Python.is_there().await {
+        return;
+    }
+    let said = Language::Python.run(&gateway, "proto.py").await;
+    assert_eq!(said[0]["last"], "hello from protobuf");
+    assert!(said[0]["events"].as_u64().unwrap() > 5, "{said:?}");
 }

@@ -75,7 +75,7 @@ pub struct Cancelled {
     cancelled: bool,
     session_id: String,
     conversation_id: String,
-    turn_id: Option<String>,
+    pub(crate) turn_id: Option<String>,
 }
 
 /// Stops the running turn and waits until it has stopped.
