@@ -39,8 +39,7 @@ async fn calls_do_not_wait_for_each_other_and_one_too_many_is_refused() {
     let gateway = Gateway::start();
     endless_turn(&gateway, "busy").await;
     let mut socket = Socket::connect(&gateway, &[]).await;
-    // Each waits for the same turn to end: 127 in its queue (of which most are refused at once, as the
-    // queue is shorter) would not hold their places, so the places are held by turns of their own.
+    // Calls that go on until their turns are stopped.
     let mut held = Vec::new();
     for n in 0..128 {
         let params = json!({ "prompt": "slow: 100000", "session_id": format!("held-{n}") });

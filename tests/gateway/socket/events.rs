@@ -200,13 +200,13 @@ async fn a_subscriber_that_stops_reading_costs_its_queue_and_is_told_what_it_los
 }
 
 #[tokio::test]
-async fn a_page_may_follow_many_conversations_but_not_endlessly_many() {
+async fn subscribing_again_to_the_same_conversation_takes_no_second_place() {
     let gateway = Gateway::start();
     let id = endless_turn(&gateway, "m").await;
     let mut socket = Socket::connect(&gateway, &[]).await;
     let subscribed = subscribe(&mut socket, json!({ "conversation_id": id })).await;
     assert_eq!(subscribed["session_id"], "m");
-    // The same conversation again takes no second place.
+    // More often than a socket may follow conversations.
     for _ in 0..300 {
         let after = json!({ "session_id": "m", "after_seq": subscribed["last_seq"] });
         subscribe(&mut socket, after).await;
