@@ -336,7 +336,8 @@ impl Registry {
         session_id: &SessionId,
         wanted: &ThreadSpec,
     ) -> Result<(Option<String>, Option<String>), Error> {
-        let default = &self.engine.facts().model_provider;
+        let facts = self.engine.facts();
+        let default = &facts.model_provider;
         let logged_in = || self.credentials.preferred(session_id.as_str());
         let provider = wanted.model_provider.clone().or_else(logged_in);
         let in_use = provider.as_deref().unwrap_or(default);
@@ -348,7 +349,9 @@ impl Registry {
         let mut model = wanted.model.clone();
         if model.is_none() && in_use != default {
             model = BuiltIn::find(in_use).map(|built_in| built_in.model.to_owned());
-            if model.is_none() && default == DEMO {
+            // Of one that is not known, the engine says so.
+            let known = facts.model_providers.iter().any(|known| known == in_use);
+            if model.is_none() && known && default == DEMO {
                 return Err(Error::invalid(format!(
                     "model: expected the name of a model of {in_use}, which has no default"
                 )));

@@ -166,6 +166,8 @@ pub struct EngineFacts {
     pub model: String,
     /// The id of the model's provider in the configuration.
     pub model_provider: String,
+    /// The ids of all providers that a conversation may have.
+    pub model_providers: Vec<String>,
     /// What protects tool calls.
     pub sandbox: sandbox::Report,
 }

@@ -143,6 +143,7 @@ impl CodexEngine {
                 name: "codex-core",
                 model: config::model_name(&config),
                 model_provider: config.model_provider_id.clone(),
+                model_providers: config.model_providers.keys().cloned().collect(),
                 sandbox,
             };
 
