@@ -1,8 +1,8 @@
 //! How `main` must start.
 //!
 //! Core re-executes its own binary under other names: as the Linux sandbox, as `apply_patch`, as
-//! the file-system helper. [`run`] hands such calls over before anything else happens; it also
-//! loads `$CODEX_HOME/.env` and builds the runtime, with stacks of the size that core needs.
+//! the file-system helper; the gateway does so too, as the inner end of a terminal. [`run`] hands
+//! such calls over before anything else happens; it also loads `$CODEX_HOME/.env` and builds the runtime, with stacks of the size that core needs.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -27,6 +27,9 @@ where
     F: FnOnce(HelperPaths) -> Fut + Send + 'static,
     Fut: Future<Output = anyhow::Result<()>>,
 {
+    if let Some(program) = crate::terminal::inner_program() {
+        return Err(crate::terminal::take_over(&program));
+    }
     // Before the dispatch, which puts core's helper aliases there. A failure comes up again, with a
     // better message, when the configuration is loaded.
     let _ = codex_home();

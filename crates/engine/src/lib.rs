@@ -14,6 +14,7 @@
 //! - [`process`]: a one-off command that is running;
 //! - [`patch`]: patches, applied in a folder of copies;
 //! - [`mcp`]: servers of tools;
+//! - [`terminal`]: the seam's other half: a program on a terminal of its own;
 //! - [`sandbox`]: what protects tool calls, found out by trying.
 
 // The layout of core's nested futures is deeper than the default limit in a release build.
@@ -27,6 +28,7 @@ pub mod mcp;
 pub mod patch;
 pub mod process;
 pub mod sandbox;
+pub mod terminal;
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -130,6 +132,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The names that a tool server may not take.
     fn taken_mcp_names(&self) -> Vec<String>;
+
+    /// Starts a program on a terminal of its own, in the sandbox that was chosen.
+    fn open_terminal(
+        &self,
+        spec: terminal::TerminalSpec,
+    ) -> BoxFuture<'_, Result<terminal::OpenTerminal, EngineError>>;
 
     /// Ends every conversation, flushing its history. Returns how many did not end in time.
     fn shutdown(&self, limit: Duration) -> BoxFuture<'_, usize>;

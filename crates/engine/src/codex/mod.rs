@@ -5,6 +5,7 @@ mod exec;
 mod extensions;
 mod mcp;
 mod permissions;
+mod terminal;
 mod thread;
 
 use std::path::Path;
@@ -43,6 +44,8 @@ use crate::mcp::McpServer;
 use crate::mcp::McpTool;
 use crate::process::Process;
 use crate::sandbox;
+use crate::terminal::OpenTerminal;
+use crate::terminal::TerminalSpec;
 use extensions::ExtensionEvents;
 use permissions::Permissions;
 use thread::CodexThread;
@@ -359,6 +362,24 @@ impl Engine for CodexEngine {
 
     fn taken_mcp_names(&self) -> Vec<String> {
         mcp::taken(&self.config)
+    }
+
+    fn open_terminal(
+        &self,
+        spec: TerminalSpec,
+    ) -> BoxFuture<'_, Result<OpenTerminal, EngineError>> {
+        Box::pin(async move {
+            let profile = self.permissions(&spec.cwd).profile(spec.sandbox);
+            let helpers = terminal::Helpers {
+                self_exe: self.config.codex_self_exe.clone(),
+                linux_sandbox_exe: self.config.codex_linux_sandbox_exe.clone(),
+            };
+            let open = move || terminal::open(&spec, &profile, &helpers);
+            // Forking a process of this size takes a while.
+            tokio::task::spawn_blocking(open)
+                .await
+                .map_err(|error| EngineError::Failed(error.to_string()))?
+        })
     }
 
     fn shutdown(&self, limit: Duration) -> BoxFuture<'_, usize> {
