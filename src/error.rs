@@ -62,6 +62,8 @@ pub enum Kind {
     Model,
     /// A server of tools failed.
     Tool,
+    /// An upstream of a reverse call failed.
+    Upstream,
     /// The gateway failed.
     Internal,
 }
@@ -136,7 +138,7 @@ impl Error {
             Kind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Kind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Kind::Engine | Kind::Model | Kind::Tool => StatusCode::BAD_GATEWAY,
+            Kind::Engine | Kind::Model | Kind::Tool | Kind::Upstream => StatusCode::BAD_GATEWAY,
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -164,6 +166,7 @@ impl Error {
             Kind::Engine => "engine_error",
             Kind::Model => "model_error",
             Kind::Tool => "tool_error",
+            Kind::Upstream => "upstream_error",
             Kind::Internal => "internal_error",
         }
     }
@@ -185,7 +188,7 @@ impl Error {
             Kind::Unauthorized | Kind::Forbidden => -32003,
             Kind::NotFound | Kind::Gone { .. } => -32004,
             Kind::TimedOut | Kind::BodyTimeout => -32005,
-            Kind::Engine | Kind::Model | Kind::Tool => -32006,
+            Kind::Engine | Kind::Model | Kind::Tool | Kind::Upstream => -32006,
         }
     }
 
@@ -195,7 +198,9 @@ impl Error {
             Kind::Busy { .. } | Kind::Overloaded | Kind::Unavailable | Kind::BodyTimeout => {
                 Retry::After
             }
-            Kind::TimedOut | Kind::Engine | Kind::Model | Kind::Internal => Retry::Unsafe,
+            Kind::TimedOut | Kind::Engine | Kind::Model | Kind::Upstream | Kind::Internal => {
+                Retry::Unsafe
+            }
             Kind::InvalidRequest
             | Kind::InvalidJson
             | Kind::InvalidMessage

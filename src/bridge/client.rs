@@ -44,13 +44,7 @@ pub struct Clients {
 impl Clients {
     /// With the system's root certificates, or those of `SSL_CERT_FILE`.
     pub fn new() -> Self {
-        let mut roots = RootCertStore::empty();
-        let found = rustls_native_certs::load_native_certs();
-        for error in &found.errors {
-            tracing::warn!(%error, "some root certificates could not be read");
-        }
-        roots.add_parsable_certificates(found.certs);
-        Self { roots, made: HashMap::new() }
+        Self { roots: system_roots(), made: HashMap::new() }
     }
 
     /// The client for providers that are reached in this way.
@@ -98,15 +92,8 @@ pub fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>>
 }
 
 fn client(roots: RootCertStore, connect_timeout: Duration) -> anyhow::Result<Client> {
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .context("TLS")?
-    .with_root_certificates(roots)
-    .with_no_client_auth();
     let https = HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
+        .with_tls_config(tls(roots)?)
         .https_or_http()
         .enable_http1()
         .enable_http2()
@@ -116,6 +103,31 @@ fn client(roots: RootCertStore, connect_timeout: Duration) -> anyhow::Result<Cli
         .pool_idle_timeout(KEEP_IDLE)
         .timer(TokioTimer::new())
         .build(https))
+}
+
+/// The system's root certificates, or those of `SSL_CERT_FILE`.
+pub fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let found = rustls_native_certs::load_native_certs();
+    for error in &found.errors {
+        tracing::warn!(%error, "some root certificates could not be read");
+    }
+    roots.add_parsable_certificates(found.certs);
+    roots
+}
+
+/// A client's TLS, which trusts these.
+///
+/// # Errors
+/// The TLS library cannot be set up.
+pub fn tls(roots: RootCertStore) -> anyhow::Result<rustls::ClientConfig> {
+    Ok(rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .context("TLS")?
+    .with_root_certificates(roots)
+    .with_no_client_auth())
 }
 
 /// Connects directly, or through the proxy that `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name.
