@@ -25,8 +25,10 @@ use crate::config::Provider;
 use crate::conversation::registry::Registry;
 use crate::conversation::workspace;
 use crate::gateway::Gateway;
+use crate::proxy::Proxies;
 use crate::server::Shutdown;
 use crate::store::sessions::Sessions;
+use crate::terminal::Terminals;
 
 /// What a command of the command line works with.
 pub struct Assembly {
@@ -40,6 +42,8 @@ pub struct Assembly {
     pub conversations: Registry,
     /// What model calls were.
     pub model_calls: Records,
+    /// Where reverse calls go.
+    pub proxies: Proxies,
     /// The stages of the end.
     pub shutdown: Shutdown,
 }
@@ -84,13 +88,18 @@ impl Assembly {
             shutdown.clone(),
         )
         .with_credentials(credentials);
-        Ok(Self { config, engine, facts, conversations, model_calls, shutdown })
+        let proxies = Proxies::new(&config.proxies)?;
+        Ok(Self { config, engine, facts, conversations, model_calls, proxies, shutdown })
     }
 
     /// The service over it, and the engine, which has to be shut down last.
     pub fn into_gateway(self) -> (Arc<Gateway>, Arc<dyn Engine>) {
-        let Self { config, engine, facts, conversations, model_calls, shutdown } = self;
-        (Gateway::new(config, facts, conversations, model_calls, shutdown), engine)
+        let Self { config, engine, facts, conversations, model_calls, proxies, shutdown } = self;
+        let limits = config.terminals.clone();
+        let terminals = Terminals::new(Arc::clone(&engine), limits, shutdown.clone());
+        let gateway =
+            Gateway::new(config, facts, conversations, model_calls, terminals, proxies, shutdown);
+        (gateway, engine)
     }
 }
 

@@ -26,7 +26,7 @@
 //! # Reading order
 //!
 //! [`config`] · [`error`] · [`server`] · [`gateway`] · [`access`] · [`api`] · [`rpc`] ·
-//! [`socket`] · [`conversation`] · [`patch`] · [`stream`] · [`store`] · [`bridge`] · [`telemetry`] · [`assembly`] ·
+//! [`socket`] · [`conversation`] · [`patch`] · [`stream`] · [`store`] · [`terminal`] · [`proxy`] · [`bridge`] · [`telemetry`] · [`assembly`] ·
 //! [`cli`]; and the crate
 //! `codex-gateway-engine`, the only one that names codex crates.
 //!
@@ -51,9 +51,11 @@ pub mod conversation;
 pub mod error;
 pub mod gateway;
 pub mod patch;
+pub mod proxy;
 pub mod rpc;
 pub mod server;
 pub mod socket;
 pub mod store;
 pub mod stream;
 pub mod telemetry;
+pub mod terminal;

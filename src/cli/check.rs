@@ -48,6 +48,17 @@ pub(super) async fn run(config: &Config, helpers: HelperPaths) -> anyhow::Result
         config.turns.idle.as_millis()
     );
     println!("event log        {} bytes per conversation", config.turns.event_log_bytes);
+    println!(
+        "terminals        {}, {} ms idle, {} ms in all",
+        config.terminals.max,
+        config.terminals.idle.as_millis(),
+        config.terminals.lifetime.as_millis()
+    );
+    let upstreams: Vec<&str> = config.proxies.iter().map(|one| one.name.as_str()).collect();
+    println!(
+        "reverse calls    {}",
+        if upstreams.is_empty() { "refused".into() } else { upstreams.join(", ") }
+    );
     println!("heartbeat        {} ms", config.turns.heartbeat.as_millis());
     println!("connections      {}", config.server.max_connections);
     println!("body limit       {} bytes", config.server.body_limit);

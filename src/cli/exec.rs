@@ -46,7 +46,7 @@ pub(super) struct Exec {
 
 pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> anyhow::Result<u8> {
     anyhow::ensure!(!exec.prompt.trim().is_empty(), "the prompt is empty");
-    let Assembly { config, engine, facts, conversations, model_calls: _, shutdown } =
+    let Assembly { config, engine, facts, conversations, shutdown, .. } =
         Assembly::open(config, helpers).await?;
     if let Some(fix) = facts.sandbox.fix {
         eprintln!("sandbox: {}\n    fix: {fix}", facts.sandbox.detail);

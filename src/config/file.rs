@@ -1,5 +1,6 @@
 //! The file as it is written, and how its values are read.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::path::PathBuf;
@@ -9,6 +10,8 @@ use anyhow::Context;
 use anyhow::bail;
 use serde::Deserialize;
 use serde::Serialize;
+
+use crate::proxy::upstream;
 
 /// The `[gateway]` table as it is written. `config.toml.example` explains each key.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -31,6 +34,10 @@ pub struct File {
     pub(super) event_log_bytes: Option<usize>,
     pub(super) heartbeat_ms: Option<u64>,
     pub(super) allow_danger_full_access: Option<bool>,
+    pub(super) max_terminals: Option<usize>,
+    pub(super) terminal_idle_ms: Option<u64>,
+    pub(super) terminal_lifetime_ms: Option<u64>,
+    pub(super) proxy: Option<BTreeMap<String, upstream::Written>>,
     pub(super) allow_approvals: Option<bool>,
     pub(super) allow_raw_events: Option<bool>,
     pub(super) allow_mcp_stdio: Option<bool>,

@@ -33,6 +33,8 @@ use crate::access::Keys;
 use crate::bridge::Endpoint;
 use crate::bridge::built_in::BUILT_IN;
 use crate::bridge::provider;
+use crate::proxy::upstream::Upstream;
+use crate::terminal::TerminalLimits;
 
 pub use choice::Provider;
 pub use file::File;
@@ -71,6 +73,10 @@ pub struct Config {
     pub server: ServerLimits,
     /// Bounds of turns and their events.
     pub turns: TurnLimits,
+    /// Bounds of terminals.
+    pub terminals: TerminalLimits,
+    /// Where reverse calls may go.
+    pub proxies: Vec<Upstream>,
     /// Whether a request may ask for `danger-full-access`.
     pub allow_danger_full_access: bool,
     /// Whether a request may have the agent ask before it acts, and let what is approved leave the
@@ -272,6 +278,17 @@ impl Config {
                 event_log_bytes: at_least("event_log_bytes", file.event_log_bytes, 4096, 8 << 20)?,
                 heartbeat: millis("heartbeat_ms", file.heartbeat_ms, 15_000)?,
             },
+            terminals: TerminalLimits {
+                max: at_least("max_terminals", file.max_terminals, 1, 16)?,
+                idle: millis("terminal_idle_ms", file.terminal_idle_ms, 900_000)?,
+                lifetime: millis("terminal_lifetime_ms", file.terminal_lifetime_ms, 3_600_000)?,
+            },
+            proxies: file
+                .proxy
+                .iter()
+                .flatten()
+                .map(|(name, written)| written.resolve(name, &env))
+                .collect::<anyhow::Result<_>>()?,
             allow_danger_full_access: file.allow_danger_full_access.unwrap_or(false),
             allow_approvals: file.allow_approvals.unwrap_or(true),
             allow_raw_events: file.allow_raw_events.unwrap_or(false),

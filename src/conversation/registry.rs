@@ -1,6 +1,7 @@
 //! Which conversations there are, and which session names belong to them.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -84,6 +85,30 @@ impl Known {
             Self::Recorded(record) => &record.session_id,
         }
     }
+
+    /// What its commands may touch unless a prompt says otherwise.
+    pub fn sandbox(&self) -> Sandbox {
+        match self {
+            Self::Live(conversation) => conversation.defaults.sandbox,
+            Self::Recorded(record) => record.defaults.sandbox,
+        }
+    }
+
+    fn cwd(&self) -> &Path {
+        match self {
+            Self::Live(conversation) => &conversation.cwd,
+            Self::Recorded(record) => &record.cwd,
+        }
+    }
+}
+
+/// Where something other than a conversation works.
+#[derive(Debug)]
+pub struct Place {
+    /// The folder. It exists.
+    pub folder: PathBuf,
+    /// It was made just now, under a name of its own.
+    pub is_new: bool,
 }
 
 /// The conversations of this process.
@@ -472,6 +497,31 @@ impl Registry {
             return Some(Known::Live(Arc::clone(conversation)));
         }
         self.sessions.by_conversation(id).map(Known::Recorded)
+    }
+
+    /// Where something other than a conversation works: in a conversation's folder, in the one that
+    /// `cwd` names as a prompt may name it, or in a new one.
+    ///
+    /// # Errors
+    /// `InvalidRequest` where `cwd` is not what a prompt may name, or not the conversation's; `Forbidden`
+    /// where the conversation's folder has become a link.
+    pub async fn place(&self, of: Option<&Known>, cwd: Option<&str>) -> Result<Place, Error> {
+        let (folder, is_new) = match (of, cwd) {
+            (Some(known), _) => {
+                let folder = known.cwd();
+                workspace::revisit(&self.root, folder).await?;
+                if cwd.is_some_and(|cwd| !workspace::is_same(&self.root, cwd, folder)) {
+                    return Err(Error::invalid(format!(
+                        "cwd: expected the conversation's folder, {}, or none beside its name",
+                        folder.display()
+                    )));
+                }
+                (folder.to_owned(), false)
+            }
+            (None, Some(cwd)) => (workspace::named(&self.root, cwd, &self.claims).await?, false),
+            (None, None) => (workspace::fresh(&self.root, &self.claims).await?, true),
+        };
+        Ok(Place { folder, is_new })
     }
 
     /// The conversation that a request means, without starting or taking up anything.

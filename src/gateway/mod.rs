@@ -40,6 +40,7 @@ use crate::conversation::id::Seq;
 use crate::conversation::registry::Registry;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::proxy::Proxies;
 use crate::rpc;
 use crate::rpc::Peer;
 use crate::server::Counted;
@@ -47,6 +48,7 @@ use crate::server::Shutdown;
 use crate::socket;
 use crate::stream::Reading;
 use crate::stream::Until;
+use crate::terminal::Terminals;
 
 /// One-off commands and patches of all clients at a time.
 const MAX_COMMANDS: usize = 32;
@@ -58,6 +60,8 @@ pub struct Gateway {
     facts: EngineFacts,
     conversations: Arc<Registry>,
     model_calls: Records,
+    terminals: Terminals,
+    proxies: Proxies,
     shutdown: Shutdown,
     started: Instant,
     streams: Arc<AtomicUsize>,
@@ -102,6 +106,8 @@ impl Gateway {
         facts: EngineFacts,
         conversations: Registry,
         model_calls: Records,
+        terminals: Terminals,
+        proxies: Proxies,
         shutdown: Shutdown,
     ) -> Arc<Self> {
         let conversations = Arc::new(conversations);
@@ -112,6 +118,8 @@ impl Gateway {
             facts,
             conversations,
             model_calls,
+            terminals,
+            proxies,
             shutdown,
             started: Instant::now(),
             streams: Arc::default(),
@@ -138,6 +146,16 @@ impl Gateway {
     /// What model calls were.
     pub fn model_calls(&self) -> &Records {
         &self.model_calls
+    }
+
+    /// The terminals of this process.
+    pub(crate) fn terminals(&self) -> &Terminals {
+        &self.terminals
+    }
+
+    /// Where reverse calls go.
+    pub(crate) fn proxies(&self) -> &Proxies {
+        &self.proxies
     }
 
     /// The stages of the end.

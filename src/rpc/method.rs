@@ -13,10 +13,12 @@ use super::conversation;
 use super::conversation::Which;
 use super::discover;
 use super::exec;
+use super::interactive;
 use super::manage;
 use super::mcp;
 use super::peer::Peer;
 use super::proto;
+use super::proxy;
 use super::subscription;
 use crate::api::json;
 use crate::error::Error;
@@ -152,6 +154,27 @@ methods! {
     /// Ends a subscription.
     Unsubscribe = "conversation.unsubscribe", subscription::Unsubscribe => subscription::Unsubscribed,
         subscription::unsubscribe, Socket;
+    /// Starts a shell on a terminal of its own, in the sandbox.
+    InteractiveStart = "interactive.start", interactive::Start => interactive::Started,
+        interactive::start, Both, ["interactive.output", "interactive.exited"];
+    /// Types into a terminal.
+    InteractiveInput = "interactive.input", interactive::Input => interactive::Accepted,
+        interactive::input;
+    /// Changes the size of a terminal.
+    InteractiveResize = "interactive.resize", interactive::Resize => interactive::Resized,
+        interactive::resize;
+    /// Ends a terminal with all its processes.
+    InteractiveStop = "interactive.stop", interactive::Which => interactive::Stopped,
+        interactive::stop;
+    /// What a terminal printed after an offset; waits until there is something to say.
+    InteractiveRead = "interactive.read", interactive::Read => interactive::Printed,
+        interactive::read;
+    /// Gives a terminal to this socket, which is sent what it prints from now on, or from an offset on.
+    InteractiveAttach = "interactive.attach", interactive::Attach => interactive::Started,
+        interactive::attach, Socket, ["interactive.output", "interactive.exited"];
+    /// Calls an upstream that the operator configured, and answers what it answered.
+    Proxy = "bff.proxy", proxy::Call => proxy::Answered,
+        proxy::call;
     /// Runs a command in codex's sandbox; over a socket, what it prints comes as it is printed.
     Exec = "exec", exec::Exec => exec::Executed, exec::exec, Both, ["exec.output"];
     /// Applies a patch to a folder, all of it or nothing.
@@ -220,7 +243,14 @@ mod tests {
             assert!(spec.summary.ends_with('.'), "{}", spec.name);
             (spec.params)(&mut schemas);
             (spec.result)(&mut schemas);
-            assert_eq!(spec.over == Over::Both, !spec.name.ends_with("subscribe"));
+            let over_socket =
+                ["conversation.subscribe", "conversation.unsubscribe", "interactive.attach"];
+            assert_eq!(
+                spec.over == Over::Socket,
+                over_socket.contains(&spec.name),
+                "{}",
+                spec.name
+            );
         }
     }
 }

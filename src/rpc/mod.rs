@@ -7,19 +7,21 @@
 //! - [`message`]: the messages of the specification; [`method`]: the table of methods;
 //! - [`peer`]: who made a call, and over what;
 //! - a file per noun: `conversation` and `manage`, `subscription`, `exec`, `apply`, `mcp`, `auth`,
-//!   `proto`; `discover`: the table as a document.
+//!   `interactive`, `proxy`, `proto`; `discover`: the table as a document.
 
 mod apply;
 mod auth;
 mod conversation;
 mod discover;
 mod exec;
+mod interactive;
 mod manage;
 mod mcp;
 mod message;
 pub mod method;
 mod peer;
 mod proto;
+mod proxy;
 mod subscription;
 
 use futures::future::join_all;

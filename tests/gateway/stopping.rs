@@ -5,23 +5,9 @@ use serde_json::json;
 
 use crate::support::Gateway;
 use crate::support::eventually;
+use crate::support::marker;
+use crate::support::runs;
 use crate::support::soon;
-
-/// Whether a process with this argument is running.
-fn runs(argument: &str) -> bool {
-    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        // The command itself, not the gateway, bwrap or a shell that has it in a longer argument.
-        command.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
-    })
-}
-
-/// A duration that no other test sleeps for.
-fn marker() -> String {
-    use std::time::SystemTime;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    format!("86{}", now.as_nanos() % 1_000_000_000)
-}
 
 #[tokio::test]
 async fn a_cancellation_from_a_second_connection_ends_the_stream() {

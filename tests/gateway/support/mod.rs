@@ -40,3 +40,19 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         Err(_) => panic!("took too long: {what}"),
     }
 }
+
+/// Whether a process with this argument is running.
+pub fn runs(argument: &str) -> bool {
+    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        // The command itself, not the gateway, bwrap or a shell that has it in a longer argument.
+        command.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
+    })
+}
+
+/// A duration that no other test sleeps for.
+pub fn marker() -> String {
+    use std::time::SystemTime;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    format!("86{}", now.as_nanos() % 1_000_000_000)
+}

@@ -53,6 +53,7 @@ pub struct Answer {
 /// One request, as it came.
 #[derive(Debug, Clone)]
 pub struct Asked {
+    pub method: String,
     pub path: String,
     pub version: http::Version,
     pub headers: http::HeaderMap,
@@ -237,6 +238,7 @@ async fn answer(
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     asked.lock().unwrap().push(Asked {
+        method: head.method.to_string(),
         path: head.uri.to_string(),
         version: head.version,
         headers: head.headers,

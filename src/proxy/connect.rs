@@ -1,0 +1,68 @@
+//! Connecting to an upstream: its name is resolved once, each address is judged, and the connection goes
+//! to one that was.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::Context;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+use super::address;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The name leads to addresses that reverse calls do not go to, and to no other.
+#[derive(Debug, thiserror::Error)]
+#[error("its address is private")]
+pub(super) struct Private;
+
+/// Connects, past every proxy that the environment names: only so is it known where to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Connector {
+    pub(super) allow_private: bool,
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let allow_private = self.allow_private;
+        let connect = async move {
+            let host = target.host().unwrap_or_default();
+            let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+            let tls = target.scheme() == Some(&http::uri::Scheme::HTTPS);
+            let port = target.port_u16().unwrap_or(if tls { 443 } else { 80 });
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+            let allowed: Vec<SocketAddr> = found
+                .iter()
+                .copied()
+                .filter(|found| address::is_allowed(found.ip(), allow_private))
+                .collect();
+            if allowed.is_empty() && !found.is_empty() {
+                return Err(Private.into());
+            }
+            let stream = TcpStream::connect(allowed.as_slice()).await?;
+            stream.set_nodelay(true)?;
+            Ok(TokioIo::new(stream))
+        };
+        Box::pin(async move {
+            tokio::time::timeout(CONNECT_TIMEOUT, connect)
+                .await
+                .map_err(|_| BoxError::from("connecting took too long"))?
+        })
+    }
+}
