@@ -26,9 +26,8 @@
 //! # Reading order
 //!
 //! [`config`] · [`error`] · [`server`] · [`gateway`] · [`access`] · [`api`] · [`rpc`] ·
-//! [`socket`] · [`conversation`] · [`patch`] · [`stream`] · [`store`] · [`terminal`] · [`proxy`] · [`bridge`] · [`telemetry`] · [`assembly`] ·
-//! [`cli`]; and the crate
-//! `codex-gateway-engine`, the only one that names codex crates.
+//! [`socket`] · [`conversation`] · [`patch`] · [`stream`] · [`store`] · [`terminal`] · [`proxy`] ·
+//! [`bridge`] · [`telemetry`] · [`assembly`] · [`cli`]; and the crate `codex-gateway-engine`, the only one that names codex crates.
 //!
 //! # Invariants
 //!

@@ -1,6 +1,7 @@
 //! The request that starts a turn: the body of `/exec`, `/api/v1/exec` and `/api/v1/exec/stream`,
 //! and the params of `conversation.prompt`.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,24 +112,10 @@ impl PromptRequest {
                 format!("prompt: expected at most {limit} characters"),
             ));
         }
-        let timeout = match self.timeout_ms {
-            Some(timeout) if !TIMEOUT_RANGE_MS.contains(&timeout) => {
-                return Err(Error::invalid(format!(
-                    "timeout_ms: expected {} to {} milliseconds, got {timeout}",
-                    TIMEOUT_RANGE_MS.start(),
-                    TIMEOUT_RANGE_MS.end()
-                )));
-            }
-            Some(timeout) => Duration::from_millis(timeout),
-            None => config.turns.default_timeout,
-        };
+        let timeout = time_limit(self.timeout_ms, &TIMEOUT_RANGE_MS)?;
+        let timeout = timeout.unwrap_or(config.turns.default_timeout);
         allow_sandbox(config, self.sandbox)?;
-        if self.raw_events && !config.allow_raw_events {
-            return Err(Error::new(
-                Kind::Forbidden,
-                "raw_events: these events carry the system prompt and need gateway.allow_raw_events",
-            ));
-        }
+        allow_raw_events(config, self.raw_events)?;
         allow_approvals(config, self.approval_policy)?;
         if self.if_busy == IfBusy::Steer
             && (self.output_schema.is_some() || self.model.is_some() || self.sandbox.is_some())
@@ -282,6 +269,38 @@ pub(crate) fn only_data_uris(images: &[String]) -> Result<(), Error> {
             crate::conversation::id::excerpt(bad)
         ))),
     }
+}
+
+/// The time limit that a request names.
+///
+/// # Errors
+/// It is out of range.
+pub(crate) fn time_limit(
+    timeout_ms: Option<u64>,
+    range: &RangeInclusive<u64>,
+) -> Result<Option<Duration>, Error> {
+    match timeout_ms {
+        Some(timeout) if !range.contains(&timeout) => Err(Error::invalid(format!(
+            "timeout_ms: expected {} to {} milliseconds, got {timeout}",
+            range.start(),
+            range.end()
+        ))),
+        timeout => Ok(timeout.map(Duration::from_millis)),
+    }
+}
+
+/// Whether a request may be sent the events that carry the system prompt.
+///
+/// # Errors
+/// `Forbidden` where the operator does not allow it.
+pub(crate) fn allow_raw_events(config: &Config, wanted: bool) -> Result<(), Error> {
+    if wanted && !config.allow_raw_events {
+        return Err(Error::new(
+            Kind::Forbidden,
+            "raw_events: these events carry the system prompt and need gateway.allow_raw_events",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether a request may choose this sandbox.

@@ -25,13 +25,14 @@ use tokio::time::Instant;
 use self::output::Output;
 use super::peer::Peer;
 use crate::api::prompt::allow_sandbox;
+use crate::api::prompt::time_limit;
 use crate::conversation::id::excerpt;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::gateway::Gateway;
 
 /// A command's time limit unless the call names one.
-const DEFAULT_TIMEOUT_MS: u64 = 30_000;
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 const TIMEOUT_RANGE_MS: std::ops::RangeInclusive<u64> = 1..=3_600_000;
 /// How much of each of stdout and stderr is kept unless the call says otherwise.
 const DEFAULT_OUTPUT_BYTES: usize = 1 << 20;
@@ -176,14 +177,7 @@ impl Exec {
                 excerpt(name)
             )));
         }
-        let timeout = self.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
-        if !TIMEOUT_RANGE_MS.contains(&timeout) {
-            return Err(Error::invalid(format!(
-                "timeout_ms: expected {} to {} milliseconds, got {timeout}",
-                TIMEOUT_RANGE_MS.start(),
-                TIMEOUT_RANGE_MS.end()
-            )));
-        }
+        let timeout = time_limit(self.timeout_ms, &TIMEOUT_RANGE_MS)?;
         if self.max_output_bytes.is_some_and(|bytes| bytes > MAX_OUTPUT_BYTES) {
             return Err(Error::invalid(format!(
                 "max_output_bytes: expected at most {MAX_OUTPUT_BYTES}"
@@ -192,7 +186,7 @@ impl Exec {
         allow_sandbox(gateway.config(), self.sandbox)?;
         let sandbox = &gateway.facts().sandbox;
         match sandbox.tools {
-            Tools::On | Tools::Unsandboxed => Ok(Duration::from_millis(timeout)),
+            Tools::On | Tools::Unsandboxed => Ok(timeout.unwrap_or(DEFAULT_TIMEOUT)),
             Tools::Off => Err(Error::new(
                 Kind::Forbidden,
                 format!(

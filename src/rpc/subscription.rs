@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::conversation::Which;
 use super::peer::Peer;
+use crate::api::prompt::allow_raw_events;
 use crate::conversation::id::Seq;
 use crate::conversation::registry::Known;
 use crate::error::Error;
@@ -47,12 +48,7 @@ pub(super) struct Subscribed {
 pub(super) async fn subscribe(peer: &Peer, params: Subscribe) -> Result<Subscribed, Error> {
     let socket = peer.only_socket()?;
     let gateway = peer.gateway();
-    if params.raw_events && !gateway.config().allow_raw_events {
-        return Err(Error::new(
-            Kind::Forbidden,
-            "raw_events: these events carry the system prompt and need gateway.allow_raw_events",
-        ));
-    }
+    allow_raw_events(gateway.config(), params.raw_events)?;
     let which = Which::new(params.session_id, params.conversation_id);
     let conversation = match which.expect(gateway)? {
         Known::Live(conversation) => conversation,

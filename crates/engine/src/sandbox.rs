@@ -11,6 +11,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use codex_core::exec::ExecCapturePolicy;
+use codex_core::exec::ExecExpiration;
 use codex_core::exec::ExecParams;
 use codex_core::exec::process_exec_tool_call;
 use codex_protocol::config_types::WindowsSandboxLevel;
@@ -152,6 +153,29 @@ async fn probe(workspace_root: &Path, linux_sandbox_exe: Option<PathBuf>) -> Res
     verdict
 }
 
+/// A command as core's sandbox takes it, with no network.
+pub(crate) fn exec_params(
+    command: Vec<String>,
+    cwd: &AbsolutePathBuf,
+    env: HashMap<String, String>,
+    expiration: ExecExpiration,
+) -> ExecParams {
+    ExecParams {
+        command,
+        cwd: cwd.clone(),
+        expiration,
+        capture_policy: ExecCapturePolicy::ShellTool,
+        env,
+        network: None,
+        network_environment_id: None,
+        sandbox_permissions: SandboxPermissions::UseDefault,
+        windows_sandbox_level: WindowsSandboxLevel::Disabled,
+        windows_sandbox_private_desktop: false,
+        justification: None,
+        arg0: None,
+    }
+}
+
 async fn run(cwd: &Path, port: u16, linux_sandbox_exe: Option<PathBuf>) -> Result<(), String> {
     let cwd = AbsolutePathBuf::from_absolute_path(cwd).map_err(|error| error.to_string())?;
     // Temporary folders are left out of what is writable: the workspace may lie in one.
@@ -161,20 +185,12 @@ async fn run(cwd: &Path, port: u16, linux_sandbox_exe: Option<PathBuf>) -> Resul
         true,
         true,
     );
-    let params = ExecParams {
-        command: ["/bin/sh".to_owned(), "-c".to_owned(), script(port)].to_vec(),
-        cwd: cwd.clone(),
-        expiration: LIMIT_MS.into(),
-        capture_policy: ExecCapturePolicy::ShellTool,
-        env: std::env::vars().filter(|(name, _)| name == "PATH").collect::<HashMap<_, _>>(),
-        network: None,
-        network_environment_id: None,
-        sandbox_permissions: SandboxPermissions::UseDefault,
-        windows_sandbox_level: WindowsSandboxLevel::Disabled,
-        windows_sandbox_private_desktop: false,
-        justification: None,
-        arg0: None,
-    };
+    let params = exec_params(
+        ["/bin/sh".to_owned(), "-c".to_owned(), script(port)].to_vec(),
+        &cwd,
+        std::env::vars().filter(|(name, _)| name == "PATH").collect(),
+        LIMIT_MS.into(),
+    );
     let roots = [cwd.clone()];
     let output = Box::pin(process_exec_tool_call(
         params,

@@ -1,7 +1,6 @@
 //! What is done to a conversation, beside prompts: `POST /api/v1/conversations/{id}/{action}`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use codex_gateway_engine::Prompt;
 use codex_gateway_engine::Review;
@@ -15,6 +14,8 @@ use serde_json::Value;
 
 use super::super::exec;
 use super::super::json as body_json;
+use super::super::prompt::only_data_uris;
+use super::super::prompt::time_limit;
 use super::Document;
 use super::find;
 use crate::config::TIMEOUT_RANGE_MS;
@@ -125,7 +126,7 @@ pub(crate) async fn steer(
     if steer.prompt.trim().is_empty() {
         return Err(Error::invalid("prompt: expected a string that is not empty"));
     }
-    super::super::prompt::only_data_uris(&steer.images)?;
+    only_data_uris(&steer.images)?;
     let prompt = Prompt { text: steer.prompt, images: steer.images, ..Prompt::default() };
     let known = find(gateway, id)?;
     gateway.conversations().credentials().admit(known.session_id(), caller)?;
@@ -239,17 +240,8 @@ pub(crate) async fn review(
     request: ReviewRequest,
     caller: &str,
 ) -> Result<Ended, Error> {
-    let limit = match request.timeout_ms {
-        Some(limit) if !TIMEOUT_RANGE_MS.contains(&limit) => {
-            return Err(Error::invalid(format!(
-                "timeout_ms: expected {} to {} milliseconds, got {limit}",
-                TIMEOUT_RANGE_MS.start(),
-                TIMEOUT_RANGE_MS.end()
-            )));
-        }
-        Some(limit) => Duration::from_millis(limit),
-        None => gateway.config().turns.default_timeout,
-    };
+    let limit = time_limit(request.timeout_ms, &TIMEOUT_RANGE_MS)?;
+    let limit = limit.unwrap_or(gateway.config().turns.default_timeout);
     ended(gateway, id, caller, async move |conversation: Arc<Conversation>| {
         conversation.review(request.target, limit).await
     })

@@ -6,18 +6,15 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use codex_core::exec::ExecCapturePolicy;
 use codex_core::exec::ExecExpiration;
-use codex_core::exec::ExecParams;
 use codex_core::exec::build_exec_request;
-use codex_protocol::config_types::WindowsSandboxLevel;
-use codex_protocol::models::SandboxPermissions;
 use codex_utils_absolute_path::AbsolutePathBuf;
 
 use super::permissions::Permissions;
 use crate::Command;
 use crate::EngineError;
 use crate::process::Process;
+use crate::sandbox;
 
 /// Takes the command's environment out of numbered variables and becomes the command.
 ///
@@ -43,21 +40,13 @@ pub(super) async fn start(
         .map_err(|error| EngineError::Rejected(format!("cwd: {error}")))?;
     let profile = permissions.profile(command.sandbox);
     let mark = format!("codex-gateway-{}", uuid::Uuid::new_v4());
-    let params = ExecParams {
-        command: wrapped(&mark, command.argv, command.env.len()),
-        cwd: cwd.clone(),
-        // Neither is core's business here: the gateway reads the pipes and ends the command.
-        expiration: ExecExpiration::DefaultTimeout,
-        capture_policy: ExecCapturePolicy::ShellTool,
-        env: carried(command.env),
-        network: None,
-        network_environment_id: None,
-        sandbox_permissions: SandboxPermissions::UseDefault,
-        windows_sandbox_level: WindowsSandboxLevel::Disabled,
-        windows_sandbox_private_desktop: false,
-        justification: None,
-        arg0: None,
-    };
+    // The time limit is not core's business here: the gateway reads the pipes and ends the command.
+    let params = sandbox::exec_params(
+        wrapped(&mark, command.argv, command.env.len()),
+        &cwd,
+        carried(command.env),
+        ExecExpiration::DefaultTimeout,
+    );
     let roots = [cwd.clone()];
     let request = build_exec_request(params, &profile, &cwd, &roots, linux_sandbox_exe, false)
         .map_err(|error| failed(error.to_string()))?;

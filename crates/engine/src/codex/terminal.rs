@@ -19,14 +19,10 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc as blocking;
 use std::thread;
 
-use codex_core::exec::ExecCapturePolicy;
 use codex_core::exec::ExecExpiration;
-use codex_core::exec::ExecParams;
 use codex_core::exec::build_exec_request;
 use codex_core::sandboxing::ExecRequest;
-use codex_protocol::config_types::WindowsSandboxLevel;
 use codex_protocol::models::PermissionProfile;
-use codex_protocol::models::SandboxPermissions;
 use codex_utils_absolute_path::AbsolutePathBuf;
 use portable_pty::Child;
 use portable_pty::CommandBuilder;
@@ -38,6 +34,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
 use crate::EngineError;
+use crate::sandbox;
 use crate::terminal::INNER;
 use crate::terminal::MAX_INPUT_BYTES;
 use crate::terminal::OpenTerminal;
@@ -142,20 +139,12 @@ fn sandboxed(
     let inner = helpers.self_exe.clone().or_else(|| std::env::current_exe().ok());
     let inner = inner.ok_or_else(|| EngineError::Failed("this binary has no path".to_owned()))?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let params = ExecParams {
-        command: vec![text(&inner), INNER.to_owned(), text(shell)],
-        cwd: cwd.clone(),
-        expiration: ExecExpiration::DefaultTimeout,
-        capture_policy: ExecCapturePolicy::ShellTool,
-        env: environment(spec, shell, path),
-        network: None,
-        network_environment_id: None,
-        sandbox_permissions: SandboxPermissions::UseDefault,
-        windows_sandbox_level: WindowsSandboxLevel::Disabled,
-        windows_sandbox_private_desktop: false,
-        justification: None,
-        arg0: None,
-    };
+    let params = sandbox::exec_params(
+        vec![text(&inner), INNER.to_owned(), text(shell)],
+        &cwd,
+        environment(spec, shell, path),
+        ExecExpiration::DefaultTimeout,
+    );
     let roots = [cwd.clone()];
     build_exec_request(params, profile, &cwd, &roots, &helpers.linux_sandbox_exe, false)
         .map_err(|error| EngineError::Failed(error.to_string()))
