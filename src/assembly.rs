@@ -103,7 +103,7 @@ impl Assembly {
     }
 }
 
-/// Who answers model calls. The root certificates are loaded only for real providers.
+/// Who answers model calls.
 ///
 /// # Errors
 /// A provider's certificates cannot be used.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::LazyLock;
 use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
@@ -105,15 +106,18 @@ fn client(roots: RootCertStore, connect_timeout: Duration) -> anyhow::Result<Cli
         .build(https))
 }
 
-/// The system's root certificates, or those of `SSL_CERT_FILE`.
+/// The system's root certificates, or those of `SSL_CERT_FILE`: read once per process.
 pub fn system_roots() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        tracing::warn!(%error, "some root certificates could not be read");
-    }
-    roots.add_parsable_certificates(found.certs);
-    roots
+    static ROOTS: LazyLock<RootCertStore> = LazyLock::new(|| {
+        let mut roots = RootCertStore::empty();
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            tracing::warn!(%error, "some root certificates could not be read");
+        }
+        roots.add_parsable_certificates(found.certs);
+        roots
+    });
+    ROOTS.clone()
 }
 
 /// A client's TLS, which trusts these.
