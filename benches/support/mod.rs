@@ -83,7 +83,7 @@ pub(crate) async fn turn(
 ) -> anyhow::Result<()> {
     let id = uuid::Uuid::now_v7().to_string();
     let prompt = Prompt { text: prompt.to_owned(), ..Prompt::default() };
-    thread.submit(id, Submission::Prompt(prompt)).await?;
+    thread.submit(id, Submission::Prompt(prompt), None).await?;
     loop {
         let event = thread.next_event().await.context("core ended")?;
         saw(&event.msg);

@@ -4,6 +4,7 @@ pub mod conversations;
 pub mod exec;
 pub mod health;
 pub mod json;
+pub mod metrics;
 pub mod openapi;
 pub mod prompt;
 pub(crate) mod tied;

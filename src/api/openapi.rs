@@ -124,6 +124,13 @@ fn describe(route: &Route) -> Operation {
             None,
             &[("200", &[("application/json", "Object")], "OpenAPI 3.1.")],
         ),
+        Route::Metrics => say(
+            "metrics",
+            "Every metric, in Prometheus's text format.",
+            &[],
+            None,
+            &[("200", &[("text/plain", "Text")], "docs/telemetry.md lists them.")],
+        ),
         Route::Exec => say(
             "exec",
             "Runs a prompt; core's events as they happen, as JSON lines or SSE by Accept.",

@@ -12,6 +12,8 @@ use codex_gateway_engine::ThreadSpec;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
+use tracing::Instrument;
+use tracing::Span;
 
 use crate::config::Config;
 use crate::config::DEMO;
@@ -27,6 +29,7 @@ use crate::conversation::registry::Selector;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::gateway::Gateway;
+use crate::telemetry::trace;
 
 /// The request as it is written.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -172,11 +175,13 @@ impl Checked {
     /// # Errors
     /// What [`Registry::open`](crate::conversation::registry::Registry::open) and
     /// [`Conversation::prompt`](crate::conversation::Conversation::prompt) say.
-    pub async fn start(self, gateway: &Arc<Gateway>, tied: bool) -> Result<Turn, Error> {
+    pub async fn start(mut self, gateway: &Arc<Gateway>, tied: bool) -> Result<Turn, Error> {
         let (sender, started) = tokio::sync::oneshot::channel();
         let gateway_ = Arc::clone(gateway);
+        let span = Span::current();
+        self.opening.spec.trace = trace::for_core(&span);
         gateway.shutdown().spawn(async move {
-            if let Err(Ok(turn)) = sender.send(self.run(&gateway_).await)
+            if let Err(Ok(turn)) = sender.send(self.run(&gateway_, &span).await)
                 && tied
             {
                 turn.cancel();
@@ -185,7 +190,9 @@ impl Checked {
         started.await.map_err(|_| Error::new(Kind::Internal, "the prompt was lost"))?
     }
 
-    async fn run(self, gateway: &Gateway) -> Result<Turn, Error> {
+    /// The turn is traced below `span`. Opening the conversation is not done inside it: core's tasks
+    /// would hold it for as long as the conversation lives.
+    async fn run(self, gateway: &Gateway, span: &Span) -> Result<Turn, Error> {
         let provider = self.opening.spec.model_provider.clone();
         loop {
             let conversation = gateway.conversations().open(&self.selector, &self.opening).await?;
@@ -206,7 +213,8 @@ impl Checked {
             if in_use == DEMO {
                 prompt.model = None;
             }
-            let turn = conversation.prompt(prompt, self.timeout, self.if_busy).await;
+            let turn = conversation.prompt(prompt, self.timeout, self.if_busy);
+            let turn = turn.instrument(span.clone()).await;
             match turn {
                 // It was put to rest between the two calls; the next round takes it up again.
                 Err(_) if conversation.snapshot().activity == Activity::Closed => {}

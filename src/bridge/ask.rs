@@ -1,5 +1,6 @@
 //! One model call as core asked for it.
 
+use opentelemetry::Context;
 use serde_json::Value;
 
 use super::origin::Origins;
@@ -17,6 +18,10 @@ pub struct Ask {
     pub root_id: Option<String>,
     /// The turn, where core says.
     pub turn_id: Option<String>,
+    /// Where core says that it asks, as W3C Trace Context.
+    pub traceparent: Option<String>,
+    /// What the call is traced below.
+    pub trace: Context,
     /// Who made what in it.
     pub origins: Origins,
 }
@@ -33,6 +38,8 @@ impl Ask {
             parent_id: of("x-codex-parent-thread-id"),
             root_id: of("session_id"),
             turn_id: of("turn_id"),
+            traceparent: of("ws_request_header_traceparent"),
+            trace: Context::default(),
             origins: Origins::default(),
             body,
         }

@@ -1,4 +1,4 @@
-//! The model calls under way, by conversation. Core leaves a call that it no longer wants open until
+//! The model calls under way, by conversation, and what they are traced below. Core leaves a call that it no longer wants open until
 //! the model says something; a turn that is stopped takes its calls with it at once.
 
 use std::collections::HashMap;
@@ -7,11 +7,19 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use opentelemetry::Context;
 use tokio_util::sync::CancellationToken;
+
+use super::ask::Ask;
+use crate::telemetry::trace;
 
 /// The calls under way.
 #[derive(Debug, Clone, Default)]
-pub struct Calls(Arc<Mutex<HashMap<String, Arc<CancellationToken>>>>);
+pub struct Calls {
+    tokens: Arc<Mutex<HashMap<String, Arc<CancellationToken>>>>,
+    /// What the calls of a conversation's running turn are traced below.
+    traces: Arc<Mutex<HashMap<String, Context>>>,
+}
 
 /// A call under way: dropped when it has ended.
 #[derive(Debug)]
@@ -24,7 +32,31 @@ pub(super) struct UnderWay {
 
 impl Calls {
     fn tokens(&self) -> MutexGuard<'_, HashMap<String, Arc<CancellationToken>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn traces(&self) -> MutexGuard<'_, HashMap<String, Context>> {
+        self.traces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A turn begins: its model calls are traced below `context`.
+    pub fn trace(&self, conversation_id: &str, context: Context) {
+        self.traces().insert(conversation_id.to_owned(), context);
+    }
+
+    /// The turn has ended.
+    pub fn untrace(&self, conversation_id: &str) {
+        self.traces().remove(conversation_id);
+    }
+
+    /// What a call is traced below: the turn of its conversation, or of the one that its conversation
+    /// works for; else what core says.
+    pub(super) fn context_of(&self, ask: &Ask) -> Context {
+        let traces = self.traces();
+        let ids = [&ask.conversation_id, &ask.parent_id, &ask.root_id];
+        let known = ids.into_iter().flatten().find_map(|id| traces.get(id));
+        let cores = || trace::of(ask.traceparent.as_deref()?, None);
+        known.cloned().or_else(cores).unwrap_or_default()
     }
 
     /// A call begins.

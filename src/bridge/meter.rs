@@ -10,6 +10,7 @@ use super::backend::Event;
 use super::record::CallRecord;
 use super::record::Records;
 use super::record::Status;
+use crate::telemetry::call::CallSpan;
 
 /// A call under way.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub(super) struct Meter {
     begun: Instant,
     /// Gone once it is written.
     record: Option<CallRecord>,
+    span: CallSpan,
 }
 
 impl Meter {
@@ -41,11 +43,18 @@ impl Meter {
             http_status: None,
             error_code: None,
         };
-        Self { records: records.clone(), begun: Instant::now(), record: Some(record) }
+        let conversation = ask.conversation_id.as_deref().unwrap_or_default();
+        let span = CallSpan::begin(&ask.trace, provider, ask.model(), conversation);
+        Self { records: records.clone(), begun: Instant::now(), record: Some(record), span }
     }
 
     fn elapsed(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// What the provider is told of the trace.
+    pub(super) fn span(&self) -> &CallSpan {
+        &self.span
     }
 
     /// It has got its place.
@@ -110,6 +119,7 @@ impl Meter {
         record.status = status;
         record.last_byte_ms = elapsed;
         record.error_code = code.map(str::to_owned);
+        let _entered = self.span.span().enter();
         tracing::info!(
             provider = record.provider,
             model = record.model,
@@ -127,6 +137,7 @@ impl Meter {
             code,
             "model call"
         );
+        self.span.end(&record);
         self.records.add(record);
     }
 }

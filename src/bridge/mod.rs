@@ -178,7 +178,7 @@ async fn answer(mut request: Request<Incoming>, door: Door) -> Response<Body> {
                 Err(error) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
             }
         }
-        (&Method::POST, "responses") => over_http(request, &backend).await,
+        (&Method::POST, "responses") => over_http(request, &backend, &door.calls).await,
         (&Method::GET, "models") => reply::json(StatusCode::OK, &models(&backend)),
         _ => refuse(StatusCode::NOT_FOUND, "expected /{provider}/v1/responses or …/models"),
     }
@@ -198,15 +198,19 @@ fn models(backend: &Backend) -> serde_json::Value {
 }
 
 /// Responses over HTTP and SSE: what core falls back to.
-async fn over_http(request: Request<Incoming>, backend: &Backend) -> Response<Body> {
+async fn over_http(request: Request<Incoming>, backend: &Backend, calls: &Calls) -> Response<Body> {
+    let traceparent = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    let traceparent = traceparent.map(str::to_owned);
     let body = match request.into_body().collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
     };
-    let ask = match serde_json::from_slice(&body) {
+    let mut ask = match serde_json::from_slice(&body) {
         Ok(body) => Ask::new(body),
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
     };
+    ask.traceparent = ask.traceparent.or(traceparent);
+    ask.trace = calls.context_of(&ask);
     let mut events = backend.answer(ask);
     // An error before anything else has a status over HTTP.
     let first = events.next().await;

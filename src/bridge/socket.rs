@@ -163,6 +163,7 @@ fn ask(text: &str, memory: &mut Memory, backend: &Backend, calls: &Calls) -> Ans
     }
     let mut ask = Ask::new(request);
     ask.origins = memory.origins.clone();
+    ask.trace = calls.context_of(&ask);
     let Some(conversation_id) = ask.conversation_id.clone() else { return backend.answer(ask) };
     let call = calls.begin(&conversation_id);
     let answer = backend.answer(ask).take_until(call.token().clone().cancelled_owned());

@@ -251,8 +251,9 @@ impl Upstream {
         for (name, value) in &self.provider.headers {
             request = request.header(name, value);
         }
-        let request =
+        let mut request =
             request.body(Full::new(body)).map_err(|error| unreachable(error.to_string()))?;
+        meter.span().write_into(request.headers_mut());
         let limit = self.provider.first_byte_timeout;
         let response = tokio::time::timeout(limit, self.client.request(request))
             .await

@@ -7,6 +7,7 @@ mod terminal;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use clap::Parser;
@@ -15,6 +16,11 @@ use codex_gateway_engine::arg0::HelperPaths;
 
 use crate::config::Config;
 use crate::config::Overrides;
+use crate::telemetry;
+use crate::telemetry::logs::Destination;
+
+/// How long a command waits for the collector when it has done its work.
+const EXPORT_WITHIN: Duration = Duration::from_secs(3);
 
 /// OpenAI's Codex agent behind HTTP, in one process.
 #[derive(Debug, Parser)]
@@ -57,7 +63,6 @@ enum Command {
 /// # Errors
 /// What stopped it, for people.
 pub async fn run(arguments: Arguments, helpers: HelperPaths) -> anyhow::Result<u8> {
-    crate::telemetry::init();
     let Arguments { global, command } = arguments;
     let overrides = Overrides {
         config_path: global.config,
@@ -66,9 +71,19 @@ pub async fn run(arguments: Arguments, helpers: HelperPaths) -> anyhow::Result<u
         workspace_root: global.workspace_root,
     };
     let config = Config::load(&overrides)?;
-    match command.unwrap_or(Command::Serve) {
-        Command::Serve => serve::run(config, helpers).await,
-        Command::Exec(exec) => exec::run(exec, config, helpers).await,
+    let command = command.unwrap_or(Command::Serve);
+    let destination = match command {
+        Command::Serve => Destination::Stdout,
+        Command::Exec(_) | Command::Check => Destination::Stderr,
+    };
+    let telemetry = telemetry::start(config.telemetry, destination)?;
+    match command {
+        Command::Serve => serve::run(config, helpers, telemetry).await,
+        Command::Exec(exec) => {
+            let ended = exec::run(exec, config, helpers).await;
+            telemetry.shutdown(EXPORT_WITHIN).await;
+            ended
+        }
         Command::Check => check::run(&config, helpers).await,
     }
 }

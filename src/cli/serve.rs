@@ -15,11 +15,18 @@ use tokio::time::Instant;
 use crate::assembly::Assembly;
 use crate::config::Config;
 use crate::server;
+use crate::telemetry::Telemetry;
 
 /// What remains of the drain time for core to flush its histories.
 const FLUSH: Duration = Duration::from_secs(2);
+/// What remains of it for the last spans to be exported.
+const EXPORT: Duration = Duration::from_secs(2);
 
-pub(super) async fn run(config: Config, helpers: HelperPaths) -> anyhow::Result<u8> {
+pub(super) async fn run(
+    config: Config,
+    helpers: HelperPaths,
+    telemetry: Telemetry,
+) -> anyhow::Result<u8> {
     let begun = Instant::now();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -44,7 +51,8 @@ pub(super) async fn run(config: Config, helpers: HelperPaths) -> anyhow::Result<
     };
 
     tracing::info!(signal = name, limit_ms = limit.as_millis(), "draining");
-    let deadline = Instant::now() + limit;
+    let end = Instant::now() + limit;
+    let deadline = if telemetry.exports() { end - EXPORT.min(limit / 4) } else { end };
     shutdown.drain.cancel();
     serving.await?;
     let flush = FLUSH.min(limit / 2);
@@ -67,6 +75,7 @@ pub(super) async fn run(config: Config, helpers: HelperPaths) -> anyhow::Result<
         tracing::warn!(conversations = unfinished, tasks = left, "not everything ended in time");
     }
     tracing::info!("stopped");
+    telemetry.shutdown(end.saturating_duration_since(Instant::now())).await;
     Ok(0)
 }
 

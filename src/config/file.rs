@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::proxy::upstream;
+use crate::telemetry::logs::Format;
 
 /// The `[gateway]` table as it is written. `config.toml.example` explains each key.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
@@ -42,12 +43,22 @@ pub struct File {
     pub(super) allow_raw_events: Option<bool>,
     pub(super) allow_mcp_stdio: Option<bool>,
     pub(super) mcp_token_variables: Option<Vec<String>>,
+    pub(super) telemetry: Option<Telemetry>,
     /// Parsed by [`super::providers`].
     #[serde(default)]
     pub(super) providers: toml::Table,
     /// Parsed by [`super::models`].
     #[serde(default)]
     pub(super) models: toml::Table,
+}
+
+/// `[gateway.telemetry]` as it is written.
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Telemetry {
+    pub(super) capture_content: Option<bool>,
+    pub(super) metrics_open: Option<bool>,
+    pub(super) log_format: Option<Format>,
 }
 
 /// A missing file is an empty one, unless it was named.

@@ -34,6 +34,7 @@ use crate::bridge::Endpoint;
 use crate::bridge::built_in::BUILT_IN;
 use crate::bridge::provider;
 use crate::proxy::upstream::Upstream;
+use crate::telemetry;
 use crate::terminal::TerminalLimits;
 
 pub use choice::Provider;
@@ -86,6 +87,8 @@ pub struct Config {
     pub allow_raw_events: bool,
     /// Which tool servers may be connected.
     pub mcp: McpRules,
+    /// What operators see.
+    pub telemetry: telemetry::Settings,
     /// Codex's home.
     pub codex_home: PathBuf,
     /// Where the file is, whether or not it exists.
@@ -251,6 +254,7 @@ impl Config {
             );
         }
 
+        let written = file.telemetry.unwrap_or_default();
         Ok(Self {
             host,
             port: port.unwrap_or(8080),
@@ -295,6 +299,11 @@ impl Config {
             mcp: McpRules {
                 allow_stdio: file.allow_mcp_stdio.unwrap_or(development),
                 token_variables: file.mcp_token_variables.unwrap_or_default(),
+            },
+            telemetry: telemetry::Settings {
+                capture_content: written.capture_content.unwrap_or(false),
+                metrics_open: written.metrics_open.unwrap_or(false),
+                log_format: written.log_format.unwrap_or_default(),
             },
             allow_no_sandbox: env("CODEX_UNSAFE_ALLOW_NO_SANDBOX")
                 .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true")),

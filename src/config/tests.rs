@@ -61,6 +61,7 @@ fn the_example_has_every_key_with_its_default() {
     assert_eq!(shown.allow_approvals, default.allow_approvals);
     assert_eq!(shown.allow_raw_events, default.allow_raw_events);
     assert_eq!(format!("{:?}", shown.mcp), format!("{:?}", default.mcp));
+    assert_eq!(shown.telemetry, default.telemetry);
 }
 
 #[test]

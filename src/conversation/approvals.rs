@@ -7,6 +7,7 @@ use codex_gateway_engine::Submission;
 use codex_gateway_engine::approval::Answer;
 use codex_gateway_engine::approval::Question;
 use codex_gateway_engine::protocol::Event;
+use opentelemetry::KeyValue;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -17,6 +18,8 @@ use super::id::TurnId;
 use super::id::excerpt;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::telemetry::metrics;
+use crate::telemetry::names;
 
 /// A question that waits.
 #[derive(Debug, Clone)]
@@ -39,6 +42,14 @@ pub struct PendingApproval {
     pub asked_at: String,
     /// Core's event: its `type` says what is asked.
     pub request: Value,
+}
+
+impl Pending {
+    fn decided(&self, answer: &Answer) {
+        let waited = Utc::now().signed_duration_since(self.asked_at).to_std().unwrap_or_default();
+        let decision = KeyValue::new(names::DECISION, answer.decision.as_str());
+        metrics().approval_wait.record(waited.as_secs_f64(), &[decision]);
+    }
 }
 
 impl Conversation {
@@ -77,10 +88,11 @@ impl Conversation {
             }
             let pending = state.questions.remove(place);
             self.log.append(decided(&pending, &answer, by).as_bytes(), None);
+            pending.decided(&answer);
             pending
         };
         let submission = Submission::Answer(pending.question.clone(), answer);
-        let submitted = self.thread.submit(format!("{id}-answer"), submission).await;
+        let submitted = self.thread.submit(format!("{id}-answer"), submission, None).await;
         if submitted.is_err() {
             self.lock().questions.push(pending);
         }

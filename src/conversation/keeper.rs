@@ -32,7 +32,8 @@ pub(super) async fn run(
     };
     let Some(slot) = conversation.mark_stopped(&turn_id, reason) else { return };
     tracing::debug!(conversation = %conversation.id, %turn_id, ?reason, "interrupting the turn");
-    let interrupt = conversation.thread.submit(format!("{turn_id}-stop"), Submission::Interrupt);
+    let interrupt =
+        conversation.thread.submit(format!("{turn_id}-stop"), Submission::Interrupt, None);
     let interrupted = interrupt.await;
     // After the interrupt: core must not take the end of its call for a failure and ask again.
     conversation.calls.stop(conversation.id.as_str());

@@ -195,6 +195,11 @@ impl Cursor {
         self.after
     }
 
+    /// How many events lie after the last one read.
+    pub fn behind(&self) -> u64 {
+        self.log.last_seq().saturating_sub(self.after)
+    }
+
     /// Takes what is there, without waiting.
     pub fn read(&mut self) -> Read {
         self.wake.mark_unchanged();

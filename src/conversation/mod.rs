@@ -57,6 +57,8 @@ use crate::bridge::calls::Calls;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::server::Shutdown;
+use crate::telemetry::turn::Facts;
+use crate::telemetry::turn::TurnSpan;
 
 /// Of how many turns a conversation knows what they came to.
 const KEPT_ENDINGS: usize = 16;
@@ -129,6 +131,7 @@ struct Running {
     /// sub-agent's report) a moment before, and took the prompt into it.
     core_id: Option<String>,
     draft: Draft,
+    trace: TurnSpan,
     /// Why it was told to stop.
     stopped: Option<Stop>,
     stop: CancellationToken,
@@ -323,6 +326,19 @@ impl Conversation {
         self.lock().closed = true;
         self.calls.stop(self.id.as_str());
         self.thread.close().await;
+    }
+
+    /// What operators see of a turn, from here on; model calls are traced below it.
+    fn trace(&self, turn: &TurnId, model: &str, prompt: Option<&str>) -> TurnSpan {
+        let trace = TurnSpan::begin(Facts {
+            conversation: self.id.as_str(),
+            turn,
+            provider: &self.model_provider,
+            model,
+            prompt,
+        });
+        self.calls.trace(self.id.as_str(), trace.context());
+        trace
     }
 
     fn gone(&self) -> Error {

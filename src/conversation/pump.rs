@@ -20,11 +20,13 @@ use super::report::Draft;
 use super::report::Failure;
 use super::report::Status;
 use super::status_of;
+use crate::telemetry::metrics;
 
 pub(super) async fn run(conversation: Arc<Conversation>, raw_events: bool) {
     let mut json = Vec::with_capacity(1024);
     while let Some(event) = conversation.thread.next_event().await {
         if carries_the_system_prompt(&event.msg) && !raw_events {
+            conversation.see(&event);
             continue;
         }
         json.clear();
@@ -64,6 +66,15 @@ impl Running {
 }
 
 impl Conversation {
+    /// An event that nobody is sent.
+    fn see(&self, event: &Event) {
+        if let Some(running) = &mut self.lock().running
+            && running.owns(&event.id)
+        {
+            running.trace.see(&event.msg);
+        }
+    }
+
     /// Folds an event into the running turn, appends it to the log, and ends the turn if it says so.
     fn record(self: &Arc<Self>, event: &Event, json: &[u8]) {
         let mut state = self.lock();
@@ -85,10 +96,12 @@ impl Conversation {
             // The rest is of the turn, if one is running, or of nothing.
             _ => self.asked(&mut state, event, json),
         }
+        metrics().events.add(1, &[]);
         let Some(running) = state.running.as_mut().filter(|running| running.owns(&event.id)) else {
             self.log.append(json, None);
             return;
         };
+        running.trace.see(&event.msg);
         running.draft.fold(&event.msg, &self.cwd);
         let failed = running.draft.has_failed();
         let status = match &event.msg {
@@ -124,6 +137,7 @@ impl Conversation {
             started: Instant::now(),
             core_id: Some(core_id.to_owned()),
             draft: Draft::new(state.usage.clone()),
+            trace: self.trace(&id, &state.settings.model, None),
             stopped: None,
             stop: stop.clone(),
             report: watch::channel(None).0,
@@ -154,12 +168,14 @@ impl Conversation {
         // must not be told that the turn is still running.
         let Some(running) = state.running.take() else { return };
         state.questions.clear();
-        let Running { draft, report, started, slot, .. } = running;
+        let Running { draft, report, started, slot, trace, .. } = running;
+        self.calls.untrace(self.id.as_str());
         drop(slot);
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         // Whatever appends holds this lock.
         let end_seq = self.log.last_seq() + 1;
         let finished = Arc::new(draft.finish(id.clone(), status, duration_ms, end_seq));
+        trace.end(&finished);
         // Before readers come to the turn's last event.
         state.ended.truncate(KEPT_ENDINGS - 1);
         state.ended.push_front(Ending::of(&finished));

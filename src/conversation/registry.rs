@@ -212,6 +212,16 @@ impl Registry {
         live.values().filter(running).count()
     }
 
+    /// How many questions of agents wait for an answer.
+    pub fn pending_approvals(&self) -> usize {
+        self.live().values().map(|one| one.lock().questions.len()).sum()
+    }
+
+    /// What the events of all conversations weigh that are kept.
+    pub fn event_log_bytes(&self) -> usize {
+        self.live().values().map(|one| one.log.bytes()).sum()
+    }
+
     /// The conversation that a prompt goes to: the one it names, taken up again where an earlier
     /// process recorded it, or a new one.
     ///
@@ -396,6 +406,7 @@ impl Registry {
         let servers = self.servers.wanted(Some(&ConversationId::new(&record.conversation_id)));
         let (mut spec, resumption) = as_recorded(&record, Some(record.created_at));
         spec.mcp_servers = servers.iter().map(|one| one.server.clone()).collect();
+        spec.trace.clone_from(&opening.spec.trace);
         let id = record.conversation_id;
         // It may go on by itself as soon as it is back.
         self.credentials.bind(&id, session_id.as_str());
@@ -561,6 +572,7 @@ pub(super) fn as_recorded(
         sandbox: Some(defaults.sandbox),
         approval_policy: Some(defaults.approval_policy),
         mcp_servers: Vec::new(),
+        trace: None,
     };
     let (sandbox, approval_policy) = (defaults.sandbox, defaults.approval_policy);
     (spec, Resumption { created_at, sandbox, approval_policy })

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::Conversation;
 use super::Defaults;
@@ -136,7 +137,7 @@ impl Conversation {
         let id = new_turn_id();
         let (sender, answered) = oneshot::channel();
         self.lock().awaited = Some((id.clone(), sender));
-        self.thread.submit(id.to_string(), Submission::Rollback { turns }).await?;
+        self.thread.submit(id.to_string(), Submission::Rollback { turns }, None).await?;
         match tokio::time::timeout(ROLLBACK_WITHIN, answered).await {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(message))) => Err(Error::new(Kind::Engine, message)),
@@ -189,7 +190,7 @@ impl Conversation {
             text: prompt.text.clone(),
             images: prompt.images.clone(),
         };
-        match self.thread.submit(new_turn_id().to_string(), steer).await {
+        match self.thread.submit(new_turn_id().to_string(), steer, None).await {
             Ok(()) => Ok(Some(Turn { conversation: Arc::clone(self), id: turn_id, after, report })),
             // Core's turn is not there yet, or no longer: ask again in a moment.
             Err(EngineError::NoActiveTurn) => {
@@ -212,6 +213,7 @@ impl Conversation {
         let id = new_turn_id();
         let (report, reports) = watch::channel(None);
         let stop = CancellationToken::new();
+        let (trace, span);
         let after = {
             let mut state = self.lock();
             if state.closed {
@@ -220,12 +222,25 @@ impl Conversation {
             if let Submission::Prompt(prompt) = &mut submission {
                 self.settle(&mut state.settings, prompt);
             }
+            let prompt = match &submission {
+                Submission::Prompt(prompt) => Some(prompt.text.as_str()),
+                Submission::Answer(..)
+                | Submission::Compact
+                | Submission::Interrupt
+                | Submission::Review(_)
+                | Submission::Rollback { .. }
+                | Submission::Steer { .. } => None,
+            };
+            let turn_span = self.trace(&id, &state.settings.model, prompt);
+            trace = turn_span.for_core();
+            span = turn_span.span().clone();
             state.updated_at = Utc::now();
             state.running = Some(Running {
                 id: id.clone(),
                 started: Instant::now(),
                 core_id: None,
                 draft: Draft::new(state.usage.clone()),
+                trace: turn_span,
                 stopped: None,
                 stop: stop.clone(),
                 report,
@@ -235,11 +250,12 @@ impl Conversation {
         };
         let turn = Turn { conversation: Arc::clone(self), id: id.clone(), after, report: reports };
         // Callers run in a task of their own, so this is not dropped half-way by a client that leaves.
-        if let Err(error) = self.thread.submit(id.to_string(), submission).await {
+        if let Err(error) = self.thread.submit(id.to_string(), submission, trace).await {
             self.lock().running = None;
+            self.calls.untrace(self.id.as_str());
             return Err(error.into());
         }
-        self.shutdown.spawn(keeper::run(Arc::clone(self), id, limit, stop));
+        self.shutdown.spawn(keeper::run(Arc::clone(self), id, limit, stop).instrument(span));
         Ok(turn)
     }
 

@@ -14,18 +14,22 @@ use http_body::Frame;
 use http_body::SizeHint;
 
 /// A response's body.
-pub struct Body(Inner);
+pub struct Body {
+    inner: Inner,
+    /// Dropped with it.
+    _owned: Option<Box<dyn Any + Send>>,
+}
 
 enum Inner {
     Whole(Bytes),
-    Stream { frames: Pin<Box<dyn Stream<Item = Bytes> + Send>>, _owned: Box<dyn Any + Send> },
+    Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
 }
 
 impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.0 {
+        match &self.inner {
             Inner::Whole(bytes) => f.debug_tuple("Whole").field(&bytes.len()).finish(),
-            Inner::Stream { .. } => f.write_str("Stream"),
+            Inner::Stream(_) => f.write_str("Stream"),
         }
     }
 }
@@ -33,7 +37,7 @@ impl std::fmt::Debug for Body {
 impl Body {
     /// A body that is there.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self(Inner::Whole(bytes.into()))
+        Self { inner: Inner::Whole(bytes.into()), _owned: None }
     }
 
     /// A body that comes as it happens. Empty frames are skipped; `owned` is dropped with it.
@@ -42,7 +46,18 @@ impl Body {
         S: Stream<Item = Bytes> + Send + 'static,
     {
         let frames = frames.filter(|frame| std::future::ready(!frame.is_empty()));
-        Self(Inner::Stream { frames: Box::pin(frames), _owned: Box::new(owned) })
+        Self { inner: Inner::Stream(Box::pin(frames)), _owned: Some(Box::new(owned)) }
+    }
+
+    /// The same body, with something more that ends with it.
+    #[must_use]
+    pub(crate) fn owning(self, owned: impl Any + Send) -> Self {
+        let Self { inner, _owned: before } = self;
+        let owned: Box<dyn Any + Send> = match before {
+            Some(before) => Box::new((before, owned)),
+            None => Box::new(owned),
+        };
+        Self { inner, _owned: Some(owned) }
     }
 }
 
@@ -54,23 +69,23 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut self.0 {
+        match &mut self.inner {
             Inner::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Inner::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Inner::Stream { frames, .. } => {
+            Inner::Stream(frames) => {
                 frames.as_mut().poll_next(cx).map(|frame| frame.map(|bytes| Ok(Frame::data(bytes))))
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Inner::Whole(bytes) if bytes.is_empty())
+        matches!(&self.inner, Inner::Whole(bytes) if bytes.is_empty())
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.inner {
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Inner::Stream { .. } => SizeHint::default(),
+            Inner::Stream(_) => SizeHint::default(),
         }
     }
 }

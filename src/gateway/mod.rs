@@ -48,6 +48,8 @@ use crate::server::Shutdown;
 use crate::socket;
 use crate::stream::Reading;
 use crate::stream::Until;
+use crate::telemetry;
+use crate::telemetry::http::Exchange;
 use crate::terminal::Terminals;
 
 /// One-off commands and patches of all clients at a time.
@@ -113,7 +115,7 @@ impl Gateway {
         let conversations = Arc::new(conversations);
         shutdown.spawn(Arc::clone(&conversations).keep_house());
         let sockets = Arc::new(Semaphore::new(config.server.max_connections));
-        Arc::new(Self {
+        let gateway = Arc::new(Self {
             config,
             facts,
             conversations,
@@ -125,7 +127,9 @@ impl Gateway {
             streams: Arc::default(),
             sockets,
             commands: Arc::new(Semaphore::new(MAX_COMMANDS)),
-        })
+        });
+        telemetry::observe::observe(&gateway);
+        gateway
     }
 
     /// The configuration.
@@ -192,6 +196,7 @@ impl Gateway {
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let (sender, done) = oneshot::channel();
+        // Not inside the request's span: what core starts for a conversation would hold it.
         self.shutdown.spawn(async move {
             let _ = sender.send(work.await);
         });
@@ -241,13 +246,14 @@ impl Gateway {
         let request_id = request_id(request.headers());
         let path = request.uri().path().to_owned();
         let route = Route::parse(request.method(), &path);
-        let name = route.as_ref().map_or("unknown", Route::name);
-        let span = tracing::info_span!("request", %request_id, method = %request.method(), route = name,
-            caller = tracing::field::Empty);
+        let name = route.as_ref().ok().map(Route::name);
+        let mut exchange = Exchange::begin(&request, name, &request_id);
+        let span = exchange.span().clone();
         async {
-            let mut response = match self.dispatch(route, request, &request_id).await {
+            let response = match self.dispatch(route, request, &request_id).await {
                 Ok(response) => response,
                 Err(error) => {
+                    exchange.fail(&error);
                     if error.status().is_server_error() {
                         tracing::error!(%error, code = error.code(), "request failed");
                     } else {
@@ -256,10 +262,12 @@ impl Gateway {
                     reply::problem(&error, &request_id, &path)
                 }
             };
+            tracing::debug!(status = response.status().as_u16(), "answered");
+            exchange.answer(response.status());
+            let mut response = response.map(|body| body.owning(exchange));
             if let Ok(value) = HeaderValue::from_str(&request_id) {
                 response.headers_mut().insert("x-request-id", value);
             }
-            tracing::debug!(status = response.status().as_u16(), "answered");
             response
         }
         .instrument(span)
@@ -273,9 +281,13 @@ impl Gateway {
         request_id: &str,
     ) -> Result<Response<Body>, Error> {
         let route = route?;
-        let caller = access::admit(&self.config.keys, route.access(), request.headers())?;
+        let access = match route {
+            Route::Metrics if self.config.telemetry.metrics_open => Access::Open,
+            _ => route.access(),
+        };
+        let caller = access::admit(&self.config.keys, access, request.headers())?;
         if let Some(Caller { name }) = &caller {
-            tracing::Span::current().record("caller", &**name);
+            Exchange::called_by(name);
         }
         let (mut head, body) = request.into_parts();
         let context = Context {
@@ -289,6 +301,7 @@ impl Gateway {
             Route::Live => Ok(api::health::live()),
             Route::Ready => api::health::ready(self),
             Route::OpenApi => Ok(api::openapi::show()),
+            Route::Metrics => api::metrics::show(),
             Route::Exec => api::exec::events(self, &context, None, body).await,
             Route::ExecTask => api::exec::task(self, &context, body).await,
             Route::ExecStream => api::exec::task_stream(self, &context, body).await,

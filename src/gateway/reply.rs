@@ -1,5 +1,6 @@
 //! Responses.
 
+use bytes::Bytes;
 use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
@@ -22,7 +23,7 @@ pub fn json(status: StatusCode, document: &impl Serialize) -> Response<Body> {
 }
 
 /// Plain text.
-pub fn text(status: StatusCode, text: &'static str) -> Response<Body> {
+pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     with_type(status, "text/plain; charset=utf-8", Body::whole(text))
 }
 

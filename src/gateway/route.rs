@@ -18,6 +18,8 @@ pub enum Route {
     Ready,
     /// `GET /openapi.json`
     OpenApi,
+    /// `GET /metrics`
+    Metrics,
     /// `POST /exec`
     Exec,
     /// `POST /api/v1/exec`
@@ -107,11 +109,12 @@ pub enum Access {
 
 impl Route {
     /// Method and template of every route, for the README's table and the tests of both.
-    pub const TABLE: [(&'static str, &'static str); 26] = [
+    pub const TABLE: [(&'static str, &'static str); 27] = [
         ("GET", "/health"),
         ("GET", "/health/live"),
         ("GET", "/health/ready"),
         ("GET", "/openapi.json"),
+        ("GET", "/metrics"),
         ("POST", "/exec"),
         ("POST", "/api/v1/exec"),
         ("POST", "/api/v1/exec/stream"),
@@ -147,6 +150,7 @@ impl Route {
             ["health", "live"] => (Some(Self::Live), None, None),
             ["health", "ready"] => (Some(Self::Ready), None, None),
             ["openapi.json"] => (Some(Self::OpenApi), None, None),
+            ["metrics"] => (Some(Self::Metrics), None, None),
             ["exec"] => (None, Some(Self::Exec), None),
             ["api", "v1", "exec"] => (None, Some(Self::ExecTask), None),
             ["api", "v1", "exec", "stream"] => (None, Some(Self::ExecStream), None),
@@ -192,7 +196,8 @@ impl Route {
     pub fn access(&self) -> Access {
         match self {
             Self::Health | Self::Live | Self::Ready | Self::OpenApi => Access::Open,
-            Self::Exec
+            Self::Metrics
+            | Self::Exec
             | Self::ExecTask
             | Self::ExecStream
             | Self::Conversations
@@ -217,6 +222,7 @@ impl Route {
             Self::Live => "/health/live",
             Self::Ready => "/health/ready",
             Self::OpenApi => "/openapi.json",
+            Self::Metrics => "/metrics",
             Self::Exec => "/exec",
             Self::ExecTask => "/api/v1/exec",
             Self::ExecStream => "/api/v1/exec/stream",

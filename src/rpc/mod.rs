@@ -30,6 +30,7 @@ use http::StatusCode;
 use hyper::body::Incoming;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use tracing::Instrument;
 
 use self::message::Answer;
 use self::message::Call;
@@ -40,6 +41,8 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::gateway::Body;
 use crate::gateway::reply;
+use crate::telemetry::names;
+use crate::telemetry::rpc::RpcCall;
 
 /// More calls than this in one batch are refused: they all run at once.
 const MAX_BATCH: usize = 100;
@@ -113,12 +116,20 @@ async fn one(peer: &Peer, message: &RawValue) -> Option<Value> {
         Ok(call) => call,
         Err(refusal) => return Some(refusal.into_value(request_id)),
     };
-    let result = match Method::parse(&call.method) {
+    let method = Method::parse(&call.method);
+    let name = method.as_ref().map_or(names::OTHER, |method| method.spec().name);
+    let traced = RpcCall::begin(name, call.params, request_id);
+    let result = match method {
         Ok(method) => {
             let peer = peer.of_call(call.id.as_ref());
-            Box::pin(method.run(&peer, call.params)).await
+            let run = method.run(&peer, call.params).instrument(traced.span().clone());
+            Box::pin(run).await
         }
         Err(error) => Err(error),
     };
+    if let Err(error) = &result {
+        traced.fail(error);
+    }
+    drop(traced);
     Some(Answer::new(call.id?, result).into_value(request_id))
 }

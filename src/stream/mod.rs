@@ -22,6 +22,7 @@ use crate::conversation::log::Cursor;
 use crate::conversation::log::Entry;
 use crate::conversation::log::Read;
 use crate::conversation::report::Report;
+use crate::telemetry::metrics;
 
 /// What a framing frames.
 #[derive(Debug)]
@@ -143,6 +144,7 @@ pub fn events(reading: Reading) -> impl Stream<Item = Item> + Send + 'static {
                         entries.retain(|entry| !entry.is_raw());
                     }
                     if !entries.is_empty() {
+                        count(&entries, cursor.behind());
                         yield Item::Events(entries);
                     }
                     if end.is_some() {
@@ -154,6 +156,7 @@ pub fn events(reading: Reading) -> impl Stream<Item = Item> + Send + 'static {
                     }
                 }
                 Read::Lagged { missed } => {
+                    metrics().stream_lost.add(missed, &[]);
                     let what = What::Lagged { missed };
                     yield Item::Own(Own { seq: cursor.after(), conversation_id: conversation_id.clone(), what });
                 }
@@ -176,6 +179,15 @@ pub fn events(reading: Reading) -> impl Stream<Item = Item> + Send + 'static {
             }
         }
     }
+}
+
+/// Counts what a reader gets, and how many events are still before it.
+fn count(entries: &[Entry], behind: u64) {
+    let metrics = metrics();
+    metrics.stream_events.add(entries.len() as u64, &[]);
+    let bytes: usize = entries.iter().map(|entry| entry.line.len()).sum();
+    metrics.stream_bytes.add(bytes as u64, &[]);
+    metrics.stream_lag.record(behind, &[]);
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 //! for them: `docs/telemetry.md`, the dashboard and the alerts are compared with it by tests.
 //!
 //! Names that start with `http.`, `gen_ai.` and `process.` are OpenTelemetry's semantic conventions; those of the
-//! gateway's own start with `codex_gateway.`. Labels are bounded: a route is its template, a model is one
-//! of the first [`MAX_MODELS`] seen.
+//! gateway's own start with `codex_gateway.`. Labels are bounded: a route is its template, a model or a
+//! provider's error one of the first [`MAX_VALUES`] seen.
 
-/// How many model names become label values; the rest are [`OTHER`].
-pub const MAX_MODELS: usize = 64;
+/// How many values of a label that come from outside are told apart; the rest are [`OTHER`].
+pub const MAX_VALUES: usize = 64;
 /// The label value of what is not named.
 pub const OTHER: &str = "_OTHER";
 
@@ -78,10 +78,10 @@ metrics! {
         "Open event streams: JSONL, SSE, and subscriptions of WebSockets.";
     STREAM_EVENTS = "codex_gateway.stream.events", Counter, "{event}", [],
         "Events handed to readers.";
-    STREAM_BYTES = "codex_gateway.stream.bytes", Counter, "By", [],
+    STREAM_BYTES = "codex_gateway.stream.size", Counter, "By", [],
         "Bytes of events handed to readers, before their framing.";
     STREAM_LAG = "codex_gateway.stream.lag", Histogram, "{event}", [],
-        "How many events a reader was behind when it came to read.";
+        "How many events a reader was still behind after it had read.";
     STREAM_LOST = "codex_gateway.stream.lost", Counter, "{event}", [],
         "Events that were gone before their reader came; it was told.";
     EVENTS = "codex_gateway.events", Counter, "{event}", [],
@@ -137,7 +137,7 @@ metrics! {
         "Threads.";
     UPTIME = "process.uptime", Gauge, "s", [],
         "Since the process started.";
-    BUILD = "codex_gateway.build.info", Gauge, "", [VERSION, CORE],
+    BUILD = "codex_gateway.build.info", Gauge, "", [VERSION, ENGINE],
         "Always 1; the labels say what runs.";
 }
 
@@ -171,8 +171,8 @@ pub const SIGNAL: &str = "codex_gateway.telemetry.signal";
 pub const CPU_MODE: &str = "cpu.mode";
 /// The gateway's version.
 pub const VERSION: &str = "version";
-/// Codex's version.
-pub const CORE: &str = "core_version";
+/// What runs the agent: `codex-core`.
+pub const ENGINE: &str = "engine";
 
 /// Seconds of what answers at once: requests, queues, first tokens, tools; up to an agent's half hour.
 pub const SECONDS: &[f64] = &[
@@ -181,8 +181,20 @@ pub const SECONDS: &[f64] = &[
 ];
 /// Tokens (OpenTelemetry's advice for `gen_ai.client.token.usage`).
 pub const TOKEN_BUCKETS: &[f64] = &[
-    1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16_384.0, 65_536.0, 262_144.0, 1_048_576.0,
-    4_194_304.0, 16_777_216.0, 67_108_864.0,
+    1.0,
+    4.0,
+    16.0,
+    64.0,
+    256.0,
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
 ];
 /// Events that a reader is behind.
 pub const LAG_BUCKETS: &[f64] = &[0.0, 1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 10_000.0];

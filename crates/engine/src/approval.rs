@@ -53,6 +53,18 @@ pub enum Decision {
     Abort,
 }
 
+impl Decision {
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::ApprovedForSession => "approved_for_session",
+            Self::Denied => "denied",
+            Self::Abort => "abort",
+        }
+    }
+}
+
 /// An answer to a question.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Answer {

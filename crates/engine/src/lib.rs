@@ -45,6 +45,7 @@ use serde_json::Value;
 
 /// Core's protocol types that cross the seam.
 pub mod protocol {
+    pub use codex_protocol::models::ResponseItem;
     pub use codex_protocol::protocol::ErrorEvent;
     pub use codex_protocol::protocol::Event;
     pub use codex_protocol::protocol::EventMsg;
@@ -149,7 +150,13 @@ pub trait Thread: Send + Sync + 'static {
     fn facts(&self) -> &ThreadFacts;
 
     /// Hands core a submission under an id that the caller chose; a prompt's id is its turn's id.
-    fn submit(&self, id: String, submission: Submission) -> BoxFuture<'_, Result<(), EngineError>>;
+    /// What core does for it is traced below `trace`.
+    fn submit(
+        &self,
+        id: String,
+        submission: Submission,
+        trace: Option<TraceContext>,
+    ) -> BoxFuture<'_, Result<(), EngineError>>;
 
     /// Says which tool servers the conversation has from its next turn on, beside those of the
     /// configuration.
@@ -180,6 +187,15 @@ pub struct EngineFacts {
     pub sandbox: sandbox::Report,
 }
 
+/// Where in which trace something is caused (W3C Trace Context).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceContext {
+    /// `traceparent`
+    pub traceparent: String,
+    /// `tracestate`
+    pub tracestate: Option<String>,
+}
+
 /// What was settled when a conversation started.
 #[derive(Debug, Clone)]
 pub struct ThreadFacts {
@@ -208,6 +224,8 @@ pub struct ThreadSpec {
     pub approval_policy: Option<Approval>,
     /// Tool servers beside those of the configuration.
     pub mcp_servers: Vec<McpServer>,
+    /// Where its start is traced.
+    pub trace: Option<TraceContext>,
 }
 
 /// A one-off command.

@@ -11,6 +11,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
+use tracing::Instrument;
+use tracing::Span;
 
 use super::super::exec;
 use super::super::json as body_json;
@@ -202,9 +204,10 @@ where
     F: Future<Output = Result<Turn, Error>> + Send,
 {
     let (gateway_, id, caller) = (Arc::clone(gateway), id.clone(), caller.to_owned());
+    let span = Span::current();
     let turn = gateway.undisturbed(async move {
         let conversation = gateway_.conversations().wake(&id, &caller).await?;
-        begin(conversation).await
+        begin(conversation).instrument(span).await
     });
     let turn = turn.await?;
     let report = turn.report().await?;

@@ -269,7 +269,7 @@ impl CodexEngine {
                 thread_source: None,
                 dynamic_tools: Vec::new(),
                 metrics_service_name: None,
-                parent_trace: None,
+                parent_trace: spec.trace.clone().map(thread::in_core),
                 environments,
                 thread_extension_init: codex_extension_api::ExtensionDataInit::default(),
                 supports_openai_form_elicitation: false,

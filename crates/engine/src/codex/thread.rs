@@ -14,6 +14,7 @@ use codex_protocol::protocol::ReviewRequest;
 use codex_protocol::protocol::ReviewTarget;
 use codex_protocol::protocol::Submission as CoreSubmission;
 use codex_protocol::protocol::ThreadSettingsOverrides;
+use codex_protocol::protocol::W3cTraceContext;
 use codex_protocol::user_input::UserInput;
 use tokio::sync::Mutex;
 use tokio::sync::mpsc;
@@ -30,6 +31,7 @@ use crate::Submission;
 use crate::Thread;
 use crate::ThreadFacts;
 use crate::ThreadSpec;
+use crate::TraceContext;
 use crate::mcp::McpServer;
 use crate::mcp::McpState;
 
@@ -71,11 +73,17 @@ impl CodexThread {
 
     async fn refresh_mcp(&self) -> Result<(), EngineError> {
         let refresh = self.mcp.refresh(&self.thread).await?;
-        self.submit_op(format!("mcp-{}", self.id), refresh).await
+        self.submit_op(format!("mcp-{}", self.id), refresh, None).await
     }
 
-    async fn submit_op(&self, id: String, op: Op) -> Result<(), EngineError> {
-        let submission = CoreSubmission { id, op, client_user_message_id: None, trace: None };
+    async fn submit_op(
+        &self,
+        id: String,
+        op: Op,
+        trace: Option<TraceContext>,
+    ) -> Result<(), EngineError> {
+        let trace = trace.map(in_core);
+        let submission = CoreSubmission { id, op, client_user_message_id: None, trace };
         self.thread.submit_with_id(submission).await.map_err(engine_error)
     }
 }
@@ -85,31 +93,37 @@ impl Thread for CodexThread {
         &self.facts
     }
 
-    fn submit(&self, id: String, submission: Submission) -> BoxFuture<'_, Result<(), EngineError>> {
+    fn submit(
+        &self,
+        id: String,
+        submission: Submission,
+        trace: Option<TraceContext>,
+    ) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(async move {
             match submission {
                 Submission::Prompt(prompt) => {
                     if self.mcp.take_stale() {
                         self.refresh_mcp().await?;
                     }
-                    self.submit_op(id, prompt_op(prompt, &self.permissions)).await
+                    self.submit_op(id, prompt_op(prompt, &self.permissions), trace).await
                 }
                 Submission::Answer(question, answer) => {
-                    self.submit_op(id, question.op(answer)).await
+                    self.submit_op(id, question.op(answer), trace).await
                 }
-                Submission::Compact => self.submit_op(id, Op::Compact).await,
+                Submission::Compact => self.submit_op(id, Op::Compact, trace).await,
                 Submission::Review(review) => {
                     let review_request =
                         ReviewRequest { target: review_target(review), user_facing_hint: None };
-                    self.submit_op(id, Op::Review { review_request }).await
+                    self.submit_op(id, Op::Review { review_request }, trace).await
                 }
                 Submission::Rollback { turns } => {
-                    self.submit_op(id, Op::ThreadRollback { num_turns: turns }).await
+                    self.submit_op(id, Op::ThreadRollback { num_turns: turns }, trace).await
                 }
                 Submission::Interrupt => {
-                    self.submit_op(id.clone(), Op::Interrupt).await?;
+                    self.submit_op(id.clone(), Op::Interrupt, trace).await?;
                     // An interrupt spares processes in the background: nobody would end them.
-                    self.submit_op(format!("{id}-background"), Op::CleanBackgroundTerminals).await
+                    self.submit_op(format!("{id}-background"), Op::CleanBackgroundTerminals, None)
+                        .await
                 }
                 Submission::Steer { turn_id, text, images } => self
                     .thread
@@ -154,6 +168,11 @@ impl Thread for CodexThread {
             self.manager.remove_thread(&self.id).await;
         })
     }
+}
+
+/// Trace context in core's words.
+pub(super) fn in_core(TraceContext { traceparent, tracestate }: TraceContext) -> W3cTraceContext {
+    W3cTraceContext { traceparent: Some(traceparent), tracestate }
 }
 
 /// Core's error holds the prompt; what the client is told does not.

@@ -1,0 +1,324 @@
+//! The OTLP exporters, and an eye on whether the collector takes what they send.
+//!
+//! Each runs on a thread of the SDK's. HTTP goes through reqwest's blocking client, which must be made
+//! outside the runtime; gRPC through a small runtime of its own, so that the gateway's workers are never
+//! waited for. What cannot be sent waits in the SDK's bounded queues (`OTEL_BSP_*`, `OTEL_BLRP_*`), and is
+//! dropped when they are full.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use opentelemetry::InstrumentationScope;
+use opentelemetry::KeyValue;
+use opentelemetry::logs::LogRecord;
+use opentelemetry_otlp::LogExporter;
+use opentelemetry_otlp::MetricExporter;
+use opentelemetry_otlp::Protocol as Wire;
+use opentelemetry_otlp::SpanExporter;
+use opentelemetry_otlp::WithExportConfig;
+use opentelemetry_otlp::WithHttpConfig;
+use opentelemetry_otlp::WithTonicConfig;
+use opentelemetry_otlp::tonic_types::transport::Certificate;
+use opentelemetry_otlp::tonic_types::transport::ClientTlsConfig;
+use opentelemetry_otlp::tonic_types::transport::Identity;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::logs::LogBatch;
+use opentelemetry_sdk::logs::LogProcessor;
+use opentelemetry_sdk::logs::SdkLogRecord;
+use opentelemetry_sdk::metrics::Temporality;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::trace::SpanData;
+
+use super::environment::Environment;
+use super::environment::Protocol;
+use super::environment::Signal;
+use super::metrics::metrics;
+use super::names;
+
+/// What core calls an event. By itself it is named after a line of the source.
+const EVENT_NAME: &str = "event.name";
+
+/// The exporters that the environment asks for.
+pub(super) struct Exporters {
+    pub(super) spans: Option<Watched<SpanExporter>>,
+    pub(super) metrics: Option<Watched<MetricExporter>>,
+    pub(super) logs: Option<Watched<LogExporter>>,
+}
+
+/// Makes them.
+///
+/// # Errors
+/// An endpoint, a certificate or a header is malformed.
+pub(super) fn exporters(environment: &Environment) -> anyhow::Result<Exporters> {
+    let health = Health::default();
+    let made = std::thread::scope(|scope| {
+        // The blocking client refuses to be made on a thread of the runtime.
+        let making = scope.spawn(|| {
+            let grpc = Signal::ALL
+                .into_iter()
+                .any(|signal| environment.protocol(signal) == Some(Protocol::Grpc));
+            let runtime = if grpc { Some(runtime()?) } else { None };
+            let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
+            anyhow::Ok(Exporters {
+                spans: environment
+                    .protocol(Signal::Traces)
+                    .map(|protocol| spans(environment, protocol, &health))
+                    .transpose()?,
+                metrics: environment
+                    .protocol(Signal::Metrics)
+                    .map(|protocol| pushed_metrics(environment, protocol, &health))
+                    .transpose()?,
+                logs: environment
+                    .protocol(Signal::Logs)
+                    .map(|protocol| logs(environment, protocol, &health))
+                    .transpose()?,
+            })
+        });
+        making.join()
+    });
+    made.map_err(|_| anyhow::anyhow!("the exporters could not be made"))?
+}
+
+fn spans(
+    environment: &Environment,
+    protocol: Protocol,
+    health: &Health,
+) -> anyhow::Result<Watched<SpanExporter>> {
+    let builder = SpanExporter::builder();
+    let exporter = match wire(protocol) {
+        None => builder.with_tonic().with_tls_config(tls(environment)).build()?,
+        Some(wire) => {
+            let client = client(environment, "TRACES")?;
+            builder.with_http().with_protocol(wire).with_http_client(client).build()?
+        }
+    };
+    Ok(health.watch(Signal::Traces, exporter))
+}
+
+fn pushed_metrics(
+    environment: &Environment,
+    protocol: Protocol,
+    health: &Health,
+) -> anyhow::Result<Watched<MetricExporter>> {
+    let builder = MetricExporter::builder().with_temporality(temporality()?);
+    let exporter = match wire(protocol) {
+        None => builder.with_tonic().with_tls_config(tls(environment)).build()?,
+        Some(wire) => {
+            let client = client(environment, "METRICS")?;
+            builder.with_http().with_protocol(wire).with_http_client(client).build()?
+        }
+    };
+    Ok(health.watch(Signal::Metrics, exporter))
+}
+
+fn logs(
+    environment: &Environment,
+    protocol: Protocol,
+    health: &Health,
+) -> anyhow::Result<Watched<LogExporter>> {
+    let builder = LogExporter::builder();
+    let exporter = match wire(protocol) {
+        None => builder.with_tonic().with_tls_config(tls(environment)).build()?,
+        Some(wire) => {
+            let client = client(environment, "LOGS")?;
+            builder.with_http().with_protocol(wire).with_http_client(client).build()?
+        }
+    };
+    Ok(health.watch(Signal::Logs, exporter))
+}
+
+/// How an HTTP body is written; `None` for gRPC.
+fn wire(protocol: Protocol) -> Option<Wire> {
+    match protocol {
+        Protocol::HttpProtobuf => Some(Wire::HttpBinary),
+        Protocol::HttpJson => Some(Wire::HttpJson),
+        Protocol::Grpc => None,
+    }
+}
+
+/// `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`
+fn temporality() -> anyhow::Result<Temporality> {
+    const NAME: &str = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+    let preference = std::env::var(NAME).unwrap_or_default();
+    match preference.to_ascii_lowercase().as_str() {
+        "" | "cumulative" => Ok(Temporality::Cumulative),
+        "delta" => Ok(Temporality::Delta),
+        "lowmemory" => Ok(Temporality::LowMemory),
+        _ => anyhow::bail!("{NAME} is {preference:?}; it takes cumulative, delta or lowmemory"),
+    }
+}
+
+fn client(environment: &Environment, signal: &str) -> anyhow::Result<reqwest::blocking::Client> {
+    let own = format!("OTEL_EXPORTER_OTLP_{signal}_TIMEOUT");
+    let timeout = std::env::var(own).or_else(|_| std::env::var("OTEL_EXPORTER_OTLP_TIMEOUT"));
+    let timeout = timeout.ok().and_then(|millis| millis.trim().parse().ok());
+    let timeout = timeout
+        .map_or(opentelemetry_otlp::OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT, |millis| {
+            Duration::from_millis(millis)
+        });
+    let mut builder = reqwest::blocking::Client::builder().timeout(timeout);
+    if let Some(pem) = &environment.certificate {
+        let authorities = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
+            .context("OTEL_EXPORTER_OTLP_CERTIFICATE")?;
+        for authority in authorities {
+            builder = builder.add_root_certificate(authority);
+        }
+    }
+    if let (Some(certificate), Some(key)) =
+        (&environment.client_certificate, &environment.client_key)
+    {
+        let identity = reqwest::Identity::from_pem(format!("{certificate}\n{key}").as_bytes());
+        builder = builder.identity(identity.context("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE")?);
+    }
+    Ok(builder.build()?)
+}
+
+fn tls(environment: &Environment) -> ClientTlsConfig {
+    let mut tls = ClientTlsConfig::new().with_native_roots();
+    if let Some(pem) = &environment.certificate {
+        tls = tls.ca_certificate(Certificate::from_pem(pem));
+    }
+    if let (Some(certificate), Some(key)) =
+        (&environment.client_certificate, &environment.client_key)
+    {
+        tls = tls.identity(Identity::from_pem(certificate, key));
+    }
+    tls
+}
+
+/// A runtime on a thread of its own, for as long as the process lives.
+fn runtime() -> anyhow::Result<tokio::runtime::Handle> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    std::thread::Builder::new()
+        .name("otlp-grpc".to_owned())
+        .spawn(move || runtime.block_on(std::future::pending::<()>()))?;
+    Ok(handle)
+}
+
+/// Whether the collector takes what it is sent. One warning when it stops, one line when it is back.
+#[derive(Debug, Clone, Default)]
+struct Health(Arc<Mutex<Vec<Signal>>>);
+
+impl Health {
+    fn watch<E>(&self, signal: Signal, exporter: E) -> Watched<E> {
+        Watched { exporter, signal, health: self.clone() }
+    }
+
+    fn note(&self, signal: Signal, result: &OTelSdkResult) {
+        let mut down = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let were_down = down.len();
+        down.retain(|known| *known != signal);
+        match result {
+            Ok(()) => {
+                if were_down == 1 && down.is_empty() {
+                    tracing::info!("the telemetry collector takes everything again");
+                }
+            }
+            Err(error) => {
+                down.push(signal);
+                let label = KeyValue::new(names::SIGNAL, signal.as_str());
+                metrics().export_failures.add(1, &[label]);
+                if were_down == 0 {
+                    tracing::warn!(
+                        signal = signal.as_str(),
+                        %error,
+                        "the telemetry collector does not take what it is sent; turns go on without it"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// An exporter whose results are noted.
+#[derive(Debug)]
+pub(super) struct Watched<E> {
+    exporter: E,
+    signal: Signal,
+    health: Health,
+}
+
+impl<E> Watched<E> {
+    fn noted(&self, result: OTelSdkResult) -> OTelSdkResult {
+        self.health.note(self.signal, &result);
+        result
+    }
+}
+
+impl opentelemetry_sdk::trace::SpanExporter for Watched<SpanExporter> {
+    async fn export(&self, mut batch: Vec<SpanData>) -> OTelSdkResult {
+        for event in batch.iter_mut().flat_map(|span| &mut span.events.events) {
+            let name = event.attributes.iter().find(|member| member.key.as_str() == EVENT_NAME);
+            if let Some(name) = name.map(|name| name.value.to_string()) {
+                event.name = name.into();
+            }
+        }
+        self.noted(self.exporter.export(batch).await)
+    }
+
+    fn shutdown_with_timeout(&mut self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&mut self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
+
+/// Takes the names off log records that are lines of the source. Those of core say theirs as an attribute.
+#[derive(Debug)]
+pub(super) struct Unnamed;
+
+impl LogProcessor for Unnamed {
+    fn emit(&self, record: &mut SdkLogRecord, _scope: &InstrumentationScope) {
+        if record.event_name().is_some_and(|name| name.starts_with("event ")) {
+            record.set_event_name("");
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+impl opentelemetry_sdk::logs::LogExporter for Watched<LogExporter> {
+    async fn export(&self, batch: LogBatch<'_>) -> OTelSdkResult {
+        self.noted(self.exporter.export(batch).await)
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
+
+impl PushMetricExporter for Watched<MetricExporter> {
+    async fn export(&self, metrics: &ResourceMetrics) -> OTelSdkResult {
+        self.noted(self.exporter.export(metrics).await)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn temporality(&self) -> Temporality {
+        self.exporter.temporality()
+    }
+}

@@ -1,0 +1,148 @@
+//! The instruments. What only has to be looked at is in [`super::observe`].
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use opentelemetry::KeyValue;
+use opentelemetry::Value;
+use opentelemetry::global;
+use opentelemetry::metrics::Counter;
+use opentelemetry::metrics::Histogram;
+use opentelemetry::metrics::Meter;
+use opentelemetry::metrics::UpDownCounter;
+
+use super::SCOPE;
+use super::names;
+use super::names::Metric;
+use crate::error::Error;
+
+/// The instruments of the process.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) http_duration: Histogram<f64>,
+    pub(crate) http_active: UpDownCounter<i64>,
+    pub(crate) refused: Counter<u64>,
+    pub(crate) stream_events: Counter<u64>,
+    pub(crate) stream_bytes: Counter<u64>,
+    pub(crate) stream_lag: Histogram<u64>,
+    pub(crate) stream_lost: Counter<u64>,
+    pub(crate) events: Counter<u64>,
+    pub(crate) turns_started: Counter<u64>,
+    pub(crate) turns_ended: Counter<u64>,
+    pub(crate) turn_duration: Histogram<f64>,
+    pub(crate) turn_first_event: Histogram<f64>,
+    pub(crate) turn_first_token: Histogram<f64>,
+    pub(crate) tokens: Histogram<u64>,
+    pub(crate) model_duration: Histogram<f64>,
+    pub(crate) model_first_token: Histogram<f64>,
+    pub(crate) model_queued: Histogram<f64>,
+    pub(crate) model_retries: Counter<u64>,
+    pub(crate) tool_calls: Counter<u64>,
+    pub(crate) tool_duration: Histogram<f64>,
+    pub(crate) approval_wait: Histogram<f64>,
+    pub(crate) export_failures: Counter<u64>,
+    models: Bounded,
+    errors: Bounded,
+}
+
+/// The instruments. They count from [`super::start`] on; before it, for nobody.
+pub(crate) fn metrics() -> &'static Metrics {
+    static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::new(&global::meter(SCOPE)));
+    &METRICS
+}
+
+impl Metrics {
+    fn new(meter: &Meter) -> Self {
+        let counter = |metric: Metric| {
+            let builder = meter.u64_counter(metric.name);
+            builder.with_unit(metric.unit).with_description(metric.about).build()
+        };
+        let seconds = |metric: Metric| {
+            let builder = meter.f64_histogram(metric.name).with_boundaries(names::SECONDS.to_vec());
+            builder.with_unit(metric.unit).with_description(metric.about).build()
+        };
+        let sizes = |metric: Metric, boundaries: &[f64]| {
+            let builder = meter.u64_histogram(metric.name).with_boundaries(boundaries.to_vec());
+            builder.with_unit(metric.unit).with_description(metric.about).build()
+        };
+        let active = meter.i64_up_down_counter(names::HTTP_ACTIVE.name);
+        Self {
+            http_duration: seconds(names::HTTP_DURATION),
+            http_active: active
+                .with_unit(names::HTTP_ACTIVE.unit)
+                .with_description(names::HTTP_ACTIVE.about)
+                .build(),
+            refused: counter(names::REFUSED),
+            stream_events: counter(names::STREAM_EVENTS),
+            stream_bytes: counter(names::STREAM_BYTES),
+            stream_lag: sizes(names::STREAM_LAG, names::LAG_BUCKETS),
+            stream_lost: counter(names::STREAM_LOST),
+            events: counter(names::EVENTS),
+            turns_started: counter(names::TURNS_STARTED),
+            turns_ended: counter(names::TURNS_ENDED),
+            turn_duration: seconds(names::TURN_DURATION),
+            turn_first_event: seconds(names::TURN_FIRST_EVENT),
+            turn_first_token: seconds(names::TURN_FIRST_TOKEN),
+            tokens: sizes(names::TOKENS, names::TOKEN_BUCKETS),
+            model_duration: seconds(names::MODEL_DURATION),
+            model_first_token: seconds(names::MODEL_FIRST_TOKEN),
+            model_queued: seconds(names::MODEL_QUEUED),
+            model_retries: counter(names::MODEL_RETRIES),
+            tool_calls: counter(names::TOOL_CALLS),
+            tool_duration: seconds(names::TOOL_DURATION),
+            approval_wait: seconds(names::APPROVAL_WAIT),
+            export_failures: counter(names::EXPORT_FAILURES),
+            models: Bounded::default(),
+            errors: Bounded::default(),
+        }
+    }
+
+    /// A request or a call is answered with an error.
+    pub(crate) fn refuse(&self, error: &Error) {
+        self.refused.add(1, &[KeyValue::new(names::ERROR_TYPE, error.code())]);
+    }
+
+    /// A model's name as a label: clients choose names, so only so many of them are told apart.
+    pub(crate) fn model(&self, name: &str) -> KeyValue {
+        KeyValue::new(names::MODEL, self.models.value(name))
+    }
+
+    /// A provider's own word for what failed as a label, bounded in the same way.
+    pub(crate) fn error(&self, code: &str) -> KeyValue {
+        KeyValue::new(names::ERROR_TYPE, self.errors.value(code))
+    }
+}
+
+/// Values of a label that come from outside: the first are themselves, the rest are one.
+#[derive(Debug, Default)]
+struct Bounded(Mutex<HashSet<String>>);
+
+impl Bounded {
+    fn value(&self, name: &str) -> Value {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.contains(name) {
+            if known.len() >= names::MAX_VALUES {
+                return names::OTHER.into();
+            }
+            known.insert(name.to_owned());
+        }
+        name.to_owned().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_model_names_become_labels_and_no_more() {
+        let metrics = Metrics::new(&global::meter("test"));
+        for n in 0..names::MAX_VALUES {
+            assert_eq!(metrics.model(&format!("m{n}")).value.as_str(), format!("m{n}"));
+        }
+        assert_eq!(metrics.model("one too many").value.as_str(), names::OTHER);
+        assert_eq!(metrics.model("m0").value.as_str(), "m0");
+    }
+}

@@ -1,0 +1,107 @@
+//! Trace context, in and out (W3C Trace Context): from the headers of a request or the `_meta` of a
+//! JSON-RPC call, to core, to a provider.
+
+use http::HeaderMap;
+use http::HeaderName;
+use http::HeaderValue;
+use opentelemetry::Context;
+use opentelemetry::global;
+use opentelemetry::propagation::Extractor;
+use opentelemetry::propagation::Injector;
+use opentelemetry::trace::TraceContextExt;
+use serde_json::Map;
+use serde_json::Value;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+pub use codex_gateway_engine::TraceContext;
+
+/// The context that a request's headers carry, if they do.
+pub(crate) fn of_headers(headers: &HeaderMap) -> Option<Context> {
+    valid(&Headers(headers))
+}
+
+/// The context that the `_meta` of a call's params carries, if it does (as MCP has it: `traceparent`,
+/// `tracestate` and `baggage` beside other members).
+pub(crate) fn of_meta(meta: &Map<String, Value>) -> Option<Context> {
+    valid(&Meta(meta))
+}
+
+/// The context that another side wrote down.
+pub(crate) fn of(traceparent: &str, tracestate: Option<&str>) -> Option<Context> {
+    let mut meta = Map::new();
+    meta.insert("traceparent".to_owned(), traceparent.into());
+    if let Some(tracestate) = tracestate {
+        meta.insert("tracestate".to_owned(), tracestate.into());
+    }
+    of_meta(&meta)
+}
+
+fn valid(from: &dyn Extractor) -> Option<Context> {
+    let root = Context::new();
+    let context =
+        global::get_text_map_propagator(|propagator| propagator.extract_with_context(&root, from));
+    context.span().span_context().is_valid().then_some(context)
+}
+
+/// Writes a context into headers.
+pub(crate) fn into_headers(context: &Context, headers: &mut HeaderMap) {
+    if context.span().span_context().is_valid() {
+        global::get_text_map_propagator(|propagator| {
+            propagator.inject_context(context, &mut Injected(headers));
+        });
+    }
+}
+
+/// Ends a span now. By itself it ends with the last span below it, and core's may live as long as their
+/// conversation.
+pub(super) fn end(span: &Span) {
+    span.context().span().end();
+}
+
+/// A span's context as core takes it.
+pub(crate) fn for_core(span: &Span) -> Option<TraceContext> {
+    let mut headers = HeaderMap::new();
+    into_headers(&span.context(), &mut headers);
+    let text = |name| headers.get(name)?.to_str().ok().map(str::to_owned);
+    Some(TraceContext { traceparent: text("traceparent")?, tracestate: text("tracestate") })
+}
+
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(HeaderName::as_str).collect()
+    }
+}
+
+struct Meta<'a>(&'a Map<String, Value>);
+
+impl Extractor for Meta<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.as_str()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+}
+
+struct Injected<'a>(&'a mut HeaderMap);
+
+impl Injector for Injected<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        if value.is_empty() {
+            return;
+        }
+        if let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(key.as_bytes()), HeaderValue::from_str(&value))
+        {
+            self.0.insert(name, value);
+        }
+    }
+}
