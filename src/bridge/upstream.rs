@@ -141,11 +141,10 @@ impl Upstream {
     ) -> Result<(OwnedSemaphorePermit, Response<Incoming>), Setback> {
         let Some(place) = self.place().await else {
             let Provider { id, max_concurrent, max_waiting, .. } = &*self.provider;
-            let message = format!(
-                "{id}: overloaded: {max_concurrent} calls are under way and {max_waiting} wait"
-            );
+            let message =
+                format!("{max_concurrent} calls are under way and {max_waiting} wait for {id}");
             let failure = Failure { code: "server_is_overloaded", message, retryable: true };
-            return Err(self.failed(&failure, meter));
+            return Err(self.given_up(&failure, None, meter));
         };
         meter.queued();
         let outgoing = self.encode(ask).map_err(|failure| self.failed(&failure, meter))?;

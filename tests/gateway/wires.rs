@@ -5,6 +5,7 @@ mod connections;
 mod endings;
 mod images;
 mod keys;
+mod outages;
 mod reasoning;
 mod shapes;
 mod tools;

@@ -86,7 +86,7 @@ pub fn retrying(speaks: &Speaks, provider: &Provider) -> Gateway {
     setup.start()
 }
 
-fn assert_failed(wire: &str, answer: &Value, why: &str) {
+pub fn assert_failed(wire: &str, answer: &Value, why: &str) {
     let error = &answer["error"];
     assert_eq!(
         (&answer["status"], &error["source"]),
