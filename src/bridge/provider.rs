@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::bail;
+use codex_gateway_engine::codex as engine;
 use http::HeaderName;
 use http::HeaderValue;
 use http::Uri;
@@ -45,6 +46,18 @@ impl Api {
             Self::Anthropic => Some(&Anthropic),
             Self::Gemini => Some(&Gemini),
         }
+    }
+
+    /// What core has to know of it. The context window is that of the models that are common there:
+    /// Claude's, Gemini's, and what servers of open models offer.
+    pub fn for_core(self) -> engine::Wire {
+        let context_window = match self {
+            Self::Responses => return engine::Wire::Responses,
+            Self::Chat => 128_000,
+            Self::Anthropic => 200_000,
+            Self::Gemini => 1_048_576,
+        };
+        engine::Wire::Translated { context_window }
     }
 
     /// The word in the file.

@@ -382,12 +382,14 @@ impl Config {
             name: DEMO.to_owned(),
             stream_max_retries: None,
             secrets: Vec::new(),
+            wire: None,
         });
         let providers = self.bridged_providers().map(|provider| Bridged {
             id: provider.id.clone(),
             name: provider.name.clone(),
             stream_max_retries: provider.stream_retries,
             secrets: provider.secrets.clone(),
+            wire: Some(provider.api.for_core()),
         });
         providers.chain(demo).collect()
     }

@@ -11,6 +11,7 @@ pub fn knowing(model: &str, mut setup: Setup) -> (NamedTempFile, Setup) {
     let known = include_str!("../../../crates/engine/src/codex/demo_model.json");
     let mut catalogue: Value = serde_json::from_str(known).unwrap();
     catalogue["models"][0]["slug"] = json!(model);
+    catalogue["models"][0]["supports_parallel_tool_calls"] = json!(true);
     let file = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     std::fs::write(file.path(), catalogue.to_string()).unwrap();
     setup.config = format!("model_catalog_json = {:?}\n{}", file.path(), setup.config);

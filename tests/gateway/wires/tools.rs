@@ -1,10 +1,13 @@
 //! Tools over every wire: several calls in one answer, and patches.
 
 use serde_json::json;
+use tempfile::NamedTempFile;
 
 use crate::support::catalogue::knowing;
+use crate::support::gateway::Setup;
 use crate::support::provider::Provider;
 use crate::support::wires::Part;
+use crate::support::wires::Speaks;
 use crate::support::wires::WIRES;
 use crate::support::wires::ask;
 use crate::support::wires::shell;
@@ -19,12 +22,17 @@ const WRITTEN: &str = "# \"Notes\"\n\\n is no line feed\n";
 async fn two_calls_of_one_answer_get_their_own_results() {
     for speaks in &WIRES {
         let wire = speaks.name();
+        // Each waits for the other: core runs both at once.
+        let meet = |own: &str, other: &str| {
+            format!("touch {own}; until [ -e {other} ]; do sleep 0.05; done; echo the-{own}")
+        };
         let both = speaks.say(&[
-            shell("call_1", "sleep 0.2; echo the-first"),
-            shell("call_2", "echo the-second"),
+            shell("call_1", &meet("first", "second")),
+            shell("call_2", &meet("second", "first")),
         ]);
         let provider = Provider::start([both, speaks.text("Both ran.")]).await;
-        let answer = ask(&speaks.gateway(&provider), "do two things").await;
+        let (_catalogue, setup) = offered(speaks, speaks.setup(&provider));
+        let answer = ask(&setup.start(), "do two things").await;
         assert_eq!(answer["task_result"]["summary"], "Both ran.", "{wire}: {answer}");
         assert_eq!(answer["steps_completed"], 2, "{wire}: {answer}");
         let asked = provider.asked();
@@ -85,7 +93,7 @@ async fn a_patch_is_applied_and_its_outcome_told() {
     for speaks in &WIRES {
         let wire = speaks.name();
         let provider = Provider::start([speaks.patch(PATCH), speaks.text("Patched.")]).await;
-        let (_catalogue, setup) = knowing(speaks.model, speaks.setup(&provider));
+        let (_catalogue, setup) = offered(speaks, speaks.setup(&provider));
         let gateway = setup.start();
         let body = json!({ "prompt": "write", "cwd": "w" });
         let answer = gateway.post("/api/v1/exec", body).await.json();
@@ -108,8 +116,53 @@ async fn a_patch_is_applied_and_its_outcome_told() {
     }
 }
 
-/// Core offers no `apply_patch` to a model that its catalogue does not know; its instructions speak of it all the same, and
-/// such models call it from the shell.
+/// Whatever a model is called, and wherever it is named: in a request, by an alias, as a fallback's stand-in.
+#[tokio::test]
+async fn a_model_that_nobody_knows_is_offered_patches_and_parallel_calls() {
+    for speaks in WIRES.iter().filter(|speaks| speaks.wire_api != "responses") {
+        let wire = speaks.name();
+        let provider = Provider::start([speaks.text("Hello.")]).await;
+        let mut setup = speaks.setup(&provider);
+        setup.config.push_str("[gateway.models]\nshort = \"scripted/vendor/never-heard-of-1\"\n");
+        let gateway = setup.start();
+        for named in ["never-heard-of-2", "short"] {
+            let body = json!({ "prompt": "hello", "model": named, "session_id": named });
+            let events = gateway.exec(body).await;
+            let last = &events.last().unwrap()["msg"];
+            assert_eq!(last["last_agent_message"], "Hello.", "{wire}: {last}");
+            let told = events.iter().any(|event| event["msg"]["type"] == "warning");
+            assert!(!told, "{wire}: core warns of a model that it does not know: {events:?}");
+        }
+        // A turn may name a model of its own.
+        let body = json!({ "prompt": "and?", "model": "never-heard-of-3", "session_id": "short" });
+        gateway.post("/api/v1/exec", body).await.json();
+        let asked = provider.asked();
+        assert_eq!(asked.len(), 3, "{wire}");
+        for one in &asked {
+            let named = format!("{} {}", one.path, one.body["model"]);
+            assert!(named.contains("never-heard-of"), "{wire}: {named}");
+            assert!(
+                speaks.offered(&one.body).contains(&"apply_patch".to_owned()),
+                "{wire}: {named}"
+            );
+            let sequential = one.body["parallel_tool_calls"] == false
+                || one.body["tool_choice"]["disable_parallel_tool_use"] == true;
+            assert!(!sequential, "{wire}: {named}");
+        }
+    }
+}
+
+/// Over the Responses API core offers a model that its catalogue does not know no freeform tool.
+fn offered(speaks: &Speaks, setup: Setup) -> (Option<NamedTempFile>, Setup) {
+    if speaks.wire_api != "responses" {
+        return (None, setup);
+    }
+    let (catalogue, setup) = knowing(speaks.model, setup);
+    (Some(catalogue), setup)
+}
+
+/// Models call `apply_patch` from the shell, too, where they are not offered it: core's instructions speak of it all the
+/// same.
 #[tokio::test]
 async fn a_patch_in_the_shell_is_applied_too() {
     for speaks in &WIRES {

@@ -20,6 +20,7 @@ use super::Bridge;
 use super::Bridged;
 use super::Options;
 use super::mcp;
+use super::models;
 use super::permissions::Permissions;
 use crate::Approval;
 use crate::EngineError;
@@ -110,7 +111,7 @@ fn known(bridge: &Bridge) -> (String, TomlValue) {
 /// Puts the bridge in the place of providers: core speaks Responses over WebSocket to it, one
 /// connection per conversation, and knows neither their addresses nor their keys.
 fn stand_in(config: &mut Config, bridge: &Bridge) {
-    for Bridged { id, name, stream_max_retries, secrets: _ } in &bridge.providers {
+    for Bridged { id, name, stream_max_retries, secrets: _, wire: _ } in &bridge.providers {
         let own = config.model_providers.get(id);
         let provider = ModelProviderInfo {
             // Core goes by the name of its own.
@@ -143,6 +144,16 @@ fn stand_in(config: &mut Config, bridge: &Bridge) {
     }
 }
 
+/// By provider: what its models take that core does not know.
+pub(super) type Catalogues = HashMap<String, ModelsResponse>;
+
+/// The catalogues of the providers behind the bridge.
+pub(super) fn catalogues(options: &Options) -> anyhow::Result<Catalogues> {
+    let bridged = options.bridge.iter().flat_map(|bridge| &bridge.providers);
+    let wires = bridged.filter_map(|bridged| Some((&bridged.id, bridged.wire?)));
+    wires.map(|(id, wire)| Ok((id.clone(), models::of_provider(wire)?))).collect()
+}
+
 pub(super) fn model_name(config: &Config) -> String {
     config.model.clone().unwrap_or_else(|| "default".to_owned())
 }
@@ -150,6 +161,7 @@ pub(super) fn model_name(config: &Config) -> String {
 /// The configuration of one conversation.
 pub(super) fn for_thread(
     base: &Config,
+    catalogues: &Catalogues,
     spec: &ThreadSpec,
     permissions: &Permissions,
 ) -> Result<Config, EngineError> {
@@ -171,6 +183,8 @@ pub(super) fn for_thread(
         config.model_provider = provider.clone();
         config.model_provider_id.clone_from(id);
     }
+    // The whole catalogue is the models' (`models::Models`); core would copy it for every turn.
+    config.model_catalog = catalogues.get(&config.model_provider_id).cloned();
     mcp::put(&mut config, &spec.mcp_servers, &[])?;
     let approval = spec.approval_policy.unwrap_or(Approval::Never);
     config

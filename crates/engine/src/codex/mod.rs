@@ -4,6 +4,7 @@ mod config;
 mod exec;
 mod extensions;
 mod mcp;
+mod models;
 mod permissions;
 mod terminal;
 mod thread;
@@ -29,6 +30,10 @@ use codex_thread_store::ArchiveThreadParams;
 use codex_thread_store::ThreadStore;
 use codex_thread_store::ThreadStoreError;
 use toml::Value as TomlValue;
+
+use self::config::Catalogues;
+use self::models::Models;
+pub use self::models::Wire;
 
 use crate::BoxFuture;
 use crate::Command;
@@ -95,12 +100,16 @@ pub struct Bridged {
     pub stream_max_retries: Option<u64>,
     /// The variables that hold its keys: the agent's commands do not inherit them.
     pub secrets: Vec<String>,
+    /// How the bridge speaks to it; `None` where core knows all of its models.
+    pub wire: Option<Wire>,
 }
 
 /// codex-core in this process.
 pub struct CodexEngine {
     facts: EngineFacts,
     config: Config,
+    /// By provider: what its models take that core does not know.
+    catalogues: Catalogues,
     manager: Arc<ThreadManager>,
     state_db: Option<StateDbHandle>,
     thread_store: Arc<dyn ThreadStore>,
@@ -150,6 +159,8 @@ impl CodexEngine {
                 sandbox,
             };
 
+            let catalogues = config::catalogues(&options)?;
+
             let state_db = codex_core::init_state_db(&config).await;
             let auth = AuthManager::shared_from_config(&config, true).await;
             let environments = Arc::new(
@@ -173,7 +184,7 @@ impl CodexEngine {
                 ThreadManager::new(
                     &config,
                     Arc::clone(&auth),
-                    codex_core::build_models_manager(&config, Arc::clone(&auth)),
+                    Models::over(codex_core::build_models_manager(&config, Arc::clone(&auth))),
                     codex_core::CodexAppsToolsCache::default(),
                     SessionSource::Exec,
                     Arc::clone(&environments),
@@ -202,6 +213,7 @@ impl CodexEngine {
             Ok(Self {
                 facts,
                 config,
+                catalogues,
                 manager,
                 state_db,
                 thread_store,
@@ -257,7 +269,7 @@ impl CodexEngine {
         history: InitialHistory,
     ) -> Result<Arc<dyn Thread>, EngineError> {
         let permissions = self.permissions(&spec.cwd);
-        let config = config::for_thread(&self.config, spec, &permissions)?;
+        let config = config::for_thread(&self.config, &self.catalogues, spec, &permissions)?;
         let environments = self.environments(&config);
         let started =
             Box::pin(self.manager.start_thread_with_options(codex_core::StartThreadOptions {

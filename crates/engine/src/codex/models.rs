@@ -1,0 +1,209 @@
+//! What core knows of models: its own catalogue, and behind it an entry for those of the bridge's
+//! providers that are not in it.
+//!
+//! Core gives a model that it does not know neither `apply_patch` nor parallel calls, warns its client
+//! in every conversation, and holds its context window to be that of GPT-5. So a conversation's
+//! configuration carries what its provider's models take ([`of_provider`]), and [`Models`] looks there
+//! before it lets core guess. It hangs on the conversation, not on a list of names: any turn may name
+//! another model.
+
+use std::sync::Arc;
+
+use codex_http_client::HttpClientFactory;
+use codex_login::AuthManager;
+use codex_models_manager::ModelsManagerConfig;
+use codex_models_manager::manager::ModelsManager;
+use codex_models_manager::manager::ModelsManagerFuture;
+use codex_models_manager::manager::RefreshStrategy;
+use codex_models_manager::manager::SharedModelsManager;
+use codex_models_manager::model_info;
+use codex_protocol::config_types::CollaborationModeMask;
+use codex_protocol::openai_models::ModelInfo;
+use codex_protocol::openai_models::ModelsResponse;
+use tokio::sync::TryLockError;
+
+/// The entry, but for the name and the context window.
+const OTHER_MODEL: &str = include_str!("other_model.json");
+
+/// Models that take freeform tools over the Responses API. For the others there core's guess is right:
+/// servers refuse a request that holds a kind of tool that they do not know.
+const FREEFORM_OVER_RESPONSES: [&str; 2] = ["gpt-5", "codex-"];
+
+/// How the bridge speaks to a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// As core does: requests pass through.
+    Responses,
+    /// In another API, where whatever core offers is turned into functions.
+    Translated {
+        /// How much its models take in, in tokens; `model_context_window` of the file wins.
+        context_window: i64,
+    },
+}
+
+/// What the models of a provider take that core does not know: entries that hold for names that begin
+/// with theirs.
+pub(super) fn of_provider(wire: Wire) -> serde_json::Result<ModelsResponse> {
+    let other: ModelInfo = serde_json::from_str(OTHER_MODEL)?;
+    let models = match wire {
+        Wire::Responses => FREEFORM_OVER_RESPONSES
+            .iter()
+            .map(|name| ModelInfo { slug: (*name).to_owned(), ..other.clone() })
+            .collect(),
+        Wire::Translated { context_window } => {
+            vec![ModelInfo { context_window: Some(context_window), ..other }]
+        }
+    };
+    Ok(ModelsResponse { models })
+}
+
+/// Core's catalogue, with what a conversation's configuration says of the models that are not in it.
+#[derive(Debug)]
+pub(super) struct Models {
+    core: SharedModelsManager,
+}
+
+impl Models {
+    pub(super) fn over(core: SharedModelsManager) -> Arc<Self> {
+        Arc::new(Self { core })
+    }
+}
+
+impl ModelsManager for Models {
+    fn get_model_info<'a>(
+        &'a self,
+        model: &'a str,
+        config: &'a ModelsManagerConfig,
+    ) -> ModelsManagerFuture<'a, ModelInfo> {
+        Box::pin(async move {
+            let others = config.model_catalog.as_ref().map_or(&[][..], |others| &others.models);
+            // A namespace, as in `openai/gpt-5`, is the provider's.
+            let name = model.rsplit('/').next().unwrap_or(model);
+            let other = others.iter().find(|other| name.starts_with(&other.slug));
+            match other {
+                Some(other) if !is_known(model, &self.core.get_remote_models().await) => {
+                    let info = ModelInfo {
+                        slug: model.to_owned(),
+                        display_name: model.to_owned(),
+                        base_instructions: model_info::BASE_INSTRUCTIONS.to_owned(),
+                        ..other.clone()
+                    };
+                    model_info::with_config_overrides(info, config)
+                }
+                Some(_) | None => self.core.get_model_info(model, config).await,
+            }
+        })
+    }
+
+    fn get_default_model<'a>(
+        &'a self,
+        model: &'a Option<String>,
+        allow_provider_model_fallback: bool,
+        refresh_strategy: RefreshStrategy,
+        http_client_factory: HttpClientFactory,
+    ) -> ModelsManagerFuture<'a, String> {
+        self.core.get_default_model(
+            model,
+            allow_provider_model_fallback,
+            refresh_strategy,
+            http_client_factory,
+        )
+    }
+
+    fn raw_model_catalog(
+        &self,
+        refresh_strategy: RefreshStrategy,
+        http_client_factory: HttpClientFactory,
+    ) -> ModelsManagerFuture<'_, ModelsResponse> {
+        self.core.raw_model_catalog(refresh_strategy, http_client_factory)
+    }
+
+    fn get_remote_models(&self) -> ModelsManagerFuture<'_, Vec<ModelInfo>> {
+        self.core.get_remote_models()
+    }
+
+    fn try_get_remote_models(&self) -> Result<Vec<ModelInfo>, TryLockError> {
+        self.core.try_get_remote_models()
+    }
+
+    fn auth_manager(&self) -> Option<&AuthManager> {
+        self.core.auth_manager()
+    }
+
+    fn list_collaboration_modes(&self) -> Vec<CollaborationModeMask> {
+        self.core.list_collaboration_modes()
+    }
+
+    fn refresh_if_new_etag(
+        &self,
+        etag: String,
+        http_client_factory: HttpClientFactory,
+    ) -> ModelsManagerFuture<'_, ()> {
+        self.core.refresh_if_new_etag(etag, http_client_factory)
+    }
+}
+
+/// Whether core has an entry for a model: one whose name the model's begins with, a namespace of one
+/// word aside.
+fn is_known(model: &str, known: &[ModelInfo]) -> bool {
+    let begins = |name: &str| known.iter().any(|entry| name.starts_with(&entry.slug));
+    let is_word = |text: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+    };
+    begins(model)
+        || model
+            .split_once('/')
+            .is_some_and(|(space, name)| is_word(space) && !name.contains('/') && begins(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use codex_models_manager::manager::StaticModelsManager;
+
+    use super::*;
+
+    async fn info(model: &str, wire: Wire, context_window: Option<i64>) -> ModelInfo {
+        let core = codex_models_manager::bundled_models_response().unwrap();
+        let models = Models::over(Arc::new(StaticModelsManager::new(None, core)));
+        let config = ModelsManagerConfig {
+            model_catalog: Some(of_provider(wire).unwrap()),
+            model_context_window: context_window,
+            ..ModelsManagerConfig::default()
+        };
+        models.get_model_info(model, &config).await
+    }
+
+    #[tokio::test]
+    async fn a_model_that_core_does_not_know_is_its_providers() {
+        let chat = Wire::Translated { context_window: 128_000 };
+        for (model, wire, patches) in [
+            ("qwen3", chat, true),
+            ("meta/llama/4", chat, true),
+            ("gpt-5.1-codex", Wire::Responses, true),
+            ("openai/gpt-5.1", Wire::Responses, true),
+            ("qwen/qwen3", Wire::Responses, false),
+        ] {
+            let info = info(model, wire, None).await;
+            assert_eq!(info.slug, model);
+            assert_eq!(info.apply_patch_tool_type.is_some(), patches, "{model}");
+            assert_eq!(info.supports_parallel_tool_calls, patches, "{model}");
+            assert_eq!(info.used_fallback_model_metadata, !patches, "{model}");
+            assert!(info.base_instructions.len() > 1000, "{model}");
+        }
+        assert_eq!(info("qwen3", chat, None).await.context_window, Some(128_000));
+        assert_eq!(info("qwen3", chat, Some(400_000)).await.context_window, Some(400_000));
+    }
+
+    #[tokio::test]
+    async fn a_model_that_core_knows_keeps_its_entry() {
+        let chat = Wire::Translated { context_window: 1 };
+        let core = codex_models_manager::bundled_models_response().unwrap();
+        for known in core.models {
+            for name in [known.slug.clone(), format!("openai/{}", known.slug)] {
+                let info = info(&name, chat, None).await;
+                assert_eq!(info.context_window, known.context_window, "{name}");
+                assert_eq!(info.base_instructions, known.base_instructions, "{name}");
+            }
+        }
+    }
+}
