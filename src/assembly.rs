@@ -116,7 +116,7 @@ pub fn backends(
     if matches!(config.provider, Provider::Demo) {
         backends.insert(DEMO.to_owned(), Backend::Demo(records.clone()));
     }
-    let mut clients = Clients::new();
+    let mut clients = Clients::default();
     let mut upstreams = HashMap::new();
     for provider in config.bridged_providers() {
         let client = clients
@@ -124,6 +124,10 @@ pub fn backends(
             .with_context(|| format!("the provider {}", provider.id))?;
         let upstream = Upstream::new(provider.clone(), client, credentials.clone());
         upstreams.insert(provider.id.as_str(), upstream);
+    }
+    // What is configured is called soon: its first call need not wait for the root certificates.
+    for provider in &config.providers {
+        clients.get(provider.ca_file.as_deref(), provider.connect_timeout)?.pool();
     }
     for (id, upstream) in &upstreams {
         let mut fallbacks: HashMap<String, Arc<[Target]>> = HashMap::new();

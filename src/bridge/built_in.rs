@@ -59,10 +59,34 @@ pub const CHATGPT: BuiltIn = BuiltIn {
     model: "gpt-5.1-codex",
 };
 
+/// Servers on this machine, where Codex expects them. They take no key, so nothing says whether they run.
+/// Codex calls them over the Responses API; their Chat Completions are older and take every model's tools.
+pub const LOCAL: [BuiltIn; 2] = [
+    BuiltIn {
+        id: "ollama",
+        variable: "",
+        api: Api::Chat,
+        base_url: "http://localhost:11434/v1",
+        model: "gpt-oss:20b",
+    },
+    BuiltIn {
+        id: "lmstudio",
+        variable: "",
+        api: Api::Chat,
+        base_url: "http://localhost:1234/v1",
+        model: "openai/gpt-oss-20b",
+    },
+];
+
 impl BuiltIn {
     /// One by its id.
     pub fn find(id: &str) -> Option<&'static Self> {
-        BUILT_IN.iter().chain([&CHATGPT]).find(|built_in| built_in.id == id)
+        Self::keyless().find(|built_in| built_in.id == id)
+    }
+
+    /// Those that may be there although the operator has set no key: a session brings one, or none is needed.
+    pub fn keyless() -> impl Iterator<Item = &'static Self> {
+        BUILT_IN.iter().chain([&CHATGPT]).chain(&LOCAL)
     }
 
     /// As it would be written in the file.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::LazyLock;
+use std::sync::OnceLock;
 use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
@@ -30,52 +31,74 @@ use rustls::pki_types::pem::PemObject;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-/// The client.
-pub type Client = hyper_util::client::legacy::Client<HttpsConnector<Connector>, Full<Bytes>>;
+/// The connections of a client.
+pub type Pool = hyper_util::client::legacy::Client<HttpsConnector<Connector>, Full<Bytes>>;
+
+/// A client. It is set up when it is first used: the system's root certificates take tens of milliseconds
+/// to read, and many a provider is there only for sessions that may bring a key.
+#[derive(Debug, Clone)]
+pub struct Client(Arc<Setup>);
+
+#[derive(Debug)]
+struct Setup {
+    /// Beside the system's.
+    roots: RootCertStore,
+    connect_timeout: Duration,
+    pool: OnceLock<Pool>,
+}
+
+impl Client {
+    /// Its connections.
+    pub fn pool(&self) -> &Pool {
+        let Setup { roots, connect_timeout, pool } = &*self.0;
+        pool.get_or_init(|| {
+            let mut all = system_roots();
+            all.roots.extend(roots.roots.iter().cloned());
+            let tls = tls(all).expect("ring has the cipher suites of TLS 1.2 and 1.3");
+            let https = HttpsConnectorBuilder::new()
+                .with_tls_config(tls)
+                .https_or_http()
+                .enable_http1()
+                .enable_http2()
+                .wrap_connector(Connector::new(*connect_timeout));
+            hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(KEEP_IDLE)
+                .timer(TokioTimer::new())
+                .build(https)
+        })
+    }
+}
 
 const KEEP_IDLE: Duration = Duration::from_secs(90);
 
 /// The clients of this process, one per connect timeout and file of further root certificates.
-#[derive(Debug)]
-pub struct Clients {
-    roots: RootCertStore,
-    made: HashMap<(Option<PathBuf>, Duration), Client>,
-}
+#[derive(Debug, Default)]
+pub struct Clients(HashMap<(Option<PathBuf>, Duration), Client>);
 
 impl Clients {
-    /// With the system's root certificates, or those of `SSL_CERT_FILE`.
-    pub fn new() -> Self {
-        Self { roots: system_roots(), made: HashMap::new() }
-    }
-
     /// The client for providers that are reached in this way.
     ///
     /// # Errors
-    /// The file cannot be read, or the TLS library cannot be set up.
+    /// The file cannot be read, or holds what is no root certificate.
     pub fn get(
         &mut self,
         ca_file: Option<&Path>,
         connect_timeout: Duration,
     ) -> anyhow::Result<Client> {
         let key = (ca_file.map(Path::to_owned), connect_timeout);
-        if let Some(client) = self.made.get(&key) {
+        if let Some(client) = self.0.get(&key) {
             return Ok(client.clone());
         }
-        let mut roots = self.roots.clone();
+        let mut roots = RootCertStore::empty();
         if let Some(path) = ca_file {
             for certificate in certificates(path)? {
                 roots.add(certificate).with_context(|| path.display().to_string())?;
             }
         }
-        let client = client(roots, connect_timeout)?;
-        self.made.insert(key, client.clone());
+        let client = Client(Arc::new(Setup { roots, connect_timeout, pool: OnceLock::new() }));
+        self.0.insert(key, client.clone());
         Ok(client)
-    }
-}
-
-impl Default for Clients {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -90,20 +113,6 @@ pub fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>>
         found.with_context(|| format!("cannot read certificates from {}", path.display()))?;
     anyhow::ensure!(!found.is_empty(), "{} holds no certificate in PEM form", path.display());
     Ok(found)
-}
-
-fn client(roots: RootCertStore, connect_timeout: Duration) -> anyhow::Result<Client> {
-    let https = HttpsConnectorBuilder::new()
-        .with_tls_config(tls(roots)?)
-        .https_or_http()
-        .enable_http1()
-        .enable_http2()
-        .wrap_connector(Connector::new(connect_timeout));
-    Ok(hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(KEEP_IDLE)
-        .timer(TokioTimer::new())
-        .build(https))
 }
 
 /// The system's root certificates, or those of `SSL_CERT_FILE`: read once per process.

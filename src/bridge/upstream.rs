@@ -245,7 +245,11 @@ impl Upstream {
             .header(header::ACCEPT, "text/event-stream")
             .header(header::USER_AGENT, concat!("codex-gateway/", env!("CARGO_PKG_VERSION")));
         for (name, value) in headers {
-            request = request.header(*name, value);
+            // An operator may pin a version of the API. Betas add up: the wire needs its own.
+            let pinned = self.provider.headers.iter().any(|(own, _)| own == name);
+            if !pinned || *name == "anthropic-beta" {
+                request = request.header(*name, value);
+            }
         }
         for (name, value) in &self.provider.headers {
             request = request.header(name, value);
@@ -254,7 +258,7 @@ impl Upstream {
             request.body(Full::new(body)).map_err(|error| unreachable(error.to_string()))?;
         meter.span().write_into(request.headers_mut());
         let limit = self.provider.first_byte_timeout;
-        let response = tokio::time::timeout(limit, self.client.request(request))
+        let response = tokio::time::timeout(limit, self.client.pool().request(request))
             .await
             .map_err(|_| unreachable(format!("no answer within {} ms", limit.as_millis())))?
             .map_err(|error| unreachable(chain(&error)))?;

@@ -240,7 +240,8 @@ impl Config {
         )?;
         let codexs_own = choice::codexs_own(&document, &env, &codex_home);
         let keyless = providers::keyless(&document, &providers, &env, codexs_own)?;
-        let ids: Vec<&str> = providers.iter().map(|provider| provider.id.as_str()).collect();
+        let ids: Vec<&str> =
+            providers.iter().chain(&keyless).map(|provider| provider.id.as_str()).collect();
         let models = Models::resolve(&file.models, &ids)?;
         let text = |key: &str| document.get(key).and_then(TomlValue::as_str).map(str::to_owned);
         let (model, model_provider) = (text("model"), text("model_provider"));

@@ -141,10 +141,7 @@ fn parse(key: &str, target: &str, providers: &[&str]) -> anyhow::Result<ModelRef
         .with_context(|| format!("{key} is {target:?}; it takes \"PROVIDER/MODEL\""))?;
     if !providers.contains(&provider) {
         let known = if providers.is_empty() { "none".to_owned() } else { providers.join(", ") };
-        bail!(
-            "{key} is {target:?}: the gateway calls no provider {provider:?}; known are {known} (a \
-             built-in one is known once its key is set)"
-        );
+        bail!("{key} is {target:?}: the gateway calls no provider {provider:?}; known are {known}");
     }
     Ok(ModelRef { provider: provider.to_owned(), model: model.to_owned() })
 }

@@ -10,7 +10,7 @@ use toml::Table;
 use super::file::env_parse;
 use crate::bridge::built_in::BUILT_IN;
 use crate::bridge::built_in::BuiltIn;
-use crate::bridge::built_in::CHATGPT;
+use crate::bridge::built_in::LOCAL;
 use crate::bridge::provider::Provider;
 use crate::bridge::provider::Surroundings;
 use crate::bridge::provider::Written;
@@ -58,8 +58,8 @@ pub(super) fn resolve(
     Ok(found)
 }
 
-/// The built-in providers that the operator gives no key: they are there for sessions that bring one.
-/// `but` is one that Codex itself calls.
+/// The built-in providers that the operator gives no key: they are there for sessions that bring one, or
+/// take none. `but` is one that Codex itself calls.
 pub(super) fn keyless(
     document: &Table,
     known: &[Provider],
@@ -72,17 +72,29 @@ pub(super) fn keyless(
         max_retries: env_parse(env, "CODEX_MAX_RETRIES", "a number of retries")?,
     };
     let in_file = document.get("model_providers").and_then(toml::Value::as_table);
-    BUILT_IN
-        .iter()
-        .chain([&CHATGPT])
+    BuiltIn::keyless()
         .filter(|built_in| Some(built_in.id) != but)
         .filter(|built_in| !known.iter().any(|provider| provider.id == built_in.id))
         .filter(|built_in| in_file.is_none_or(|in_file| !in_file.contains_key(built_in.id)))
         .map(|built_in| {
-            let written: Written = built_in.table().try_into()?;
+            let mut table = built_in.table();
+            if LOCAL.iter().any(|local| local.id == built_in.id)
+                && let Some(base_url) = local_base_url(env)
+            {
+                table.insert("base_url".to_owned(), base_url.into());
+            }
+            let written: Written = table.try_into()?;
             written.resolve(built_in.id, built_in.id, &surroundings)
         })
         .collect()
+}
+
+/// Where Codex's own variables say that a local server is.
+fn local_base_url(env: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    env("CODEX_OSS_BASE_URL").or_else(|| {
+        let port: u16 = env("CODEX_OSS_PORT")?.trim().parse().ok()?;
+        Some(format!("http://localhost:{port}/v1"))
+    })
 }
 
 /// A table of `[gateway.providers]` over what is known under its id already.

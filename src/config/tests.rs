@@ -243,7 +243,7 @@ fn an_error_in_a_model_names_its_key_and_the_known_providers() {
         ("m = 5", "gateway.models.m: expected"),
         ("m = { fallback = [] }", "[gateway.models.m]: missing field `primary`"),
         ("m = { primary = \"a/x\", falback = [] }", "unknown field `falback`"),
-        ("m = \"openai/x\"", "gateway.models.m is \"openai/x\": the gateway calls no provider"),
+        ("m = \"nobody/x\"", "gateway.models.m is \"nobody/x\": the gateway calls no provider"),
         ("m = { primary = \"a/x\", fallback = [\"c/x\"] }", "known are a, b"),
         ("m = { primary = \"a/x\", fallback = [\"a/x\"] }", "a/x is there twice"),
         (

@@ -1,6 +1,8 @@
 //! What is configured of providers, with the real core: where they are defined, aliases, fallbacks,
 //! and what a provider that fails does to a turn.
 
+mod built_in;
+
 use std::sync::atomic::Ordering;
 
 use serde_json::Value;

@@ -13,6 +13,7 @@ use super::Upstream;
 use crate::bridge::backend::Event;
 use crate::bridge::meter::Meter;
 use crate::bridge::wire::Failure;
+use crate::bridge::wire::INCOMPLETE;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -84,7 +85,11 @@ impl Upstream {
         let word = |member: &str| error.get(member).and_then(Value::as_str).unwrap_or_default();
         let (code, kind) = (word("code").to_owned(), word("type").to_owned());
         let message = word("message").to_owned();
-        meter.failed(if code.is_empty() { "failed" } else { &code });
+        meter.failed(match (code.as_str(), kind.as_str()) {
+            (_, INCOMPLETE) => INCOMPLETE,
+            ("", _) => "failed",
+            (code, _) => code,
+        });
         if matches!(code.as_str(), "server_is_overloaded" | "slow_down")
             && let Some(error) = error.as_object_mut()
         {

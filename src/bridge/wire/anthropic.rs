@@ -1,4 +1,4 @@
-//! The Anthropic Messages API, streaming: `POST /v1/messages`, `anthropic-version: 2023-06-01`. Documentation: Claude
+//! The Anthropic Messages API, streaming: `POST /v1/messages`, `anthropic-version: 2026-10-21`. Documentation: Claude
 //! Platform Docs, pages "Messages", "Streaming messages", "Thinking", "Preserved thinking", "Effort", "Structured outputs",
 //! "Prompt caching", "Stop reasons", "Errors", and the types of the official SDKs.
 //!
@@ -15,7 +15,7 @@
 //! - reasoning of another wire or model (signatures hold for one model only), and all of it where thinking is off;
 //! - audio, unknown content, encrypted agent messages and compactions by another provider: a note in brackets says so;
 //! - `text.verbosity`, `service_tier`, `prompt_cache_key` (caching is by prefix), `store`, `include`, `metadata`, citations;
-//! - `temperature` and `top_p` where the model thinks or is newer than 4.6 (the API rejects them there);
+//! - `temperature` and `top_p` (this version of the API rejects them);
 //! - effort `none` where thinking cannot be turned off: `low` is sent; thinking where `max_output_tokens` is under 2048 or a
 //!   tool is forced; JSON schema keywords that structured outputs do not know (they move into the description).
 
@@ -41,7 +41,7 @@ mod tools;
 mod tests;
 
 const WIRE: &str = "anthropic";
-const VERSION: &str = "2023-06-01";
+const VERSION: &str = "2026-10-21";
 /// Lets `block_binding` say that thinking which no longer fits its conversation is dropped. Without it one changed tool
 /// (an MCP server that came up late, say) would make the API refuse every later request of the conversation.
 const BINDING_BETA: &str = "thinking-binding-controls-2026-08-01";
@@ -97,12 +97,6 @@ impl Wire for Anthropic {
         }
         if !config.is_empty() {
             set("output_config", Value::Object(config));
-        }
-        match (ask["temperature"].as_f64(), ask["top_p"].as_f64()) {
-            _ if plan.thinks || !claude.samples() => {}
-            (Some(heat), _) => set("temperature", json!(heat.clamp(0.0, 1.0))),
-            (None, Some(top)) => set("top_p", json!(top)),
-            (None, None) => {}
         }
         if let Some(thinking) = plan.thinking {
             set("thinking", thinking);

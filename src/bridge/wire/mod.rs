@@ -66,6 +66,9 @@ pub trait Decoder: Send {
     fn end(&mut self) -> Result<Vec<Value>, Failure>;
 }
 
+/// The type of an error that is an answer's end before it was whole.
+pub(super) const INCOMPLETE: &str = "incomplete";
+
 /// The last event of an answer that its provider ended before it was whole. Core takes
 /// `response.incomplete` for a connection that broke: it asks five times more, is cut off five times more, and does
 /// without its WebSocket from then on. So the turn ends, with the reason; what was said stays in the history.
@@ -76,6 +79,6 @@ fn unfinished(id: &str, who: &str, reason: &str) -> Value {
         other => other,
     };
     let message = format!("{who} did not finish its answer: {why}");
-    let error = json!({ "code": "invalid_prompt", "message": message });
+    let error = json!({ "code": "invalid_prompt", "type": INCOMPLETE, "message": message });
     json!({ "type": "response.failed", "response": { "id": id, "error": error } })
 }

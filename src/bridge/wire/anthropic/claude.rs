@@ -52,11 +52,6 @@ impl Claude {
         self.version >= (4, 5)
     }
 
-    /// Takes `temperature` and its like.
-    pub(super) fn samples(&self) -> bool {
-        self.version < (4, 7)
-    }
-
     fn always_thinks(&self) -> bool {
         matches!(self.family.as_str(), "fable" | "mythos")
             || (self.version >= (5, 1) && self.family != "haiku")

@@ -279,13 +279,10 @@ impl Answer {
 
     /// A reasoning item, with what the server wants back.
     fn thought(&mut self, id: String, summary: Value) -> Value {
-        let mut item = json!({"type": "reasoning", "id": id, "summary": summary});
         let fields = std::mem::take(&mut self.kept);
-        if !fields.is_empty() {
-            let kept = json!({"wire": "chat", "fields": fields}).to_string();
-            set(&mut item, "encrypted_content", json!(kept));
-        }
-        item
+        // The mark is there even where there is nothing to keep: without it, another provider would be sent it.
+        let kept = json!({"wire": "chat", "fields": fields}).to_string();
+        json!({"type": "reasoning", "id": id, "summary": summary, "encrypted_content": kept})
     }
 
     fn finished(&mut self, item: Value, out: &mut Vec<Value>) {
