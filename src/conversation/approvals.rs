@@ -1,8 +1,11 @@
 //! What the agent has asked and nobody answered yet. Its turn waits, until the answer or its time
 //! limit; the answer may come over any connection.
 
+use std::sync::Arc;
+
 use chrono::DateTime;
 use chrono::Utc;
+use codex_gateway_engine::Approval;
 use codex_gateway_engine::Submission;
 use codex_gateway_engine::approval::Answer;
 use codex_gateway_engine::approval::Question;
@@ -87,7 +90,8 @@ impl Conversation {
                 pending.question.check(&answer)?;
             }
             let pending = state.questions.remove(place);
-            self.log.append(decided(&pending, &answer, by).as_bytes(), None);
+            let decided = decided(&pending.turn_id, &pending.question, &answer, by);
+            self.log.append(decided.as_bytes(), None);
             pending.decided(&answer);
             pending
         };
@@ -99,11 +103,15 @@ impl Conversation {
         Ok(submitted?)
     }
 
-    /// Notes what an event asks.
-    pub(super) fn asked(&self, state: &mut State, event: &Event, json: &[u8]) {
+    /// Notes what an event asks. What nobody is to be asked is denied at once.
+    pub(super) fn asked(self: &Arc<Self>, state: &mut State, event: &Event, json: &[u8]) {
         let Some(question) = Question::of(event) else { return };
-        let turn_id =
+        let turn_id: TurnId =
             state.running.as_ref().map_or_else(|| event.id.as_str().into(), |turn| turn.id.clone());
+        if state.settings.approval_policy == Approval::Never && question.is_of_a_tool_server() {
+            self.shutdown.spawn(Arc::clone(self).deny(turn_id, question));
+            return;
+        }
         let request = serde_json::from_slice(json).ok();
         let request = request.and_then(|mut event: Value| event.get_mut("msg").map(Value::take));
         state.questions.retain(|pending| pending.question.id != question.id);
@@ -116,13 +124,36 @@ impl Conversation {
     }
 }
 
+impl Conversation {
+    /// Denies what core asks although the turn's policy says that nobody is asked.
+    async fn deny(self: Arc<Self>, turn_id: TurnId, question: Question) {
+        let answer = Answer::denied(
+            "approval_policy is \"never\"; a server's tools are used without a question where its table in \
+             config.toml says default_tools_approval_mode = \"approve\"",
+        );
+        {
+            // Whatever appends holds this lock; so the question stands before its answer.
+            let _state = self.lock();
+            let decided = decided(&turn_id, &question, &answer, "gateway");
+            self.log.append(decided.as_bytes(), None);
+        }
+        let submission = Submission::Answer(question, answer);
+        let submitted = self.thread.submit(format!("{turn_id}-denied"), submission).await;
+        if let Err(error) = submitted {
+            tracing::warn!(%error, conversation = %self.id, "a question could not be denied");
+        }
+    }
+}
+
 /// An event of the gateway's own, so that everyone who follows learns of the decision. Written by
 /// hand because readers of the log expect the tag first.
-fn decided(pending: &Pending, answer: &Answer, by: &str) -> String {
+fn decided(turn_id: &TurnId, question: &Question, answer: &Answer, by: &str) -> String {
+    let reason = answer.reason.as_deref().map(Value::from);
+    let reason = reason.map_or_else(String::new, |reason| format!(r#","reason":{reason}"#));
     format!(
-        r#"{{"id":{},"msg":{{"type":"gateway_approval_decided","approval_id":{},"decision":{},"by":{}}}}}"#,
-        Value::from(&*pending.turn_id),
-        Value::from(pending.question.id.as_str()),
+        r#"{{"id":{},"msg":{{"type":"gateway_approval_decided","approval_id":{},"decision":{},"by":{}{reason}}}}}"#,
+        Value::from(&**turn_id),
+        Value::from(question.id.as_str()),
         serde_json::to_value(answer.decision).unwrap_or_default(),
         Value::from(by),
     )

@@ -29,6 +29,7 @@ mod main_job;
 mod mcp;
 mod providers;
 mod proxy;
+mod questions;
 mod rpc;
 mod sandbox;
 mod sdk;

@@ -79,6 +79,18 @@ pub struct Answer {
     pub content: Option<Value>,
 }
 
+impl Answer {
+    /// No, because of this.
+    pub fn denied(reason: &str) -> Self {
+        Self {
+            decision: Decision::Denied,
+            reason: Some(reason.to_owned()),
+            answers: BTreeMap::new(),
+            content: None,
+        }
+    }
+}
+
 impl Question {
     /// What an event asks, if it asks something.
     pub fn of(event: &Event) -> Option<Self> {
@@ -108,6 +120,12 @@ impl Question {
             _ => return None,
         };
         Some(Self { id, topic })
+    }
+
+    /// Whether a tool server's tool is to be allowed, or the server asks something itself. Core asks the
+    /// former whatever the approval policy is.
+    pub fn is_of_a_tool_server(&self) -> bool {
+        matches!(self.topic, Topic::Elicitation { .. })
     }
 
     /// Whether an answer fits.

@@ -27,6 +27,11 @@ TOOLS = [
         "inputSchema": {"type": "object", "properties": {}},
     },
     {
+        "name": "ask",
+        "description": "Asks the user for a colour, and says what came of it.",
+        "inputSchema": {"type": "object", "properties": {}},
+    },
+    {
         "name": "die",
         "description": "Ends the server in mid-call.",
         "inputSchema": {"type": "object", "properties": {}},
@@ -38,12 +43,31 @@ def text(value):
     return {"content": [{"type": "text", "text": value}], "isError": False}
 
 
+def elicit():
+    """What the client makes of a question of the server's own."""
+    schema = {
+        "type": "object",
+        "properties": {"colour": {"type": "string"}},
+        "required": ["colour"],
+    }
+    params = {"message": "Which colour?", "requestedSchema": schema}
+    question = {"jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": params}
+    print(json.dumps(question), flush=True)
+    for line in sys.stdin:
+        message = json.loads(line)
+        if message.get("id") == "q" and "method" not in message:
+            return message.get("result", message.get("error"))
+    return None
+
+
 def call(params):
     name, arguments = params["name"], params.get("arguments") or {}
     if name == "add":
         return text(str(arguments["a"] + arguments["b"]))
     if name == "variables":
         return text(" ".join(sorted(os.environ)))
+    if name == "ask":
+        return text(json.dumps(elicit()))
     if name == "die":
         os._exit(7)
     raise KeyError(name)
