@@ -25,6 +25,7 @@ use crate::config::Provider;
 use crate::conversation::registry::Registry;
 use crate::conversation::workspace;
 use crate::gateway::Gateway;
+use crate::patch;
 use crate::proxy::Proxies;
 use crate::server::Shutdown;
 use crate::store::sessions::Sessions;
@@ -75,7 +76,11 @@ impl Assembly {
         let options = config.engine_options(helpers, &endpoint);
         let engine: Arc<dyn Engine> = Arc::new(CodexEngine::open(options).await?);
         let facts = engine.facts().clone();
-        let sessions_path = config.codex_home.join("gateway").join("sessions.jsonl");
+        let own_folder = config.codex_home.join("gateway");
+        if let Err(error) = patch::remove_leftovers(&own_folder) {
+            tracing::warn!(%error, "copies of a patch's files may be left");
+        }
+        let sessions_path = own_folder.join("sessions.jsonl");
         let sessions = Sessions::open(&sessions_path)
             .with_context(|| format!("cannot use {}", sessions_path.display()))?;
         let conversations = Registry::new(

@@ -16,21 +16,52 @@ use super::in_the_way;
 use super::tree::File;
 use crate::error::Error;
 
-/// A folder of copies, removed when it is dropped.
+/// What the names of such folders begin with.
+const PREFIX: &str = "patch-";
+
+/// A folder of copies, removed when it is dropped. It is locked as long as its process lives.
 #[derive(Debug)]
-pub(super) struct Copies(PathBuf);
+pub(super) struct Copies {
+    folder: PathBuf,
+    _lock: std::fs::File,
+}
+
+/// Removes the folders of processes that were killed while they applied a patch.
+pub(super) fn remove_leftovers(scratch: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(scratch) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        if !ours || !entry.file_type()?.is_dir() {
+            continue;
+        }
+        // Another process with the same home may be at it.
+        if std::fs::File::open(entry.path())?.try_lock().is_ok() {
+            tracing::info!(folder = %entry.path().display(), "removing copies of a patch's files");
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
 
 impl Copies {
     pub(super) fn folder(&self) -> &Path {
-        &self.0
+        &self.folder
     }
 
-    pub(super) fn make(folder: PathBuf, files: &Files) -> io::Result<Self> {
+    /// In a folder of its own in `scratch`.
+    pub(super) fn make(scratch: &Path, files: &Files) -> io::Result<Self> {
+        let folder = scratch.join(format!("{PREFIX}{}", uuid::Uuid::new_v4()));
         std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        let copies = Self(folder);
+        let lock = std::fs::File::open(&folder)?;
+        lock.lock()?;
+        let copies = Self { folder, _lock: lock };
         for (path, file) in files {
-            let copy = copies.0.join(path);
-            std::fs::create_dir_all(copy.parent().unwrap_or(&copies.0))?;
+            let copy = copies.folder.join(path);
+            std::fs::create_dir_all(copy.parent().unwrap_or(&copies.folder))?;
             let mode = if file.is_executable() { 0o755 } else { 0o644 };
             let mut new = std::fs::OpenOptions::new();
             let mut new = new.write(true).create_new(true).mode(mode).open(copy)?;
@@ -42,7 +73,7 @@ impl Copies {
     /// What is there now: plain files, under paths that were checked.
     pub(super) fn read(&self, paths: &BTreeSet<PathBuf>) -> Result<Files, Error> {
         let mut files = Files::new();
-        let mut folders = vec![self.0.clone()];
+        let mut folders = vec![self.folder.clone()];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(&folder).map_err(|error| broken(&error))? {
                 let path = entry.map_err(|error| broken(&error))?.path();
@@ -51,7 +82,7 @@ impl Copies {
                     folders.push(path);
                     continue;
                 }
-                let inside = path.strip_prefix(&self.0).unwrap_or(&path).to_owned();
+                let inside = path.strip_prefix(&self.folder).unwrap_or(&path).to_owned();
                 if !found.is_file() || !paths.contains(&inside) {
                     return Err(in_the_way(
                         &inside,
@@ -68,8 +99,31 @@ impl Copies {
 
 impl Drop for Copies {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, folder = %self.0.display(), "copies of a patch's files are left");
+        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
+            tracing::warn!(%error, folder = %self.folder.display(), "copies of a patch's files are left");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_nothing_else() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = |name: &str| scratch.path().join(name);
+        std::fs::create_dir_all(path("patch-of-a-crash/src")).unwrap();
+        std::fs::write(path("patch-of-a-crash/src/a"), "x").unwrap();
+        std::fs::create_dir(path("other")).unwrap();
+        std::fs::write(path("patch-file"), "x").unwrap();
+        let live = Copies::make(scratch.path(), &Files::new()).unwrap();
+        remove_leftovers(scratch.path()).unwrap();
+        assert!(!path("patch-of-a-crash").exists());
+        assert!(path("other").exists() && path("patch-file").exists());
+        assert!(live.folder().exists());
+        drop(live);
+        assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 2);
+        remove_leftovers(&path("nowhere")).unwrap();
     }
 }

@@ -146,10 +146,10 @@ impl Patch {
         dry_run: bool,
     ) -> Result<Report, Error> {
         let (tree, paths) = (Tree::open(root, folder).map_err(no_folder)?, self.paths.clone());
-        let scratch = scratch.join(format!("patch-{}", uuid::Uuid::new_v4()));
+        let scratch = scratch.to_owned();
         let (tree, before, copies) = blocking(move || {
             let before = read(&tree, &paths)?;
-            let copies = Copies::make(scratch, &before).map_err(|error| broken(&error))?;
+            let copies = Copies::make(&scratch, &before).map_err(|error| broken(&error))?;
             Ok((tree, before, copies))
         })
         .await?;
@@ -186,6 +186,14 @@ impl Patch {
         })
         .await
     }
+}
+
+/// Removes from `scratch` what processes left that were killed while they applied a patch.
+///
+/// # Errors
+/// It cannot be read, or a folder in it not removed.
+pub fn remove_leftovers(scratch: &Path) -> std::io::Result<()> {
+    copies::remove_leftovers(scratch)
 }
 
 /// A path as a patch names it, inside its folder.

@@ -87,6 +87,17 @@ pub(crate) fn refuse(text: &str, error: &Error, request_id: &str) -> Option<Valu
     }
 }
 
+/// How many calls a message holds; what is none counts as one.
+pub(crate) fn count(text: &str) -> u32 {
+    if !text.trim_start().starts_with('[') {
+        return 1;
+    }
+    match parse(text.as_bytes()) {
+        Ok(Message::Batch(batch)) => u32::try_from(batch.len()).unwrap_or(u32::MAX),
+        Ok(Message::Call(_)) | Err(_) => 1,
+    }
+}
+
 enum Message<'a> {
     Call(&'a RawValue),
     Batch(Vec<&'a RawValue>),

@@ -52,7 +52,7 @@ use crate::server::Shutdown;
 
 /// How long a client without a key in its headers may take to send its `auth` message.
 const AUTHENTICATE_WITHIN: Duration = Duration::from_secs(10);
-/// Calls of one socket at a time; one more is refused as overloaded.
+/// Calls of one socket at a time, those of batches counted one by one; one more is refused as overloaded.
 const MAX_CALLS: usize = 128;
 /// Conversations that one socket follows at a time.
 const MAX_SUBSCRIPTIONS: usize = 256;
@@ -171,8 +171,10 @@ impl line::Receive for Session {
             Arc::clone(&self.context),
             Some(self.socket.clone()),
         );
-        let place = match Arc::clone(&self.socket.calls).try_acquire_owned() {
-            Ok(place) => place,
+        // Those of a batch run at once, and count one by one.
+        let calls = Arc::clone(&self.socket.calls);
+        let places = match calls.try_acquire_many_owned(rpc::count(&text)) {
+            Ok(places) => places,
             Err(none) => {
                 let refusal = rpc::refuse(&text, &no_place(&none), &self.context.request_id);
                 return self.socket.say(refusal).await;
@@ -186,7 +188,7 @@ impl line::Receive for Session {
             for task in peer.after_answer() {
                 socket.spawn(task);
             }
-            drop(place);
+            drop(places);
         });
         // Begun here, so that calls begin in the order in which they came.
         if poll!(&mut call).is_pending() {

@@ -8,6 +8,7 @@ use std::process::Stdio;
 use codex_gateway::gateway::Route;
 use codex_gateway::rpc::Method;
 use serde_json::Value;
+use serde_json::json;
 use tokio::process::Command;
 
 use crate::support::Gateway;
@@ -98,18 +99,25 @@ fn start() -> Gateway {
 async fn clients_in_python_and_node_get_their_answers() {
     let gateway = start();
     for (language, name, files) in [
-        (Language::Python, "python", ["call_over_ws.py", "calls_over_http.py"]),
-        (Language::Node, "node", ["call_over_ws.js", "calls_over_http.js"]),
+        (Language::Python, "python", ["call_over_ws.py", "exec_over_ws.py", "calls_over_http.py"]),
+        (Language::Node, "node", ["call_over_ws.js", "exec_over_ws.js", "calls_over_http.js"]),
     ] {
         if !language.is_there().await {
             continue;
         }
-        let [over_socket, over_http] = files;
+        let [over_socket, exec, over_http] = files;
         let content = format!("hello from {name}");
         let answers = language.run(&gateway, over_socket).await;
         assert_eq!(answers.len(), 1);
         assert_eq!(answers[0]["result"]["content"], content);
         assert_eq!(answers[0]["result"]["session_id"], format!("{name}-ws"));
+
+        let answers = language.run(&gateway, exec).await;
+        assert_eq!(answers.len(), 1);
+        assert_eq!(answers[0]["id"], 1);
+        let result = &answers[0]["result"];
+        let printed = (&result["stdout"], &result["exit_code"]);
+        assert_eq!(printed, (&json!(format!("{content}\n")), &json!(0)), "{}", answers[0]);
 
         let answers = language.run(&gateway, over_http).await;
         let [prompt, status, cancel, unknown] = answers.as_slice() else { panic!("{answers:?}") };
@@ -135,7 +143,7 @@ async fn what_the_gateway_says_of_itself_is_openapi_and_openrpc() {
     let said = Language::Python.run(&gateway, "documents.py").await;
     let said = said.last().unwrap();
     let methods: Vec<&str> = Method::ALL.iter().map(|method| method.spec().name).collect();
-    assert_eq!(said["methods"], serde_json::json!(methods));
+    assert_eq!(said["methods"], json!(methods));
     for (_, path) in Route::TABLE {
         assert!(said["paths"].as_array().unwrap().iter().any(|said| said == path), "{path}");
     }

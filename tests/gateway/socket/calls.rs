@@ -94,3 +94,32 @@ async fn answers_come_as_they_are_ready() {
     assert_eq!(stopped["result"]["cancelled"], true);
     assert_eq!(socket.answer(slow).await["result"]["status"], "cancelled");
 }
+
+#[tokio::test]
+async fn each_call_of_a_batch_takes_a_place() {
+    let gateway = Gateway::start();
+    let mut socket = Socket::connect(&gateway, &[]).await;
+    for n in 0..40 {
+        let params = json!({ "prompt": "slow: 100000", "session_id": format!("held-{n}") });
+        socket.send("conversation.prompt", params).await;
+    }
+    let batch = |calls: usize| {
+        let call = |id| {
+            json!({ "jsonrpc": "2.0", "id": id, "method": "conversation.status",
+                    "params": { "session_id": "nobody" } })
+        };
+        Value::from_iter((0..calls).map(|n| call(1000 + n)))
+    };
+    // 128 places, 40 of them taken: a batch is run as a whole or not at all.
+    for (calls, fits) in [(89, false), (88, true), (100, false)] {
+        socket.raw(&batch(calls).to_string()).await;
+        let answers = socket.json().await;
+        let answers = answers.as_array().unwrap();
+        assert_eq!(answers.len(), calls);
+        let said = |answer: &Value| match fits {
+            true => answer["result"]["status"] == "not_found",
+            false => answer["error"]["code"] == -32001,
+        };
+        assert!(answers.iter().all(said), "{calls}: {}", answers[0]);
+    }
+}

@@ -113,3 +113,40 @@ async fn sockets_that_are_killed_among_ten_thousand_calls_leave_nothing_behind()
     let answer = gateway.rpc("conversation.prompt", json!({ "prompt": "say: on" })).await;
     assert_eq!(answer["result"]["content"], "on");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_socket_follows_256_conversations_and_not_one_more() {
+    let gateway = Gateway::start();
+    let mut socket = Socket::connect(&gateway, &[]).await;
+    let session = |n: usize| json!({ "session_id": format!("s{n}") });
+    let all: Vec<usize> = (0..=256).collect();
+    // A socket has 128 calls under way at most.
+    for some in all.chunks(100) {
+        let mut ids = Vec::new();
+        for n in some {
+            ids.push(socket.send("conversation.start", session(*n)).await);
+        }
+        for id in ids {
+            let started = socket.answer(id).await;
+            assert!(started["result"]["conversation_id"].is_string(), "{started}");
+        }
+    }
+    for n in 0..256 {
+        let followed = socket.call("conversation.subscribe", session(n)).await;
+        assert_eq!(followed["result"]["subscribed"], true, "{n}: {followed}");
+    }
+    assert_eq!(gateway.load().await["streams"], 256);
+    let refused = socket.call("conversation.subscribe", session(256)).await;
+    assert_eq!(refused["error"]["code"], -32001, "{refused}");
+    assert!(refused["error"]["message"].as_str().unwrap().contains("256"), "{refused}");
+
+    // One that is followed already may be followed anew; one that is given up makes room.
+    let again = socket.call("conversation.subscribe", session(7)).await;
+    assert_eq!(again["result"]["subscribed"], true, "{again}");
+    let given_up = socket.call("conversation.unsubscribe", session(7)).await;
+    assert!(given_up["error"].is_null(), "{given_up}");
+    let followed = socket.call("conversation.subscribe", session(256)).await;
+    assert_eq!(followed["result"]["subscribed"], true, "{followed}");
+    socket.close().await;
+    eventually("nothing is left of them", || async { gateway.load().await["streams"] == 0 }).await;
+}
