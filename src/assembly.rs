@@ -27,6 +27,7 @@ use crate::conversation::workspace;
 use crate::gateway::Gateway;
 use crate::patch;
 use crate::proxy::Proxies;
+use crate::proxy::door::Door;
 use crate::server::Shutdown;
 use crate::store::sessions::Sessions;
 use crate::terminal::Terminals;
@@ -94,6 +95,11 @@ impl Assembly {
         )
         .with_credentials(credentials);
         let proxies = Proxies::new(&config.proxies)?;
+        let door = match config.mcp.allow_private {
+            true => None,
+            false => Some(Door::open(&shutdown).await.context("the tool servers' door")?),
+        };
+        let conversations = conversations.with_door(door);
         Ok(Self { config, engine, facts, conversations, model_calls, proxies, shutdown })
     }
 

@@ -42,6 +42,7 @@ pub struct File {
     pub(super) allow_approvals: Option<bool>,
     pub(super) allow_raw_events: Option<bool>,
     pub(super) allow_mcp_stdio: Option<bool>,
+    pub(super) allow_mcp_private: Option<bool>,
     pub(super) mcp_token_variables: Option<Vec<String>>,
     pub(super) telemetry: Option<Telemetry>,
     /// Parsed by [`super::providers`].

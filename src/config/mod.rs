@@ -116,6 +116,8 @@ pub struct Config {
 pub struct McpRules {
     /// Programs of this machine, which run outside the sandbox.
     pub allow_stdio: bool,
+    /// Servers at private addresses: this machine's, the cloud's own, the house's.
+    pub allow_private: bool,
     /// The variables of this process that a server may get as its bearer token.
     pub token_variables: Vec<String>,
 }
@@ -299,6 +301,7 @@ impl Config {
             allow_raw_events: file.allow_raw_events.unwrap_or(false),
             mcp: McpRules {
                 allow_stdio: file.allow_mcp_stdio.unwrap_or(development),
+                allow_private: file.allow_mcp_private.unwrap_or(development),
                 token_variables: file.mcp_token_variables.unwrap_or_default(),
             },
             telemetry: telemetry::Settings {

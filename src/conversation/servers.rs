@@ -17,16 +17,20 @@ use std::sync::PoisonError;
 use chrono::DateTime;
 use chrono::Utc;
 use codex_gateway_engine::Engine;
+use codex_gateway_engine::EngineError;
 use codex_gateway_engine::mcp::McpServer;
 use codex_gateway_engine::mcp::McpState;
 use codex_gateway_engine::mcp::McpTool;
+use codex_gateway_engine::mcp::McpTransport;
 use tokio::sync::Semaphore;
 
 use super::Conversation;
 use super::id::ConversationId;
 use super::registry::Known;
+use super::registry::Registry;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::proxy::door::Door;
 
 /// Servers of one conversation, or of all.
 const MAX_SERVERS: usize = 16;
@@ -50,6 +54,8 @@ type Set = BTreeMap<String, Connected>;
 /// The servers of this process.
 pub struct Servers {
     engine: Arc<dyn Engine>,
+    /// Where core reaches those behind a URL, where they may not be private.
+    pub(super) door: Option<Door>,
     /// Where those are tried out that belong to no conversation.
     root: PathBuf,
     trials: Semaphore,
@@ -72,12 +78,22 @@ impl std::fmt::Debug for Servers {
     }
 }
 
+impl Registry {
+    /// Tool servers behind a URL are reached through this door only.
+    #[must_use]
+    pub fn with_door(mut self, door: Option<Door>) -> Self {
+        self.servers.door = door;
+        self
+    }
+}
+
 impl Servers {
     /// None yet.
     pub(super) fn new(engine: Arc<dyn Engine>, root: PathBuf) -> Self {
         let trials = Semaphore::new(MAX_TRIALS);
         Self {
             engine,
+            door: None,
             root,
             trials,
             sets: Mutex::default(),
@@ -108,7 +124,9 @@ impl Servers {
             Some(Known::Recorded(record)) => &record.cwd,
             None => &self.root,
         };
-        let tools = self.engine.try_mcp(server.clone(), Path::to_owned(cwd)).await?;
+        let server = self.through_the_door(server).await?;
+        let tools = self.engine.try_mcp(server.clone(), Path::to_owned(cwd)).await;
+        let tools = tools.map_err(|error| self.plain(error))?;
         let connected = Connected { server, tools, connected_at: Utc::now() };
 
         let _telling = self.telling.lock().await;
@@ -206,9 +224,42 @@ impl Servers {
 
     /// What became of the servers of a conversation.
     pub fn states(&self, of: &Known) -> HashMap<String, McpState> {
-        match of {
+        let mut states = match of {
             Known::Live(conversation) => conversation.thread.mcp_states(),
             Known::Recorded(_) => HashMap::new(),
+        };
+        if let Some(door) = &self.door {
+            for state in states.values_mut() {
+                if let McpState::Failed(error) = state {
+                    *error = door.plain(error);
+                }
+            }
+        }
+        states
+    }
+
+    /// A server as core is told of it.
+    async fn through_the_door(&self, mut server: McpServer) -> Result<McpServer, Error> {
+        if let (Some(door), McpTransport::Http { url, .. }) = (&self.door, &mut server.transport) {
+            if let Ok(uri) = url.parse() {
+                door.admit(&uri).await?;
+            }
+            *url = door.leading_to(url);
+        }
+        Ok(server)
+    }
+
+    /// What core says of a server, with its real URL.
+    fn plain(&self, error: EngineError) -> EngineError {
+        let Some(door) = &self.door else { return error };
+        match error {
+            EngineError::Rejected(text) => EngineError::Rejected(door.plain(&text)),
+            EngineError::ToolServer(text) => EngineError::ToolServer(door.plain(&text)),
+            EngineError::ToolServerTimedOut(text) => {
+                EngineError::ToolServerTimedOut(door.plain(&text))
+            }
+            EngineError::Failed(text) => EngineError::Failed(door.plain(&text)),
+            EngineError::NotFound(_) | EngineError::NoActiveTurn => error,
         }
     }
 

@@ -2,10 +2,12 @@
 //!
 //! - [`upstream`]: one of them, as configured; [`location`]: what lies under its prefix;
 //! - [`headers`]: what goes through; [`address`]: where it may be; [`connect`]: going there, and only there;
+//! - [`door`]: the same for tool servers that sessions name, which are not the operator's;
 //! - this file: the call.
 
 mod address;
 mod connect;
+pub mod door;
 mod headers;
 mod location;
 pub mod upstream;

@@ -393,3 +393,26 @@ async fn with_keys_a_program_is_started_only_where_the_operator_allows_it() {
         assert_eq!(pids_file(&gateway).exists(), code.is_null());
     }
 }
+
+#[tokio::test]
+async fn with_keys_a_private_address_is_reached_only_where_the_operator_allows_it() {
+    let server = HttpServer::start("t");
+    for (allow, code) in [("", json!(-32003)), ("allow_mcp_private = true\n", Value::Null)] {
+        let tokens = "mcp_token_variables = [\"MCP_TOKEN\"]\n";
+        let gateway = Gateway::config(&format!("[gateway]\n{tokens}{allow}"))
+            .env("GATEWAY_API_KEY", "ci=k1")
+            .env("MCP_TOKEN", "t")
+            .start();
+        for host in ["127.0.0.1", "localhost"] {
+            let url = server.url.replace("127.0.0.1", host);
+            let config = json!({ "name": "far", "url": url, "bearer_token_env": "MCP_TOKEN" });
+            let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "mcp.connect",
+                               "params": { "server_config": config } });
+            let answer = gateway.post_with("/jsonrpc", &[("x-api-key", "k1")], call).await.json();
+            assert_eq!(answer["error"]["code"], code, "{host}: {answer}");
+            let said = answer["error"]["message"].as_str().unwrap_or_default();
+            assert_eq!(said.contains("gateway.allow_mcp_private"), !code.is_null(), "{answer}");
+            assert_eq!(answer["result"]["connected"] == true, code.is_null(), "{answer}");
+        }
+    }
+}

@@ -274,6 +274,22 @@ fn text_after_reasoning_after_text_opens_one_item_at_a_time() {
     assert_eq!(done_items(&out).len(), 3);
 }
 
+/// Without a mark it would be taken, after a restart, for the work of whatever provider the conversation is at home with.
+#[test]
+fn reasoning_with_nothing_to_carry_back_bears_the_mark_of_its_wire() {
+    let part = json!({"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]});
+    let events = [
+        chunk(json!({"content": [part, {"type": "text", "text": "Yes."}]})),
+        finish("stop"),
+        done(),
+    ];
+    let items = done_items(&read(&ask(json!("hi")), &events).expect("an answer"));
+    let mark = items[0]["encrypted_content"].as_str().expect("a mark");
+    let mark: Value = serde_json::from_str(mark).expect("JSON");
+    assert_eq!(mark, json!({"wire": "chat", "fields": {}}));
+    check(Value::Array(items), json!([{"role": "assistant", "content": "Yes."}]));
+}
+
 #[test]
 fn a_refusal_is_shown_as_text() {
     let out = read(

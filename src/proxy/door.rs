@@ -1,0 +1,332 @@
+//! The way to tool servers that sessions name by a URL (`mcp.connect`), where these may not be private.
+//!
+//! Core's own client resolves names itself and follows redirects, so that a name could be judged and another
+//! address be reached. It is given a URL on loopback instead, which holds the real one behind a secret of this
+//! process; what comes here goes on over [`super::connect`], which judges each address that it connects to. A
+//! redirect is not followed: it would lead past the door.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::HeaderMap;
+use http::Request;
+use http::Response;
+use http::StatusCode;
+use http::Uri;
+use http_body_util::Either;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_rustls::HttpsConnector;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use subtle::ConstantTimeEq;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+
+use super::address;
+use super::connect::Connector;
+use super::connect::Private;
+use super::headers;
+use crate::bridge::client;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::server::Shutdown;
+
+/// How long a name may take to be resolved when a server is connected.
+const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
+
+type Client = legacy::Client<HttpsConnector<Connector>, Incoming>;
+type Answer = Response<Either<Incoming, Full<Bytes>>>;
+
+/// The door.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// `http://127.0.0.1:PORT/SECRET/`
+    base: Arc<str>,
+}
+
+impl Door {
+    /// Opens it on a free loopback port.
+    ///
+    /// # Errors
+    /// There is no loopback to listen on, or the TLS library cannot be set up.
+    pub async fn open(shutdown: &Shutdown) -> anyhow::Result<Self> {
+        Self::through(Connector { allow_private: false }, shutdown).await
+    }
+
+    async fn through(connector: Connector, shutdown: &Shutdown) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let secret = uuid::Uuid::new_v4().simple().to_string();
+        let base = format!("http://{}/{secret}/", listener.local_addr()?);
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(client::tls(client::system_roots())?)
+            .https_or_http()
+            .enable_http1()
+            .enable_http2()
+            .wrap_connector(connector);
+        let client = legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .build(https);
+        shutdown.spawn(accept(listener, client, secret.into(), shutdown.clone()));
+        Ok(Self { base: base.into() })
+    }
+
+    /// Where core finds a server.
+    pub(crate) fn leading_to(&self, url: &str) -> String {
+        format!("{}{}", self.base, URL_SAFE_NO_PAD.encode(url))
+    }
+
+    /// A text of core's, with the real URLs in it.
+    pub(crate) fn plain(&self, text: &str) -> String {
+        let mut parts = text.split(&*self.base);
+        let mut plain = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let is_code = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            let end = part.find(|c| !is_code(c)).unwrap_or(part.len());
+            let (code, rest) = part.split_at_checked(end).unwrap_or((part, ""));
+            plain.push_str(&target(code).unwrap_or_default());
+            plain.push_str(rest);
+        }
+        plain
+    }
+
+    /// Says at once what would otherwise be found out at the first connection.
+    ///
+    /// # Errors
+    /// `Forbidden` where the host has private addresses only.
+    pub(crate) async fn admit(&self, uri: &Uri) -> Result<(), Error> {
+        let host = uri.host().unwrap_or_default();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let found = match host.parse::<IpAddr>() {
+            Ok(address) => vec![SocketAddr::new(address, 0)],
+            Err(_) => {
+                let looked_up = tokio::net::lookup_host((host, 0));
+                match tokio::time::timeout(RESOLVE_WITHIN, looked_up).await {
+                    Ok(Ok(found)) => found.collect(),
+                    // The trial says so, in more words.
+                    Ok(Err(_)) | Err(_) => return Ok(()),
+                }
+            }
+        };
+        if found.iter().any(|found| address::is_allowed(found.ip(), false)) || found.is_empty() {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Forbidden,
+            "server_config.url: its address is private, which needs gateway.allow_mcp_private = true; \
+             expected a public address",
+        ))
+    }
+}
+
+fn target(code: &str) -> Option<String> {
+    String::from_utf8(URL_SAFE_NO_PAD.decode(code).ok()?).ok()
+}
+
+async fn accept(listener: TcpListener, client: Client, secret: Arc<str>, shutdown: Shutdown) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.force.cancelled() => return,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                let (client, secret) = (client.clone(), Arc::clone(&secret));
+                let force = shutdown.force.clone();
+                shutdown.spawn(async move {
+                    tokio::select! {
+                        () = serve(socket, client, secret) => {}
+                        () = force.cancelled() => {}
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the tool servers' door cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn serve(socket: TcpStream, client: Client, secret: Arc<str>) {
+    let service = service_fn(move |request| {
+        let (client, secret) = (client.clone(), Arc::clone(&secret));
+        async move { Ok::<_, Infallible>(pass(request, &client, &secret).await) }
+    });
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "a connection to a tool server ended");
+    }
+}
+
+/// Passes a request on, and its answer back, as they come.
+async fn pass(request: Request<Incoming>, client: &Client, secret: &str) -> Answer {
+    let path = request.uri().path().trim_start_matches('/');
+    let (shown, code) = path.split_once('/').unwrap_or((path, ""));
+    if !bool::from(shown.as_bytes().ct_eq(secret.as_bytes())) {
+        return refuse(StatusCode::NOT_FOUND, "this listener belongs to the gateway's own core");
+    }
+    let uri: Option<Uri> = target(code).and_then(|target| target.parse().ok());
+    let Some(uri) = uri else { return refuse(StatusCode::NOT_FOUND, "expected a server's URL") };
+    let (head, body) = request.into_parts();
+    let mut onward = Request::new(body);
+    *onward.method_mut() = head.method;
+    *onward.uri_mut() = uri;
+    *onward.headers_mut() = headers::outgoing(head.headers, &HeaderMap::new());
+    match client.request(onward).await {
+        Ok(response) if response.status().is_redirection() => {
+            refuse(StatusCode::BAD_GATEWAY, "the server redirects, which is not followed")
+        }
+        Ok(response) => {
+            let (mut head, body) = response.into_parts();
+            headers::strip(&mut head.headers);
+            Response::from_parts(head, Either::Left(body))
+        }
+        Err(error) if is_private(&error) => refuse(
+            StatusCode::FORBIDDEN,
+            "its address is private, and gateway.allow_mcp_private is not set",
+        ),
+        Err(error) => {
+            tracing::debug!(error = ?error, "a tool server could not be reached");
+            refuse(StatusCode::BAD_GATEWAY, "the server could not be reached")
+        }
+    }
+}
+
+fn is_private(error: &legacy::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if inner.is::<Private>() {
+            return true;
+        }
+        cause = inner.source();
+    }
+    false
+}
+
+fn refuse(status: StatusCode, message: &'static str) -> Answer {
+    let mut response = Response::new(Either::Right(Full::from(message)));
+    *response.status_mut() = status;
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+    use hyper_util::client::legacy::connect::HttpConnector;
+
+    use super::*;
+
+    #[test]
+    fn a_text_of_cores_names_the_real_server() {
+        let door = Door { base: "http://127.0.0.1:7/secret/".into() };
+        let (one, two) =
+            (door.leading_to("https://a.example/mcp?x=1"), door.leading_to("http://b.example"));
+        assert!(!one.contains("example"), "{one}");
+        let text = door.plain(&format!("cannot send to {one}: no; nor (to {two})"));
+        assert_eq!(text, "cannot send to https://a.example/mcp?x=1: no; nor (to http://b.example)");
+        assert_eq!(door.plain("nothing"), "nothing");
+    }
+
+    /// A server that says what it was asked, and redirects from one path.
+    async fn server(shutdown: &Shutdown) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let tasks = shutdown.clone();
+        shutdown.spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let service = service_fn(|request: Request<Incoming>| async move {
+                    let mut said = format!("{} {}", request.method(), request.uri());
+                    for name in ["authorization", "host", "x-hop"] {
+                        let value = request.headers().get(name);
+                        said +=
+                            &format!(" {name}={:?}", value.and_then(|value| value.to_str().ok()));
+                    }
+                    let redirects = request.uri().path() == "/redirects";
+                    let body = request.into_body().collect().await.unwrap().to_bytes();
+                    said += &format!(" {}", String::from_utf8_lossy(&body));
+                    let mut response = Response::new(Full::new(Bytes::from(said)));
+                    if redirects {
+                        *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+                    }
+                    Ok::<_, Infallible>(response)
+                });
+                let socket = TokioIo::new(socket);
+                let connection =
+                    hyper::server::conn::http1::Builder::new().serve_connection(socket, service);
+                tasks.spawn(async move { drop(connection.await) });
+            }
+        });
+        format!("http://{address}")
+    }
+
+    async fn post(url: &str) -> (StatusCode, String) {
+        let connector = HttpConnector::new();
+        let client = legacy::Client::builder(TokioExecutor::new()).build(connector);
+        let request = Request::post(url)
+            .header("authorization", "Bearer t")
+            .header("x-hop", "1")
+            .header("connection", "x-hop")
+            .body(Full::new(Bytes::from("hello")))
+            .unwrap();
+        let response = client.request(request).await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_comes_to_the_door_goes_on_to_the_server_and_nowhere_else() {
+        let shutdown = Shutdown::default();
+        let server = server(&shutdown).await;
+        let door = Door::through(Connector { allow_private: true }, &shutdown).await.unwrap();
+        let (status, said) = post(&door.leading_to(&format!("{server}/mcp?a=b"))).await;
+        let host = server.strip_prefix("http://").unwrap();
+        assert_eq!(status, StatusCode::OK);
+        let expected = format!(
+            "POST /mcp?a=b authorization=Some(\"Bearer t\") host=Some(\"{host}\") x-hop=None hello"
+        );
+        assert_eq!(said, expected);
+
+        let (status, said) = post(&door.leading_to(&format!("{server}/redirects"))).await;
+        assert_eq!(status, StatusCode::BAD_GATEWAY);
+        assert!(said.contains("redirects"), "{said}");
+        let (status, _) = post(&door.leading_to("http://127.0.0.1:9/")).await;
+        assert_eq!(status, StatusCode::BAD_GATEWAY);
+        let (origin, _) = door.base.trim_end_matches('/').rsplit_once('/').unwrap();
+        let guessed = format!("{origin}/guess/{}", URL_SAFE_NO_PAD.encode(&server));
+        for url in [format!("{}no-url", door.base), guessed] {
+            assert_eq!(post(&url).await.0, StatusCode::NOT_FOUND, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_private_address_is_refused_when_it_is_named_and_when_it_is_connected_to() {
+        let shutdown = Shutdown::default();
+        let server = server(&shutdown).await;
+        let door = Door::open(&shutdown).await.unwrap();
+        let (status, said) = post(&door.leading_to(&server)).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+        assert!(said.contains("allow_mcp_private"), "{said}");
+        for url in
+            [server.as_str(), "http://localhost/", "http://[::1]:7/", "http://169.254.169.254/"]
+        {
+            let refused = door.admit(&url.parse().unwrap()).await.unwrap_err();
+            assert_eq!(*refused.kind(), Kind::Forbidden, "{url}");
+        }
+        assert!(door.admit(&"https://1.1.1.1/".parse().unwrap()).await.is_ok());
+    }
+}
