@@ -1,12 +1,7 @@
 //! Tool servers: `mcp.connect`, `mcp.list`, `mcp.disconnect`, with real servers in Python.
 
-use std::io::BufRead;
-use std::io::BufReader;
 use std::path::Path;
 use std::path::PathBuf;
-use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
 
 use serde_json::Value;
 use serde_json::json;
@@ -14,10 +9,8 @@ use serde_json::json;
 use crate::support::Gateway;
 use crate::support::client;
 use crate::support::eventually;
-
-fn script() -> &'static str {
-    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway/support/mcp_server.py")
-}
+use crate::support::mcp::HttpServer;
+use crate::support::mcp::script;
 
 /// A stdio server, which notes its process id in a file of the gateway's home.
 fn stdio(gateway: &Gateway, name: &str, mode: &str) -> Value {
@@ -50,32 +43,6 @@ fn running(gateway: &Gateway) -> Vec<String> {
 
 async fn nothing_runs(gateway: &Gateway) {
     eventually("the servers end", || async { running(gateway).is_empty() }).await;
-}
-
-/// An HTTP server; killed when dropped.
-struct HttpServer {
-    child: Child,
-    url: String,
-}
-
-impl HttpServer {
-    fn start(token: &str) -> Self {
-        let mut child = Command::new("python3")
-            .args([script(), "http", token])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut port = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut port).unwrap();
-        Self { child, url: format!("http://127.0.0.1:{}/mcp", port.trim()) }
-    }
-}
-
-impl Drop for HttpServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 async fn connect(gateway: &Gateway, server: Value, session: Option<&str>) -> Value {

@@ -2,6 +2,7 @@
 
 use std::io::BufRead;
 use std::io::BufReader;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Child;
@@ -23,7 +24,10 @@ pub struct Gateway {
     pub address: SocketAddr,
     pub home: Arc<TempDir>,
     pub child: Child,
+    /// All that it printed, on standard output and standard error.
     pub log: Arc<Mutex<String>>,
+    /// What it printed on standard output alone.
+    pub stdout: Arc<Mutex<String>>,
     setup: Setup,
 }
 
@@ -66,6 +70,26 @@ pub fn new_home() -> TempDir {
     tempfile::Builder::new().prefix("home-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
+/// Keeps each line that is printed, as it comes, and shows it to `see`.
+fn keep_lines(
+    output: impl Read + Send + 'static,
+    kept: Vec<Arc<Mutex<String>>>,
+    see: impl Fn(&str) + Send + 'static,
+) {
+    let mut output = BufReader::new(output);
+    std::thread::spawn(move || {
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            let text = String::from_utf8_lossy(&line);
+            see(&text);
+            for kept in &kept {
+                kept.lock().unwrap().push_str(&text);
+            }
+            line.clear();
+        }
+    });
+}
+
 impl Gateway {
     pub fn start() -> Self {
         Setup::default().start()
@@ -83,23 +107,21 @@ impl Gateway {
         let mut child = setup
             .command(&home)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
         let log = Arc::new(Mutex::new(String::new()));
+        let stdout = Arc::new(Mutex::new(String::new()));
         let (sender, address) = std::sync::mpsc::channel();
-        let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let kept = Arc::clone(&log);
-        std::thread::spawn(move || {
-            let mut line = Vec::new();
-            while stderr.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
-                let text = String::from_utf8_lossy(&line).into_owned();
-                if let Some((_, rest)) = text.split_once(" on http://") {
-                    let _ = sender.send(rest.split_whitespace().next().unwrap().parse().unwrap());
-                }
-                kept.lock().unwrap().push_str(&text);
-                line.clear();
+        keep_lines(
+            child.stdout.take().unwrap(),
+            vec![Arc::clone(&log), Arc::clone(&stdout)],
+            |_| {},
+        );
+        keep_lines(child.stderr.take().unwrap(), vec![Arc::clone(&log)], move |line| {
+            if let Some((_, rest)) = line.split_once(" on http://") {
+                let _ = sender.send(rest.split_whitespace().next().unwrap().parse().unwrap());
             }
         });
         let address =
@@ -107,7 +129,7 @@ impl Gateway {
                 let _ = child.kill();
                 panic!("the gateway did not start:\n{}", log.lock().unwrap())
             });
-        Self { address, home, child, log, setup }
+        Self { address, home, child, log, stdout, setup }
     }
 
     /// Kills the process without a word and starts it again on the same home.

@@ -2,7 +2,7 @@
 
 mcp_server.py MODE [...]: `stdio` speaks on standard input and output; `http TOKEN` on a port that it
 prints, to whoever shows the token; the other modes misbehave. With MCP_TEST_PIDS set, it appends its
-process id to that file.
+process id to that file; with MCP_TEST_HEARD set, each message over HTTP with its headers.
 """
 
 import json
@@ -121,7 +121,12 @@ def http(token):
             if self.headers.get("Authorization") != f"Bearer {token}":
                 self.reply(403)
                 return
-            reply = answer(json.loads(body))
+            message = json.loads(body)
+            if path := os.environ.get("MCP_TEST_HEARD"):
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                with open(path, "a", encoding="utf-8") as file:
+                    file.write(json.dumps({"headers": headers, "message": message}) + "\n")
+            reply = answer(message)
             self.reply(202) if reply is None else self.reply(200, json.dumps(reply).encode())
 
         def do_GET(self):

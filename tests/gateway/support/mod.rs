@@ -4,6 +4,7 @@
 pub mod catalogue;
 pub mod client;
 pub mod gateway;
+pub mod mcp;
 pub mod model;
 pub mod provider;
 pub mod socket;

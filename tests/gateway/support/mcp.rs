@@ -1,0 +1,50 @@
+//! A real MCP server over HTTP, in Python.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tempfile::NamedTempFile;
+
+pub fn script() -> &'static str {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway/support/mcp_server.py")
+}
+
+/// A server; killed when dropped.
+pub struct HttpServer {
+    pub url: String,
+    child: Child,
+    heard: NamedTempFile,
+}
+
+impl HttpServer {
+    pub fn start(token: &str) -> Self {
+        let heard = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let mut child = Command::new("python3")
+            .args([script(), "http", token])
+            .env("MCP_TEST_HEARD", heard.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut port = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut port).unwrap();
+        Self { url: format!("http://127.0.0.1:{}/mcp", port.trim()), child, heard }
+    }
+
+    /// The calls of this method: `headers`, by their names in lower case, and `message`.
+    pub fn heard(&self, method: &str) -> Vec<Value> {
+        let heard = std::fs::read_to_string(self.heard.path()).unwrap();
+        let lines = heard.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.filter(|call: &Value| call["message"]["method"] == method).collect()
+    }
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
