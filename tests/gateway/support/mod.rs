@@ -3,10 +3,12 @@
 
 pub mod catalogue;
 pub mod client;
+pub mod collector;
 pub mod gateway;
 pub mod mcp;
 pub mod model;
 pub mod provider;
+pub mod scrape;
 pub mod socket;
 pub mod wires;
 

@@ -1,0 +1,279 @@
+//! An OTLP receiver: traces, metrics and logs over HTTP (protobuf or JSON) and gRPC, on one port. It keeps what it is
+//! sent, and can be told to refuse, to hang, to be gone and to come back.
+//!
+//! - [`kept`]: what was sent, in the words of the tests.
+
+mod kept;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::Request;
+use http::Response;
+use http_body::Frame;
+use http_body_util::BodyExt;
+use http_body_util::StreamBody;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
+
+pub use kept::Kept;
+pub use kept::Log;
+pub use kept::Span;
+
+use super::eventually;
+use super::gateway::Setup;
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// What it does with an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    Takes,
+    /// 503, or gRPC's `UNAVAILABLE`.
+    Refuses,
+    /// Reads, and never answers.
+    Hangs,
+}
+
+/// One export, as it came.
+#[derive(Debug, Clone)]
+pub struct Export {
+    pub path: String,
+    pub headers: HeaderMap,
+    /// The message, without gRPC's framing.
+    pub body: Bytes,
+}
+
+#[derive(Debug)]
+struct State {
+    mood: Mutex<Mood>,
+    exports: Mutex<Vec<Export>>,
+    kept: Mutex<Kept>,
+    connections: AtomicUsize,
+}
+
+/// A collector that is running, or was.
+pub struct Collector {
+    pub address: SocketAddr,
+    state: Arc<State>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Collector {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let state = Arc::new(State {
+            mood: Mutex::new(Mood::Takes),
+            exports: Mutex::default(),
+            kept: Mutex::default(),
+            connections: AtomicUsize::new(0),
+        });
+        let address = listener.local_addr().unwrap();
+        let task = Some(tokio::spawn(accept(listener, Arc::clone(&state))));
+        Self { address, state, task }
+    }
+
+    pub fn mood(&self, mood: Mood) {
+        *self.state.mood.lock().unwrap() = mood;
+    }
+
+    /// Nobody listens any longer, and every connection is gone.
+    pub async fn stop(&mut self) {
+        let task = self.task.take().expect("it runs");
+        task.abort();
+        let _ = task.await;
+    }
+
+    /// Listens again where it did.
+    pub async fn come_back(&mut self) {
+        assert!(self.task.is_none(), "it is there");
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.task = Some(tokio::spawn(accept(listener, Arc::clone(&self.state))));
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A gateway that exports here, soon.
+    pub fn observes(&self, setup: Setup) -> Setup {
+        setup
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", &self.url())
+            .env("OTEL_BSP_SCHEDULE_DELAY", "200")
+            .env("OTEL_BLRP_SCHEDULE_DELAY", "200")
+            .env("OTEL_METRIC_EXPORT_INTERVAL", "300")
+    }
+
+    pub fn exports(&self) -> Vec<Export> {
+        self.state.exports.lock().unwrap().clone()
+    }
+
+    /// Exports of a signal: `traces`, `metrics`, `logs`.
+    pub fn exports_of(&self, signal: &str) -> Vec<Export> {
+        let word = if signal == "traces" { "trace" } else { signal };
+        let its = |export: &Export| export.path.to_lowercase().contains(word);
+        self.exports().into_iter().filter(its).collect()
+    }
+
+    /// How many connections were made.
+    pub fn connections(&self) -> usize {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+
+    /// What was taken so far.
+    pub fn kept(&self) -> Kept {
+        self.state.kept.lock().unwrap().clone()
+    }
+
+    /// Waits until what was taken is enough; all of it.
+    pub async fn until(&self, what: &str, enough: impl Fn(&Kept) -> bool) -> Kept {
+        let there = eventually(what, || async { enough(&self.state.kept.lock().unwrap()) });
+        tokio::select! {
+            () = there => self.kept(),
+            () = tokio::time::sleep(std::time::Duration::from_secs(30)) => {
+                panic!("never happened: {what}\n{}", self.kept().tree())
+            }
+        }
+    }
+
+    /// Waits for a span of this name; the first, and all that was taken.
+    pub async fn span(&self, name: &str) -> (Span, Kept) {
+        let what = format!("a span {name:?}");
+        let kept = self.until(&what, |kept| kept.spans.iter().any(|one| one.name == name)).await;
+        (kept.span(name).clone(), kept)
+    }
+
+    /// Where an export holds this text: its path, and what stands before the text.
+    pub fn holds(&self, text: &str) -> Vec<String> {
+        let bytes = text.as_bytes();
+        let exports = self.exports().into_iter();
+        exports
+            .filter_map(|export| {
+                let at = export.body.windows(bytes.len()).position(|part| part == bytes)?;
+                let around = &export.body[at.saturating_sub(120)..at + bytes.len()];
+                Some(format!("{}: {}", export.path, String::from_utf8_lossy(around)))
+            })
+            .collect()
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
+    // Dropped with this task, and its connections with it.
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((socket, _)) = listener.accept().await else { continue };
+        state.connections.fetch_add(1, Ordering::SeqCst);
+        let state = Arc::clone(&state);
+        connections.spawn(async move {
+            let service = service_fn(move |request| {
+                let state = Arc::clone(&state);
+                async move { Ok::<_, Infallible>(answer(request, &state).await) }
+            });
+            let server = auto::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection(TokioIo::new(socket), service).await;
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>, state: &State) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let mut body = match body.collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => return Response::builder().status(400).body(empty()).unwrap(),
+    };
+    let kind = head.headers.get("content-type").and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default().to_owned();
+    let grpc = kind.starts_with("application/grpc");
+    if grpc {
+        // A flag for compression and the length in four bytes stand before the message.
+        assert_eq!(body[0], 0, "compressed");
+        body = body.slice(5..);
+    }
+    let path = head.uri.path().to_owned();
+    let export = Export { path: path.clone(), headers: head.headers, body: body.clone() };
+    state.exports.lock().unwrap().push(export);
+    let mood = *state.mood.lock().unwrap();
+    match mood {
+        Mood::Hangs => std::future::pending().await,
+        Mood::Refuses => refusal(grpc),
+        Mood::Takes => {
+            let mut kept = state.kept.lock().unwrap();
+            let json = kind.starts_with("application/json");
+            match path.as_str() {
+                "/v1/traces" | "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => {
+                    kept.traces(read::<ExportTraceServiceRequest>(&body, json));
+                }
+                "/v1/metrics"
+                | "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => {
+                    kept.metrics(read::<ExportMetricsServiceRequest>(&body, json));
+                }
+                "/v1/logs" | "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => {
+                    kept.logs(read::<ExportLogsServiceRequest>(&body, json));
+                }
+                _ => return Response::builder().status(404).body(empty()).unwrap(),
+            }
+            taken(grpc, &kind)
+        }
+    }
+}
+
+fn read<T: Message + Default + DeserializeOwned>(body: &[u8], json: bool) -> T {
+    if json { serde_json::from_slice(body).unwrap() } else { T::decode(body).unwrap() }
+}
+
+fn empty() -> Body {
+    frames([])
+}
+
+fn frames<const N: usize>(frames: [Frame<Bytes>; N]) -> Body {
+    let frames = frames.into_iter().map(Ok);
+    StreamBody::new(futures::stream::iter(frames)).boxed_unsync()
+}
+
+/// An empty message, which says that everything was taken.
+fn taken(grpc: bool, kind: &str) -> Response<Body> {
+    if !grpc {
+        let body = if kind.starts_with("application/json") { "{}" } else { "" };
+        let body = frames([Frame::data(Bytes::from_static(body.as_bytes()))]);
+        return Response::builder().header("content-type", kind).body(body).unwrap();
+    }
+    let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
+    let body = frames([Frame::data(Bytes::from_static(&[0; 5])), Frame::trailers(trailers)]);
+    Response::builder().header("content-type", kind).body(body).unwrap()
+}
+
+fn refusal(grpc: bool) -> Response<Body> {
+    let response = Response::builder();
+    let response = if grpc {
+        response.header("content-type", "application/grpc").header("grpc-status", "14")
+    } else {
+        response.status(503)
+    };
+    response.body(empty()).unwrap()
+}
