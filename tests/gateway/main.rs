@@ -37,4 +37,5 @@ mod sessions;
 mod socket;
 mod stopping;
 mod support;
+mod telemetry;
 mod wires;

@@ -1,0 +1,228 @@
+//! What the standard `OTEL_*` variables change.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::SPEAKS;
+use super::TRACE;
+use super::TRACEPARENT;
+use super::ask;
+use super::complaints;
+use super::ended;
+use crate::support::Gateway;
+use crate::support::collector::Collector;
+use crate::support::eventually;
+use crate::support::gateway::Setup;
+use crate::support::gateway::new_home;
+use crate::support::provider::Provider;
+
+/// A turn below the caller's trace, and the end of the process.
+async fn a_turn(setup: Setup) -> Gateway {
+    let provider = Provider::start([SPEAKS.text("Done.")]).await;
+    let mut with_provider = SPEAKS.setup(&provider);
+    with_provider.env.extend(setup.env);
+    let mut gateway = with_provider.config(&setup.config).start();
+    let headers = [("traceparent", TRACEPARENT)];
+    let body = json!({ "prompt": "go", "session_id": "s" });
+    let answer = gateway.post_with("/api/v1/exec", &headers, body).await.json();
+    assert_eq!(answer["status"], "completed", "{answer}");
+    assert_eq!(ask(&gateway, "plain", "go").await["status"], "completed");
+    gateway.terminate();
+    ended(&mut gateway).await;
+    gateway
+}
+
+/// How many exports of each signal came.
+fn came(collector: &Collector) -> [bool; 3] {
+    ["traces", "metrics", "logs"].map(|signal| !collector.exports_of(signal).is_empty())
+}
+
+#[tokio::test]
+async fn without_an_endpoint_nothing_is_sent_and_nothing_is_said() {
+    // Where exporters send to that nobody told. Somebody's own collector may be there.
+    let mut default = Vec::new();
+    for port in [4317, 4318] {
+        default.extend(TcpListener::bind(("127.0.0.1", port)).await.ok());
+    }
+    let gateway = a_turn(Setup::default()).await;
+    for listener in default {
+        let came = tokio::time::timeout(Duration::from_millis(10), listener.accept()).await;
+        assert!(came.is_err(), "{came:?}");
+    }
+    assert_eq!(complaints(&gateway), Vec::<String>::new());
+    let log = gateway.log.lock().unwrap().clone();
+    assert!(!log.contains("OTEL_") && !log.contains("otlp"), "{log}");
+}
+
+#[tokio::test]
+async fn the_sdk_may_be_off_and_each_signal_too() {
+    for (name, value, wanted) in [
+        ("OTEL_SDK_DISABLED", "true", [false, false, false]),
+        ("OTEL_SDK_DISABLED", "false", [true, true, true]),
+        ("OTEL_TRACES_EXPORTER", "none", [false, true, true]),
+        ("OTEL_METRICS_EXPORTER", "none", [true, false, true]),
+        ("OTEL_LOGS_EXPORTER", "none", [true, true, false]),
+        ("OTEL_LOGS_EXPORTER", "otlp", [true, true, true]),
+    ] {
+        let collector = Collector::start().await;
+        let gateway = a_turn(collector.observes(Setup::default()).env(name, value)).await;
+        assert_eq!(came(&collector), wanted, "{name}={value}");
+        assert_eq!(collector.connections() > 0, wanted.contains(&true), "{name}={value}");
+        assert_eq!(complaints(&gateway), Vec::<String>::new(), "{name}={value}");
+    }
+}
+
+#[tokio::test]
+async fn samplers_choose_what_is_traced_and_leave_the_rest_alone() {
+    // Of the caller's trace, and of one of our own.
+    for (sampler, argument, wanted) in [
+        ("always_on", "", [true, true]),
+        ("always_off", "", [false, false]),
+        ("traceidratio", "0", [false, false]),
+        ("traceidratio", "1", [true, true]),
+        ("parentbased_always_on", "", [true, true]),
+        ("parentbased_always_off", "", [true, false]),
+        ("parentbased_traceidratio", "0.0", [true, false]),
+    ] {
+        let collector = Collector::start().await;
+        let mut setup = collector.observes(Setup::default()).env("OTEL_TRACES_SAMPLER", sampler);
+        if !argument.is_empty() {
+            setup = setup.env("OTEL_TRACES_SAMPLER_ARG", argument);
+        }
+        let gateway = a_turn(setup).await;
+        let kept = collector.kept();
+        let turns = kept.named("invoke_agent codex");
+        let callers = turns.iter().any(|turn| turn.trace == TRACE);
+        let own = turns.iter().any(|turn| turn.trace != TRACE);
+        assert_eq!([callers, own], wanted, "{sampler} {argument}");
+        assert_eq!(
+            kept.total("codex_gateway.turns.ended", &json!({})),
+            2.0,
+            "{sampler} {argument}"
+        );
+        assert_eq!(complaints(&gateway), Vec::<String>::new(), "{sampler}");
+    }
+}
+
+#[tokio::test]
+async fn exports_go_by_the_protocol_that_is_asked_for_with_the_headers() {
+    for (protocol, kind) in [
+        ("http/protobuf", "application/x-protobuf"),
+        ("http/json", "application/json"),
+        ("grpc", "application/grpc"),
+    ] {
+        let collector = Collector::start().await;
+        let setup = collector
+            .observes(Setup::default())
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+            .env("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=blue,authorization=Bearer%20canary-token");
+        let gateway = a_turn(setup).await;
+        assert_eq!(came(&collector), [true; 3], "{protocol}");
+        for export in collector.exports() {
+            let header = |name: &str| export.headers.get(name).map(|value| value.to_str().unwrap());
+            assert_eq!(header("content-type"), Some(kind), "{protocol}");
+            assert_eq!(header("x-tenant"), Some("blue"), "{protocol}");
+            assert_eq!(header("authorization"), Some("Bearer canary-token"), "{protocol}");
+        }
+        let kept = collector.kept();
+        assert_eq!(kept.named("invoke_agent codex").len(), 2, "{protocol}");
+        assert_eq!(kept.total("codex_gateway.turns.ended", &json!({})), 2.0, "{protocol}");
+        assert!(kept.logs.iter().any(|log| log.trace == TRACE), "{protocol}");
+        let log = gateway.log.lock().unwrap().clone();
+        assert!(!log.contains("canary-token"), "{protocol}");
+        assert_eq!(complaints(&gateway), Vec::<String>::new(), "{protocol}");
+    }
+}
+
+#[tokio::test]
+async fn one_signal_may_have_an_endpoint_and_a_protocol_of_its_own() {
+    let collector = Collector::start().await;
+    // An endpoint of a signal is the whole URL.
+    let only = Setup::default()
+        .env("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &format!("{}/v1/metrics", collector.url()));
+    a_turn(only).await;
+    assert_eq!(came(&collector), [false, true, false]);
+
+    let other = Collector::start().await;
+    let collector = Collector::start().await;
+    let setup = collector
+        .observes(Setup::default())
+        .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &other.url())
+        .env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")
+        .env("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-tenant=green");
+    a_turn(setup).await;
+    assert_eq!(came(&collector), [false, true, true]);
+    assert_eq!(came(&other), [true, false, false]);
+    assert!(other.exports().iter().all(|export| export.headers["x-tenant"] == "green"));
+    assert_eq!(other.kept().named("invoke_agent codex").len(), 2);
+}
+
+/// Either the process says at its start what is wrong, or one warning says so and it serves.
+#[tokio::test]
+async fn each_bad_value_is_named_once() {
+    let collector = Collector::start().await;
+    for (name, value) in [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "smoke"),
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "signals"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "not a url"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "collector:4318"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "no value"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/does/not/exist.pem"),
+        ("OTEL_TRACES_EXPORTER", "zipkin"),
+        ("OTEL_LOGS_EXPORTER", "paper"),
+        ("OTEL_TRACES_SAMPLER", "sometimes"),
+        ("OTEL_SDK_DISABLED", "perhaps"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "no value"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "soon"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "-1"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "often"),
+    ] {
+        let home = new_home();
+        let mut setup = collector.observes(Setup::default());
+        setup.env.retain(|(known, _)| known != name);
+        let said = first_words(&setup.env(name, value), &home).await;
+        let named: Vec<&str> = said.lines().filter(|line| line.contains(name)).collect();
+        assert_eq!(named.len(), 1, "{name}={value}: {said}");
+    }
+    let home = new_home();
+    let setup = collector.observes(Setup::default());
+    let setup =
+        setup.env("OTEL_TRACES_SAMPLER", "traceidratio").env("OTEL_TRACES_SAMPLER_ARG", "lots");
+    let said = first_words(&setup, &home).await;
+    assert_eq!(
+        said.lines().filter(|line| line.contains("OTEL_TRACES_SAMPLER_ARG")).count(),
+        1,
+        "{said}"
+    );
+}
+
+/// What a process prints until it serves, or ends in failure; JSON lines only where they are warnings.
+async fn first_words(setup: &Setup, home: &tempfile::TempDir) -> String {
+    let path = home.path().join("printed");
+    let printed = std::fs::File::create(&path).unwrap();
+    let mut command = setup.command(home);
+    command.stdin(Stdio::null()).stdout(printed.try_clone().unwrap()).stderr(printed);
+    let mut child = command.spawn().unwrap();
+    let text = || std::fs::read_to_string(&path).unwrap_or_default();
+    let mut ended = None;
+    eventually("it serves or ends", || {
+        ended = child.try_wait().unwrap();
+        let done = ended.is_some() || text().contains("\"serving\"");
+        async move { done }
+    })
+    .await;
+    let _ = child.kill();
+    let _ = child.wait();
+    assert!(ended.is_none_or(|status| !status.success()));
+    let text = text();
+    let severe = |line: &&str| match serde_json::from_str::<Value>(line) {
+        Ok(line) => line["severity"] == "WARNING" || line["severity"] == "ERROR",
+        Err(_) => true,
+    };
+    text.lines().filter(severe).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,303 @@
+//! The spans of a turn: their names, kinds, parents and attributes, and the resource.
+
+use serde_json::Value;
+use serde_json::json;
+
+use super::SPEAKS;
+use super::ask;
+use super::observed;
+use crate::support::Gateway;
+use crate::support::catalogue::knowing;
+use crate::support::collector::Collector;
+use crate::support::collector::Kept;
+use crate::support::collector::Span;
+use crate::support::eventually;
+use crate::support::provider::Provider;
+use crate::support::provider::status;
+
+/// Waits for the span of a request of this route, which ends last.
+async fn request(collector: &Collector, name: &str) -> (Span, Kept) {
+    let (request, _) = collector.span(name).await;
+    let kept = collector
+        .until("the turn's span", |kept| {
+            kept.trace(&request.trace).iter().any(|span| span.name == "invoke_agent codex")
+        })
+        .await;
+    (request, kept)
+}
+
+fn children<'a>(kept: &'a Kept, parent: &Span, prefix: &str) -> Vec<&'a Span> {
+    kept.children(parent).into_iter().filter(|span| span.name.starts_with(prefix)).collect()
+}
+
+#[tokio::test]
+async fn a_turn_is_a_request_an_agent_two_model_calls_and_a_tool_call_in_one_trace() {
+    let collector = Collector::start().await;
+    let (_provider, gateway) =
+        observed(&collector, [SPEAKS.call("echo out; exit 3"), SPEAKS.text("Done.")]).await;
+    let answer = ask(&gateway, "s", "go").await;
+    assert_eq!(answer["status"], "completed", "{answer}");
+    let (server, kept) = request(&collector, "POST /api/v1/exec").await;
+    assert_eq!((server.kind, server.parent.as_str(), server.failed), ("server", "", false));
+    server.has(&json!({
+        "http.request.method": "POST", "http.route": "/api/v1/exec", "url.path": "/api/v1/exec",
+        "url.scheme": "http", "http.response.status_code": 200,
+    }));
+
+    let agents = children(&kept, &server, "");
+    assert_eq!(agents.len(), 1, "{}", kept.tree());
+    let agent = agents[0];
+    assert_eq!(
+        (agent.name.as_str(), agent.kind, agent.failed),
+        ("invoke_agent codex", "internal", false)
+    );
+    agent.has(&json!({
+        "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "codex",
+        "gen_ai.provider.name": "scripted", "gen_ai.request.model": "scripted",
+        "gen_ai.conversation.id": answer["conversation_id"], "session.id": answer["conversation_id"],
+        "codex_gateway.turn.id": answer["turn_id"], "codex_gateway.turn.status": "completed",
+        "gen_ai.usage.input_tokens": 20, "gen_ai.usage.output_tokens": 4,
+        "gen_ai.usage.cache_read.input_tokens": 8, "openinference.span.kind": "AGENT",
+    }));
+    for time in ["codex_gateway.time_to_first_token", "codex_gateway.time_to_first_event"] {
+        assert!(agent.get(time).as_f64().is_some_and(|time| time > 0.0), "{:#?}", agent.attributes);
+    }
+
+    let chats = children(&kept, agent, "chat ");
+    assert_eq!(chats.len(), 2, "{}", kept.tree());
+    for chat in &chats {
+        assert_eq!(
+            (chat.name.as_str(), chat.kind, chat.failed),
+            ("chat scripted", "client", false)
+        );
+        chat.has(&json!({
+            "gen_ai.operation.name": "chat", "gen_ai.provider.name": "scripted",
+            "gen_ai.request.model": "scripted", "gen_ai.conversation.id": answer["conversation_id"],
+            "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2,
+            "gen_ai.usage.cache_read.input_tokens": 4, "codex_gateway.model.attempts": 1,
+            "openinference.span.kind": "LLM",
+        }));
+    }
+    let tools = children(&kept, agent, "execute_tool ");
+    assert_eq!(tools.len(), 1, "{}", kept.tree());
+    let tool = tools[0];
+    assert_eq!((tool.name.as_str(), tool.kind), ("execute_tool exec_command", "internal"));
+    tool.has(&json!({
+        "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "exec_command",
+        "gen_ai.tool.call.id": "call_1", "gen_ai.tool.type": "function", "process.exit.code": 3,
+        "openinference.span.kind": "TOOL",
+    }));
+
+    // One inside the other, one after the other.
+    assert!(server.start <= agent.start && agent.end <= server.end);
+    assert!(chats[0].start < tool.start && tool.end <= chats[1].start, "{}", kept.tree());
+    for span in chats.iter().chain(&tools) {
+        assert!(agent.start <= span.start && span.end <= agent.end, "{}", span.name);
+    }
+}
+
+#[tokio::test]
+async fn cores_own_spans_join_the_trace_below_the_agent() {
+    let collector = Collector::start().await;
+    let (_provider, gateway) = observed(&collector, [SPEAKS.text("Done.")]).await;
+    ask(&gateway, "s", "go").await;
+    let (agent, _) = collector.span("invoke_agent codex").await;
+    for name in ["op.dispatch.user_input", "turn"] {
+        let below = |kept: &Kept| {
+            let its = kept.trace(&agent.trace).into_iter().find(|span| span.name == name);
+            its.is_some_and(|span| kept.above(span).contains(&"invoke_agent codex"))
+        };
+        collector.until(&format!("{name} below the agent"), below).await;
+    }
+}
+
+#[tokio::test]
+async fn the_tokens_of_a_turn_are_its_own_and_not_the_conversations() {
+    let collector = Collector::start().await;
+    let (_provider, gateway) =
+        observed(&collector, [SPEAKS.text("One."), SPEAKS.text("Two.")]).await;
+    for prompt in ["one", "two"] {
+        ask(&gateway, "s", prompt).await;
+    }
+    let kept =
+        collector.until("two turns", |kept| kept.named("invoke_agent codex").len() == 2).await;
+    for turn in kept.named("invoke_agent codex") {
+        turn.has(&json!({ "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2 }));
+    }
+    let traces: Vec<&str> =
+        kept.named("invoke_agent codex").iter().map(|one| one.trace.as_str()).collect();
+    assert_ne!(traces[0], traces[1], "a trace per request");
+}
+
+#[tokio::test]
+async fn a_model_that_fails_is_an_error_of_the_call_and_of_the_turn() {
+    let collector = Collector::start().await;
+    let error =
+        json!({ "error": { "message": "No such model.", "type": "invalid_request_error" } });
+    let (_provider, gateway) = observed(&collector, [status(404, &error)]).await;
+    let answer = ask(&gateway, "s", "go").await;
+    assert_eq!(answer["status"], "failed", "{answer}");
+    let (server, kept) = request(&collector, "POST /api/v1/exec").await;
+    let agent = kept.span("invoke_agent codex");
+    assert!(agent.failed && agent.parent == server.id, "{}", kept.tree());
+    agent.has(&json!({ "codex_gateway.turn.status": "failed" }));
+    assert!(agent.get("error.type").is_string(), "{:#?}", agent.attributes);
+    let chat = kept.span("chat scripted");
+    assert!(chat.failed, "{chat:#?}");
+    assert!(chat.get("error.type").is_string(), "{:#?}", chat.attributes);
+    // The request itself was answered.
+    assert!(!server.failed);
+}
+
+#[tokio::test]
+async fn a_call_that_is_sent_again_is_one_span_that_says_how_often() {
+    let collector = Collector::start().await;
+    let busy = status(503, &json!({ "error": { "message": "busy" } }));
+    let (provider, gateway) = observed(&collector, [busy, SPEAKS.text("Done.")]).await;
+    ask(&gateway, "s", "go").await;
+    assert_eq!(provider.asked().len(), 2);
+    let (_, kept) = request(&collector, "POST /api/v1/exec").await;
+    let calls = kept.named("chat scripted");
+    assert_eq!(calls.len(), 1, "{}", kept.tree());
+    calls[0].has(&json!({ "codex_gateway.model.attempts": 2 }));
+    assert!(!calls[0].failed);
+}
+
+#[tokio::test]
+async fn patches_are_tools_with_the_number_of_their_files() {
+    let patch =
+        "*** Begin Patch\n*** Add File: a.txt\n+a\n*** Add File: b.txt\n+b\n*** End Patch\n";
+    let provider = Provider::start([SPEAKS.patch(patch), SPEAKS.text("Patched.")]).await;
+    let (_catalogue, setup) = knowing(SPEAKS.model, SPEAKS.setup(&provider));
+    let collector = Collector::start().await;
+    let gateway = collector.observes(setup).start();
+    let answer = ask(&gateway, "s", "patch it").await;
+    assert_eq!(answer["task_result"]["summary"], "Patched.", "{answer}");
+    let (tool, kept) = collector.span("execute_tool apply_patch").await;
+    tool.has(&json!({
+        "gen_ai.tool.name": "apply_patch", "gen_ai.tool.type": "function",
+        "gen_ai.tool.call.id": "call_p", "codex_gateway.patch.files": 2,
+    }));
+    assert!(!tool.failed, "{}", kept.tree());
+}
+
+#[tokio::test]
+async fn calls_of_json_rpc_are_spans_below_the_request_named_by_their_methods() {
+    let collector = Collector::start().await;
+    let (_provider, gateway) = observed(&collector, [SPEAKS.text("Done.")]).await;
+    let batch = json!([
+        { "jsonrpc": "2.0", "id": 1, "method": "conversation.prompt", "params": { "prompt": "go", "session_id": "s" } },
+        { "jsonrpc": "2.0", "id": 2, "method": "conversation.status", "params": { "session_id": "nobody" } },
+        { "jsonrpc": "2.0", "id": 3, "method": "no.such.method" },
+    ]);
+    gateway.post("/jsonrpc", batch).await;
+    let (server, kept) = request(&collector, "POST /jsonrpc").await;
+    for name in ["conversation.prompt", "conversation.status"] {
+        let call = kept.span(name);
+        assert_eq!((&call.parent, &call.trace), (&server.id, &server.trace), "{}", kept.tree());
+        call.has(&json!({ "rpc.system": "jsonrpc", "rpc.method": name }));
+    }
+    assert_eq!(kept.span("invoke_agent codex").parent, kept.span("conversation.prompt").id);
+    // What a client makes up is no name of a span.
+    assert!(kept.spans.iter().all(|span| !span.name.contains("no.such.method")), "{}", kept.tree());
+}
+
+#[tokio::test]
+async fn refused_requests_and_unknown_paths_have_spans_with_bounded_names() {
+    let collector = Collector::start().await;
+    let gateway = collector.observes(Gateway::env("GATEWAY_API_KEY", "canary-api")).start();
+    gateway.post("/api/v1/exec", json!({ "prompt": "x" })).await;
+    gateway.get("/no/such/path").await;
+    gateway.send("BREW", "/health", &[], b"").await;
+    let kept = collector
+        .until("three requests", |kept| {
+            kept.spans.iter().filter(|one| one.kind == "server").count() == 3
+        })
+        .await;
+    let refused = kept.span("POST /api/v1/exec");
+    refused.has(&json!({ "http.response.status_code": 401, "error.type": "unauthorized" }));
+    // By the conventions, a status of 4xx is no failure of the server's.
+    assert!(!refused.failed);
+    let unknown = kept.spans.iter().find(|span| span.get("url.path") == "/no/such/path").unwrap();
+    assert_eq!(unknown.name, "GET");
+    unknown.has(&json!({ "http.response.status_code": 404 }));
+    let brew = kept.spans.iter().find(|span| span.get("http.response.status_code") == 405).unwrap();
+    brew.has(&json!({ "http.request.method": "_OTHER" }));
+    assert!(!brew.name.contains("BREW"), "{}", brew.name);
+}
+
+#[tokio::test]
+async fn the_span_of_a_stream_lasts_as_long_as_it_is_read() {
+    let collector = Collector::start().await;
+    let (_provider, gateway) =
+        observed(&collector, [SPEAKS.call("sleep 1"), SPEAKS.text("Done.")]).await;
+    gateway.exec(json!({ "prompt": "go" })).await;
+    let (server, kept) = request(&collector, "POST /exec").await;
+    let agent = kept.span("invoke_agent codex");
+    assert_eq!(agent.parent, server.id);
+    assert!(server.end - server.start > 1_000_000_000, "{}", server.end - server.start);
+    assert!(
+        server.get("codex_gateway.stream.events").as_u64().unwrap() > 3,
+        "{:#?}",
+        server.attributes
+    );
+}
+
+#[tokio::test]
+async fn how_a_turn_ended_stands_in_its_span() {
+    let collector = Collector::start().await;
+    let gateway = collector.observes(Gateway::config("")).start();
+    let body = json!({ "prompt": "slow: 3000", "session_id": "t", "timeout_ms": 1000 });
+    gateway.post("/api/v1/exec", body).await;
+    let mut lines =
+        gateway.stream("/exec", &[], json!({ "prompt": "slow: 3000", "session_id": "c" })).await;
+    lines.until("agent_message_content_delta").await;
+    gateway.rpc("conversation.cancel", json!({ "session_id": "c" })).await;
+    let ends = |kept: &Kept| -> Vec<Value> {
+        let turns = kept.named("invoke_agent codex").into_iter();
+        let mut ends: Vec<Value> =
+            turns.map(|turn| turn.get("codex_gateway.turn.status").clone()).collect();
+        ends.sort_by_key(Value::to_string);
+        ends
+    };
+    let kept = collector.until("two turns", |kept| ends(kept).len() == 2).await;
+    assert_eq!(ends(&kept), [json!("cancelled"), json!("timed_out")]);
+}
+
+#[tokio::test]
+async fn the_resource_says_what_runs_and_where() {
+    let collector = Collector::start().await;
+    let setup = Gateway::env("K_SERVICE", "front").env("K_REVISION", "front-00007-abc");
+    let setup = setup.env("K_CONFIGURATION", "front");
+    let setup =
+        setup.env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,team=a%20b");
+    let gateway = collector.observes(setup).start();
+    gateway.get("/health").await;
+    ask(&gateway, "s", "say: x").await;
+    let kept = collector.until("all signals", |kept| kept.resources.len() == 3).await;
+    for (signal, resource) in &kept.resources {
+        let is = |key: &str, wanted: &str| {
+            assert_eq!(resource.get(key), Some(&json!(wanted)), "{signal}: {resource:#?}");
+        };
+        is("service.name", "codex-gateway");
+        is("service.version", env!("CARGO_PKG_VERSION"));
+        is("cloud.provider", "gcp");
+        is("cloud.platform", "gcp_cloud_run");
+        is("faas.name", "front");
+        is("faas.version", "front-00007-abc");
+        is("deployment.environment.name", "test");
+        is("team", "a b");
+        assert!(resource.contains_key("service.instance.id"), "{signal}: {resource:#?}");
+    }
+    drop(gateway);
+
+    // A name of the operator's own wins.
+    let collector = Collector::start().await;
+    let gateway = collector.observes(Gateway::env("OTEL_SERVICE_NAME", "mine")).start();
+    gateway.get("/health").await;
+    eventually("the name is there", || async {
+        collector.kept().resources.get("metrics").is_some_and(|one| one["service.name"] == "mine")
+    })
+    .await;
+    assert!(!collector.kept().resources["metrics"].contains_key("faas.name"));
+}
