@@ -12,7 +12,8 @@ FROM debian:bookworm-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends bubblewrap ca-certificates git python3 ripgrep tini \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home --uid 10001 gateway
+    && useradd --create-home --uid 10001 gateway \
+    && install --directory --owner gateway --group gateway /home/gateway/.codex
 COPY --from=build /codex-gateway /usr/local/bin/codex-gateway
 USER gateway
 ENV HOST=0.0.0.0 PORT=8080 CODEX_HOME=/home/gateway/.codex
