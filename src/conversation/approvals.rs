@@ -138,7 +138,7 @@ impl Conversation {
             self.log.append(decided.as_bytes(), None);
         }
         let submission = Submission::Answer(question, answer);
-        let submitted = self.thread.submit(format!("{turn_id}-denied"), submission).await;
+        let submitted = self.thread.submit(format!("{turn_id}-denied"), submission, None).await;
         if let Err(error) = submitted {
             tracing::warn!(%error, conversation = %self.id, "a question could not be denied");
         }
