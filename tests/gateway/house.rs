@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use codex_gateway::gateway::Route;
 use codex_gateway::rpc::Method;
+use codex_gateway::telemetry::names::METRICS;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -95,4 +96,53 @@ fn the_readme_lists_every_endpoint_and_method() {
         assert!(readme.contains(&format!("`{name}`")), "README lacks {name}");
     }
     assert!(readme.contains("cargo run --locked") && readme.contains("cargo test --locked"));
+}
+
+#[test]
+fn the_telemetry_page_has_every_metric_and_attribute_and_no_other() {
+    let page = std::fs::read_to_string(root().join("docs/telemetry.md")).unwrap();
+    let listed = |heading: &str| -> Vec<Vec<String>> {
+        let (_, section) = page.split_once(heading).unwrap();
+        let rows = section.lines().skip_while(|line| !line.starts_with("|---"));
+        let rows = rows.skip(1).take_while(|line| line.starts_with('|'));
+        let cells = |row: &str| {
+            row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+        };
+        rows.map(cells).collect()
+    };
+    let quoted = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        names.join(", ")
+    };
+    let expected: Vec<Vec<String>> = METRICS
+        .iter()
+        .map(|metric| {
+            let unit = if metric.unit.is_empty() { &[][..] } else { &[metric.unit][..] };
+            let kind = metric.kind.as_str().to_owned();
+            let about = metric.about.to_owned();
+            vec![quoted(&[metric.name]), kind, quoted(unit), quoted(metric.labels), about]
+        })
+        .collect();
+    let metrics = listed("| metric |");
+    assert_eq!(metrics.len(), expected.len());
+    for (shown, expected) in metrics.iter().zip(&expected) {
+        assert_eq!(shown, expected);
+    }
+
+    let names = include_str!("../../src/telemetry/names.rs");
+    let declared: Vec<&str> = names
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("pub const ")?.split_once(": &str = \""))
+        .map(|(_, value)| value.trim_end_matches("\";"))
+        .collect();
+    let rows = listed("| attribute |");
+    let attributes: Vec<&str> =
+        rows.iter().flat_map(|row| row[0].split(", ")).map(|name| name.trim_matches('`')).collect();
+    for attribute in &attributes {
+        assert!(declared.contains(attribute), "no span has {attribute}");
+    }
+    let (_, own) = names.split_once("pub mod attribute").unwrap();
+    for attribute in declared.iter().filter(|name| own.contains(&format!("\"{name}\""))) {
+        assert!(attributes.contains(attribute), "the page lacks {attribute}");
+    }
 }
