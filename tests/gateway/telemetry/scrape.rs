@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use codex_gateway::telemetry::names::Kind;
-use codex_gateway::telemetry::names::MAX_MODELS;
+use codex_gateway::telemetry::names::MAX_VALUES;
 use codex_gateway::telemetry::names::METRICS;
 use codex_gateway::telemetry::names::Metric;
 use serde_json::json;
@@ -169,7 +169,7 @@ async fn made_up_paths_methods_and_models_do_not_make_new_series() {
         ["gen_ai_client_operation_duration_seconds_count", "gen_ai_client_token_usage_count"]
     {
         let models = values(name, "gen_ai_request_model");
-        assert_eq!(models.len(), MAX_MODELS + 1, "{models:?}");
+        assert_eq!(models.len(), MAX_VALUES + 1, "{models:?}");
         assert!(models.contains("_OTHER"));
     }
     let calls = scraped.total("gen_ai_client_operation_duration_seconds_count", &[]);
