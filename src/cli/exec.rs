@@ -22,6 +22,7 @@ use crate::conversation::registry::Opening;
 use crate::stream;
 use crate::stream::Item;
 use crate::stream::Reading;
+use crate::telemetry::stream::StreamSpan;
 
 #[derive(Debug, Args)]
 pub(super) struct Exec {
@@ -108,6 +109,7 @@ async fn follow(turn: &Turn, json: bool, shutdown: &crate::server::Shutdown) -> 
         raw: false,
         heartbeat: Duration::from_secs(3600),
         drain: shutdown.drain.clone(),
+        told: StreamSpan::default(),
     });
     let mut items = std::pin::pin!(items);
     let mut terminal = Terminal::new();

@@ -50,6 +50,7 @@ use crate::stream::Reading;
 use crate::stream::Until;
 use crate::telemetry;
 use crate::telemetry::http::Exchange;
+use crate::telemetry::stream::StreamSpan;
 use crate::terminal::Terminals;
 
 /// One-off commands and patches of all clients at a time.
@@ -238,6 +239,7 @@ impl Gateway {
             raw,
             heartbeat: self.config.turns.heartbeat,
             drain: self.shutdown.drain.clone(),
+            told: StreamSpan::begin(),
         }
     }
 

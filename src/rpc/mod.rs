@@ -129,7 +129,8 @@ async fn one(peer: &Peer, message: &RawValue) -> Option<Value> {
     };
     let method = Method::parse(&call.method);
     let name = method.as_ref().map_or(names::OTHER, |method| method.spec().name);
-    let traced = RpcCall::begin(name, call.params, request_id);
+    let opened_by = peer.socket().map(|_| &peer.context().headers);
+    let traced = RpcCall::begin(name, call.params, request_id, opened_by);
     let result = match method {
         Ok(method) => {
             let peer = peer.of_call(call.id.as_ref());

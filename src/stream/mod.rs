@@ -22,7 +22,7 @@ use crate::conversation::log::Cursor;
 use crate::conversation::log::Entry;
 use crate::conversation::log::Read;
 use crate::conversation::report::Report;
-use crate::telemetry::metrics;
+use crate::telemetry::stream::StreamSpan;
 
 /// What a framing frames.
 #[derive(Debug)]
@@ -122,11 +122,13 @@ pub struct Reading {
     pub heartbeat: Duration,
     /// The process is going.
     pub drain: CancellationToken,
+    /// What operators see of it.
+    pub(crate) told: StreamSpan,
 }
 
 /// The events that a reader wants, until they end.
 pub fn events(reading: Reading) -> impl Stream<Item = Item> + Send + 'static {
-    let Reading { mut cursor, conversation_id, until, raw, heartbeat, drain } = reading;
+    let Reading { mut cursor, conversation_id, until, raw, heartbeat, drain, mut told } = reading;
     async_stream::stream! {
         loop {
             match cursor.read() {
@@ -144,7 +146,7 @@ pub fn events(reading: Reading) -> impl Stream<Item = Item> + Send + 'static {
                         entries.retain(|entry| !entry.is_raw());
                     }
                     if !entries.is_empty() {
-                        count(&entries, cursor.behind());
+                        told.events(&entries, cursor.behind());
                         yield Item::Events(entries);
                     }
                     if end.is_some() {
@@ -156,7 +158,7 @@ pub fn events(reading: Reading) -> impl Stream<Item = Item> + Send + 'static {
                     }
                 }
                 Read::Lagged { missed } => {
-                    metrics().stream_lost.add(missed, &[]);
+                    told.lost(missed);
                     let what = What::Lagged { missed };
                     yield Item::Own(Own { seq: cursor.after(), conversation_id: conversation_id.clone(), what });
                 }
@@ -181,15 +183,6 @@ pub fn events(reading: Reading) -> impl Stream<Item = Item> + Send + 'static {
     }
 }
 
-/// Counts what a reader gets, and how many events are still before it.
-fn count(entries: &[Entry], behind: u64) {
-    let metrics = metrics();
-    metrics.stream_events.add(entries.len() as u64, &[]);
-    let bytes: usize = entries.iter().map(|entry| entry.line.len()).sum();
-    metrics.stream_bytes.add(bytes as u64, &[]);
-    metrics.stream_lag.record(behind, &[]);
-}
-
 #[cfg(test)]
 mod tests {
     use futures::StreamExt;
@@ -210,6 +203,7 @@ mod tests {
             raw: false,
             heartbeat: Duration::from_secs(15),
             drain: drain.clone(),
+            told: StreamSpan::default(),
         }
     }
 

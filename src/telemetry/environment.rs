@@ -2,6 +2,7 @@
 //! "Environment Variable Specification" and "OTLP Exporter Configuration").
 
 use anyhow::bail;
+use http::Uri;
 use opentelemetry::propagation::TextMapCompositePropagator;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry_sdk::propagation::BaggagePropagator;
@@ -154,8 +155,16 @@ fn is_exported(signal: Signal, env: &dyn Fn(&str) -> Option<String>) -> anyhow::
         Some("prometheus") if signal == Signal::Metrics => return Ok(false),
         Some(other) => bail!("{name} is {other:?}; it takes otlp or none"),
     };
-    let own = env(&format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.upper()));
-    Ok(asked || own.or_else(|| env("OTEL_EXPORTER_OTLP_ENDPOINT")).is_some())
+    let own = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.upper());
+    for name in [own.as_str(), "OTEL_EXPORTER_OTLP_ENDPOINT"] {
+        let Some(endpoint) = env(name) else { continue };
+        let uri: Option<Uri> = endpoint.trim().parse().ok();
+        if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https"))) {
+            bail!("{name} is {endpoint:?}; it takes a URL such as http://localhost:4318");
+        }
+        return Ok(true);
+    }
+    Ok(asked)
 }
 
 fn protocol(signal: Signal, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Protocol> {
@@ -269,6 +278,7 @@ mod tests {
             ("OTEL_TRACES_SAMPLER", "sometimes", "parentbased_traceidratio"),
             ("OTEL_TRACES_SAMPLER", "traceidratio", "0.0 to 1.0"),
             ("OTEL_PROPAGATORS", "b3", "tracecontext"),
+            ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "not a url", "http://"),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem", "cannot be read"),
         ] {
             let error = read(&[endpoint, (name, value)]).unwrap_err().to_string();

@@ -103,9 +103,9 @@ impl Exchange {
     /// It is answered with an error.
     pub(crate) fn fail(&mut self, error: &Error) {
         metrics().refuse(error);
+        self.span.set_attribute(names::ERROR_TYPE, error.code());
         if error.status().is_server_error() {
             self.error = Some(error.code());
-            self.span.set_attribute(names::ERROR_TYPE, error.code());
             self.span.set_status(Status::error(error.code()));
         }
     }

@@ -43,9 +43,11 @@ use super::SCOPE;
 use super::TRACE_SAFE;
 use super::WITH_CONTENT;
 
-/// What is logged unless `RUST_LOG` says otherwise. OpenTelemetry's own complaints come once per export;
-/// the exporters are watched instead.
-const DEFAULT_FILTER: &str = "warn,codex_gateway=info,codex_gateway_engine=info,opentelemetry=off";
+/// What is logged unless `RUST_LOG` says otherwise.
+const DEFAULT_FILTER: &str = "warn,codex_gateway=info,codex_gateway_engine=info";
+/// What is not, unless `RUST_LOG` names it: OpenTelemetry complains once per export. The exporters are
+/// watched instead.
+const QUIET: &str = "opentelemetry=off";
 /// What stays out whatever `RUST_LOG` says: these carry prompts, and what tools print.
 /// (In two pieces, because it is a log target and not a use of the crate.)
 const NEVER: [(&str, LevelFilter); 4] = [
@@ -101,6 +103,7 @@ pub(super) fn lines(
         Format::Pretty => false,
     };
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
+    let filter = format!("{QUIET},{filter}");
     let filter = EnvFilter::builder().parse_lossy(filter).and(filter_fn(is_allowed));
     // Without the spans, a line would not say which request it is of.
     let filter = filter.or(filter_fn(|metadata| metadata.is_span() && is_own(metadata)));

@@ -3,7 +3,7 @@
 //!
 //! - [`names`]: every metric, label and attribute; `metrics`: the instruments; `observe`: what is
 //!   measured when somebody looks; `process`: the process itself;
-//! - [`http`], [`rpc`], [`turn`], [`call`]: the spans, from a request down to its model and tool calls;
+//! - [`http`], [`rpc`], [`stream`], [`turn`], [`call`]: the spans, from a request down to its model and tool calls;
 //! - [`trace`]: trace context, in and out; [`logs`]: what a line of the log looks like;
 //! - [`environment`]: what `OTEL_*` says; `export`: where it goes; `resource`: whose it is.
 //!
@@ -22,6 +22,7 @@ pub(crate) mod observe;
 mod process;
 mod resource;
 pub(crate) mod rpc;
+pub(crate) mod stream;
 pub mod trace;
 pub(crate) mod turn;
 

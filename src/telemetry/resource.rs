@@ -2,7 +2,6 @@
 
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::resource::EnvResourceDetector;
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
 
 use super::environment::Environment;
@@ -14,11 +13,21 @@ pub(super) fn detect(environment: &Environment) -> Resource {
     let mut resource = Resource::builder_empty()
         .with_attributes(detected.into_iter().map(|(key, value)| KeyValue::new(key, value)))
         .with_detector(Box::new(TelemetryResourceDetector))
-        .with_detector(Box::new(EnvResourceDetector::new()));
+        .with_attributes(written(&env("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default()));
     if let Some(name) = &environment.service_name {
         resource = resource.with_service_name(name.clone());
     }
     resource.build()
+}
+
+/// `key=value,…`, percent-encoded (the specification's "Resource SDK"). The SDK's own reader leaves the
+/// values as they are.
+fn written(list: &str) -> Vec<KeyValue> {
+    let decode = |text: &str| {
+        percent_encoding::percent_decode_str(text.trim()).decode_utf8_lossy().into_owned()
+    };
+    let pairs = list.split(',').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(key, value)| KeyValue::new(decode(key), decode(value))).collect()
 }
 
 fn attributes(

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use opentelemetry::trace::Status;
 use serde::Deserialize;
 use serde_json::Map;
@@ -33,8 +34,13 @@ struct WithMeta {
 
 impl RpcCall {
     /// A call begins. `method` is one of the table's; `request_id` the id of the request that brought
-    /// it, or that opened its socket: that request's span is over.
-    pub(crate) fn begin(method: &'static str, params: Option<&RawValue>, request_id: &str) -> Self {
+    /// it, or that opened its socket; `opened_by` the head of the latter, whose span is over.
+    pub(crate) fn begin(
+        method: &'static str,
+        params: Option<&RawValue>,
+        request_id: &str,
+        opened_by: Option<&HeaderMap>,
+    ) -> Self {
         let span = tracing::info_span!(
             "call",
             otel.name = method,
@@ -45,6 +51,7 @@ impl RpcCall {
         );
         let alive = Arc::new(());
         let parent = params.and_then(meta).and_then(|meta| trace::of_meta(&meta));
+        let parent = parent.or_else(|| trace::of_headers(opened_by?));
         let parent = parent.unwrap_or_else(opentelemetry::Context::current);
         // Only a span that is not made refuses a parent.
         drop(span.set_parent(Asked::put(&parent, &alive)));

@@ -218,6 +218,8 @@ impl TurnSpan {
             | ResponseItem::CustomToolCall { name, namespace, call_id, .. } => {
                 self.first_token();
                 let kind = ToolKind::of(name, namespace.as_deref());
+                // Commands have several names, one per family of models.
+                let name = if kind == ToolKind::Command { kind.as_str() } else { name };
                 self.tool(call_id, name, kind);
             }
             ResponseItem::FunctionCallOutput { call_id, output, .. }

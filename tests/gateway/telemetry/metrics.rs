@@ -181,7 +181,7 @@ async fn streams_and_their_events_are_counted() {
     let kept = collector
         .until("events", |kept| kept.total("codex_gateway.stream.events", &json!({})) > 5.0)
         .await;
-    assert!(kept.total("codex_gateway.stream.bytes", &json!({})) > 500.0);
+    assert!(kept.total("codex_gateway.stream.size", &json!({})) > 500.0);
     assert!(
         kept.total("codex_gateway.events", &json!({}))
             >= kept.total("codex_gateway.stream.events", &json!({}))
@@ -242,5 +242,5 @@ async fn what_is_exported_has_the_names_units_and_labels_of_the_table() {
     }
     let build =
         kept.series("codex_gateway.build.info", &json!({ "version": env!("CARGO_PKG_VERSION") }));
-    assert!(build.len() == 1 && build[0].attributes["core_version"].is_string(), "{build:?}");
+    assert!(build.len() == 1 && build[0].attributes["engine"].is_string(), "{build:?}");
 }

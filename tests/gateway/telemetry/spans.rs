@@ -102,7 +102,7 @@ async fn cores_own_spans_join_the_trace_below_the_agent() {
     let (_provider, gateway) = observed(&collector, [SPEAKS.text("Done.")]).await;
     ask(&gateway, "s", "go").await;
     let (agent, _) = collector.span("invoke_agent codex").await;
-    for name in ["op.dispatch.user_input", "turn"] {
+    for name in ["op.dispatch.user_input", "session_task.turn"] {
         let below = |kept: &Kept| {
             let its = kept.trace(&agent.trace).into_iter().find(|span| span.name == name);
             its.is_some_and(|span| kept.above(span).contains(&"invoke_agent codex"))

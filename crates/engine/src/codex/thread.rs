@@ -105,7 +105,8 @@ impl Thread for CodexThread {
                     if self.mcp.take_stale() {
                         self.refresh_mcp().await?;
                     }
-                    self.submit_op(id, prompt_op(prompt, &self.permissions), trace).await
+                    self.submit_op(id, prompt_op(prompt, &self.permissions, trace.as_ref()), trace)
+                        .await
                 }
                 Submission::Answer(question, answer) => {
                     self.submit_op(id, question.op(answer), trace).await
@@ -203,12 +204,21 @@ fn input(text: String, images: Vec<String>) -> Vec<UserInput> {
     std::iter::once(text).chain(images).collect()
 }
 
-fn prompt_op(prompt: Prompt, permissions: &Permissions) -> Op {
+/// What tool servers are told of the trace, in `_meta` of their calls. What core says in headers is of the
+/// task that owns the connection, not of the call.
+fn told(trace: &TraceContext) -> HashMap<String, String> {
+    let TraceContext { traceparent, tracestate } = trace;
+    let members = [("traceparent", Some(traceparent)), ("tracestate", tracestate.as_ref())];
+    let members = members.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    members.map(|(key, value)| (key.to_owned(), value.clone())).collect()
+}
+
+fn prompt_op(prompt: Prompt, permissions: &Permissions, trace: Option<&TraceContext>) -> Op {
     let Prompt { text, images, output_schema, model, sandbox, approval_policy } = prompt;
     Op::UserInput {
         items: input(text, images),
         final_output_json_schema: output_schema,
-        responsesapi_client_metadata: None,
+        responsesapi_client_metadata: trace.map(told),
         additional_context: BTreeMap::new(),
         thread_settings: ThreadSettingsOverrides {
             model,
