@@ -3,11 +3,13 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use codex_gateway_engine::approval;
 use futures::StreamExt;
 use prost::Message;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -15,6 +17,7 @@ use serde_json::value::RawValue;
 use super::conversation::Which;
 use super::peer::Peer;
 use crate::api::conversations::act::interrupt;
+use crate::api::conversations::look;
 use crate::api::prompt::PromptRequest;
 use crate::api::tied::Tied;
 use crate::conversation::Turn;
@@ -39,7 +42,7 @@ struct Submission {
     conversation_id: String,
     #[prost(string, tag = "2")]
     session_id: String,
-    #[prost(oneof = "Op", tags = "3, 4")]
+    #[prost(oneof = "Op", tags = "3, 4, 5")]
     op: Option<Op>,
 }
 
@@ -49,6 +52,8 @@ enum Op {
     UserInput(UserInput),
     #[prost(message, tag = "4")]
     Interrupt(Interrupt),
+    #[prost(message, tag = "5")]
+    Answer(Answer),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -69,10 +74,34 @@ struct UserInput {
     if_busy: String,
     #[prost(string, tag = "8")]
     output_schema: String,
+    #[prost(string, tag = "9")]
+    approval_policy: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct Interrupt {}
+
+#[derive(Clone, PartialEq, Message)]
+struct Answer {
+    #[prost(string, tag = "1")]
+    approval_id: String,
+    #[prost(string, tag = "2")]
+    decision: String,
+    #[prost(string, tag = "3")]
+    reason: String,
+    #[prost(message, repeated, tag = "4")]
+    answers: Vec<QuestionAnswer>,
+    #[prost(string, tag = "5")]
+    content: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct QuestionAnswer {
+    #[prost(string, tag = "1")]
+    question_id: String,
+    #[prost(string, repeated, tag = "2")]
+    texts: Vec<String>,
+}
 
 #[derive(Clone, PartialEq, Message)]
 struct Accepted {
@@ -143,7 +172,26 @@ pub(super) async fn submit(peer: &Peer, envelope: Envelope) -> Result<Envelope, 
                 after_seq,
             }
         }
-        None => return Err(Error::invalid("data: expected op: user_input or interrupt")),
+        Some(Op::Answer(answer)) => {
+            let known = Which::new(session_id, conversation_id).expect(peer.gateway())?;
+            let (turn_id, after_seq) = match &known {
+                Known::Live(conversation) => {
+                    (conversation.snapshot().turn_id, conversation.log().last_seq())
+                }
+                Known::Recorded(_) => (None, 0),
+            };
+            let (approval_id, answer) = answer.read()?;
+            look::decide(peer.gateway(), &known.id(), &approval_id, answer, peer.caller()).await?;
+            Accepted {
+                conversation_id: known.id().to_string(),
+                session_id: known.session_id().to_string(),
+                turn_id: turn_id.map(|id| id.to_string()).unwrap_or_default(),
+                after_seq,
+            }
+        }
+        None => {
+            return Err(Error::invalid("data: expected op: user_input, interrupt or answer"));
+        }
     };
     Ok(Envelope { stream_id, data: STANDARD.encode(accepted.encode_to_vec()) })
 }
@@ -156,13 +204,7 @@ impl UserInput {
         conversation_id: Option<String>,
     ) -> Result<PromptRequest, Error> {
         let mut request = json!({ "prompt": self.text, "images": self.images });
-        let schema = match self.output_schema.as_str() {
-            "" => None,
-            text => Some(serde_json::from_str(text).map_err(|error| {
-                Error::invalid(format!("output_schema: expected a JSON Schema: {error}"))
-            })?),
-        };
-        let text = |text: String| Some(Value::from(text)).filter(|text| *text != "");
+        let schema = embedded("output_schema", &self.output_schema)?;
         let chosen = [
             ("session_id", session_id.map(Value::from)),
             ("conversation_id", conversation_id.map(Value::from)),
@@ -172,16 +214,56 @@ impl UserInput {
             ("if_busy", text(self.if_busy)),
             ("timeout_ms", Some(self.timeout_ms).filter(|time| *time > 0).map(Value::from)),
             ("output_schema", schema),
+            ("approval_policy", text(self.approval_policy)),
         ];
-        if let Some(members) = request.as_object_mut() {
-            let chosen = chosen.into_iter();
-            members.extend(chosen.filter_map(|(name, value)| Some((name.to_owned(), value?))));
-        }
-        serde_path_to_error::deserialize(request).map_err(|error| {
-            let path = error.path().to_string();
-            Error::invalid(error.inner().to_string()).at(&path)
-        })
+        choose(&mut request, chosen);
+        read(request)
     }
+}
+
+impl Answer {
+    /// The same answer as that of `conversation.approve`, and what it answers.
+    fn read(self) -> Result<(String, approval::Answer), Error> {
+        let answers =
+            self.answers.into_iter().map(|answer| (answer.question_id, answer.texts.into()));
+        let mut answer = json!({ "answers": serde_json::Map::from_iter(answers) });
+        let chosen = [
+            ("decision", text(self.decision)),
+            ("reason", text(self.reason)),
+            ("content", embedded("content", &self.content)?),
+        ];
+        choose(&mut answer, chosen);
+        Ok((self.approval_id, read(answer)?))
+    }
+}
+
+/// What was written; in protobuf an empty string is none.
+fn text(text: String) -> Option<Value> {
+    Some(Value::from(text)).filter(|text| *text != "")
+}
+
+/// JSON in a field.
+fn embedded(field: &str, text: &str) -> Result<Option<Value>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed = serde_json::from_str(text);
+    parsed.map(Some).map_err(|error| Error::invalid(format!("{field}: expected JSON: {error}")))
+}
+
+fn choose<const N: usize>(request: &mut Value, chosen: [(&str, Option<Value>); N]) {
+    if let Some(members) = request.as_object_mut() {
+        let chosen = chosen.into_iter();
+        members.extend(chosen.filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    }
+}
+
+/// Reads it as the call that says the same in JSON is read.
+fn read<T: DeserializeOwned>(request: Value) -> Result<T, Error> {
+    serde_path_to_error::deserialize(request).map_err(|error| {
+        let path = error.path().to_string();
+        Error::invalid(error.inner().to_string()).at(&path)
+    })
 }
 
 /// Sends the turn's events as notifications, where the call came over a socket, once it has been

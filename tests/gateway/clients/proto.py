@@ -58,6 +58,7 @@ async def main():
             timeout_ms=60000,
             if_busy="queue",
             output_schema='{"type":"object"}',
+            approval_policy="never",
         )
         await socket.send(call(1, pb.Submission(session_id="protobuf", user_input=everything)))
         accepted = parsed(pb.Accepted, (await answer())["result"], "stream-1")
@@ -74,7 +75,7 @@ async def main():
 
         # Each field is read under its number: what is wrong in it is said of it.
         for field, value in (("sandbox", "x"), ("timeout_ms", 1), ("if_busy", "x"), ("output_schema", "x"),
-                             ("images", ["x"]), ("cwd", "/etc"), ("model", "x" * 300)):
+                             ("images", ["x"]), ("approval_policy", "x"), ("cwd", "/etc"), ("model", "x" * 300)):
             wrong = pb.UserInput(text="say: x", **{field: value})
             await socket.send(call(2, pb.Submission(user_input=wrong)))
             error = (await answer())["error"]
@@ -88,6 +89,34 @@ async def main():
         await socket.send(call(5, pb.Submission(conversation_id=running.conversation_id, interrupt=pb.Interrupt())))
         stopped = parsed(pb.Accepted, (await answer())["result"], "stream-5")
         assert stopped.turn_id == running.turn_id and stopped.session_id == "protobuf"
+        # What the agent asks is answered with every field set, and then as it takes to go on.
+        asking = pb.UserInput(text="run: touch made && echo approved in protobuf", approval_policy="untrusted")
+        await socket.send(call(6, pb.Submission(session_id="asks", user_input=asking)))
+        accepted = parsed(pb.Accepted, (await answer())["result"], "stream-6")
+        asked = None
+        while asked is None:
+            event = parsed(pb.Event, json.loads(await socket.recv())["params"], "stream-6")
+            asked = json.loads(event.msg)["call_id"] if event.type == "exec_approval_request" else None
+
+        def decide(id, **fields):
+            decided = pb.Answer(approval_id=asked, **fields)
+            return call(id, pb.Submission(conversation_id=accepted.conversation_id, answer=decided))
+
+        for field, value in (("decision", "maybe"), ("content", "no JSON")):
+            await socket.send(decide(7, **{"decision": "denied", field: value}))
+            error = (await answer())["error"]
+            assert error["code"] == -32602 and field in error["message"], error
+        answers = [pb.QuestionAnswer(question_id="q", texts=["a", "b"])]
+        await socket.send(decide(8, decision="approved", reason="why not", answers=answers, content="{}"))
+        went_on = parsed(pb.Accepted, (await answer())["result"], "stream-8")
+        assert went_on.turn_id == accepted.turn_id and went_on.session_id == "asks"
+        while event.type != "task_complete":
+            message = json.loads(await socket.recv())
+            if "id" not in message:
+                event = parsed(pb.Event, message["params"], "stream-6")
+        assert "approved in protobuf" in json.loads(event.msg)["last_agent_message"]
+        await socket.send(decide(9, decision="approved"))
+        assert (await answer())["error"]["code"] == -32004
         last = json.loads(events[-1].msg)["last_agent_message"]
         print(json.dumps({"events": len(events), "last": last}))
 
