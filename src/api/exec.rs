@@ -13,17 +13,13 @@ use http::Response;
 use http::StatusCode;
 use http::header;
 use hyper::body::Incoming;
-use serde_json::Value;
-use serde_json::json;
 
 use super::json as body_json;
 use super::prompt::PromptRequest;
+use super::task::Task;
 use super::tied::Tied;
 use crate::conversation::Turn;
 use crate::conversation::id::ConversationId;
-use crate::conversation::report::Change;
-use crate::conversation::report::Report;
-use crate::conversation::report::Status;
 use crate::error::Error;
 use crate::gateway::Body;
 use crate::gateway::Context;
@@ -137,7 +133,7 @@ pub async fn task(
     let (turn, _raw) = start(gateway, context, None, body).await?;
     let _tied = Tied::new(context, &turn);
     let report = turn.report().await?;
-    Ok(named(reply::json(StatusCode::OK, &document(gateway, &turn, &report)), &turn, gateway))
+    Ok(named(reply::json(StatusCode::OK, &Task::of(gateway, &turn, &report)), &turn, gateway))
 }
 
 /// Says in the head which conversation and turn this is, so that a client that is cut off before the
@@ -157,67 +153,4 @@ fn named(mut response: Response<Body>, turn: &Turn, gateway: &Gateway) -> Respon
         }
     }
     response
-}
-
-fn document(gateway: &Gateway, turn: &Turn, report: &Report) -> Value {
-    let artifacts: Vec<Value> = report
-        .files
-        .iter()
-        .filter_map(|(path, change)| match change {
-            Change::Created { content, truncated } => Some(json!({
-                "artifact_type": "file",
-                "name": path.file_name().map(|name| name.to_string_lossy()),
-                "path": path.display().to_string(),
-                "content": content,
-                "metadata": { "truncated": truncated },
-            })),
-            Change::Modified | Change::Deleted => None,
-        })
-        .collect();
-    let sandbox = &gateway.facts().sandbox;
-    json!({
-        "session_id": turn.conversation.session_id(),
-        "conversation_id": turn.conversation.id(),
-        "turn_id": &*turn.id,
-        "exit_code": report.status.exit_code(),
-        "status": report.status,
-        "task_result": {
-            "success": report.status == Status::Completed,
-            "summary": report.message,
-            "artifacts": artifacts,
-            "next_steps": next_steps(gateway, report),
-        },
-        "error": report.error.as_ref().map(|error| json!({
-            "source": error.source,
-            "message": error.message,
-        })),
-        "files_created": report.created(),
-        "files_modified": report.modified(),
-        "files_deleted": report.deleted(),
-        "steps_completed": report.steps,
-        "execution_time_ms": report.duration_ms,
-        "stdout": report.stdout.text(),
-        "stderr": report.stderr.text(),
-        "usage": report.usage,
-        "model": turn.conversation.snapshot().model,
-        "sandbox": sandbox.mechanism,
-        "tools": sandbox.tools,
-    })
-}
-
-fn next_steps(gateway: &Gateway, report: &Report) -> Vec<String> {
-    let mut steps = Vec::new();
-    match report.status {
-        Status::TimedOut => steps.push(format!(
-            "The turn was interrupted after {} ms: send a longer timeout_ms (at most {}), or go on \
-             with the same session_id.",
-            report.duration_ms,
-            crate::config::TIMEOUT_RANGE_MS.end()
-        )),
-        Status::Cancelled => steps.push("Go on with the same session_id.".to_owned()),
-        Status::Failed => steps.push("See error, then send the prompt again.".to_owned()),
-        Status::Completed => {}
-    }
-    steps.extend(gateway.facts().sandbox.fix.map(|fix| format!("To sandbox tools: {fix}.")));
-    steps
 }

@@ -7,6 +7,7 @@ pub mod json;
 pub mod metrics;
 pub mod openapi;
 pub mod prompt;
+pub mod task;
 pub(crate) mod tied;
 
 /// RFC 3339, milliseconds, `Z`.

@@ -22,6 +22,7 @@ use crate::api::conversations::Start;
 use crate::api::conversations::act;
 use crate::api::conversations::look;
 use crate::api::prompt::PromptRequest;
+use crate::api::task::Task;
 use crate::gateway::Access;
 use crate::gateway::Action;
 use crate::gateway::Body;
@@ -318,6 +319,7 @@ fn describe_action(action: Action) -> Operation {
 
 /// The types that answers refer to by name.
 fn answer_types(schemas: &mut SchemaGenerator) {
+    schema::<Task>(schemas);
     schema::<Document>(schemas);
     schema::<Page>(schemas);
     schema::<Archived>(schemas);
@@ -450,33 +452,6 @@ fn own_schemas() -> Map<String, Value> {
                     "properties": { "type": string() },
                     "description": "Core's own; types that begin with gateway_ are the gateway's.",
                 },
-            },
-        },
-        "Task": {
-            "type": "object",
-            "required": ["session_id", "conversation_id", "status", "exit_code", "task_result"],
-            "properties": {
-                "session_id": string(),
-                "conversation_id": string(),
-                "turn_id": string(),
-                "status": { "enum": ["completed", "failed", "timed_out", "cancelled"] },
-                "exit_code": { "type": "integer" },
-                "task_result": {
-                    "type": "object",
-                    "required": ["success", "summary", "artifacts", "next_steps"],
-                    "properties": {
-                        "success": { "type": "boolean" },
-                        "summary": string(),
-                        "artifacts": { "type": "array", "items": { "type": "object" } },
-                        "next_steps": { "type": "array", "items": string() },
-                    },
-                },
-                "files_created": { "type": "array" },
-                "steps_completed": { "type": "integer" },
-                "execution_time_ms": { "type": "integer" },
-                "stdout": string(),
-                "stderr": string(),
-                "usage": { "type": ["object", "null"] },
             },
         },
         "Call": {

@@ -23,7 +23,7 @@ const OUTPUT_LIMIT: usize = 256 * 1024;
 const CONTENT_LIMIT: usize = 64 * 1024;
 
 /// How a turn ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// The agent finished.

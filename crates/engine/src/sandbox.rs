@@ -19,6 +19,7 @@ use codex_protocol::models::PermissionProfile;
 use codex_protocol::models::SandboxPermissions;
 use codex_protocol::permissions::NetworkSandboxPolicy;
 use codex_utils_absolute_path::AbsolutePathBuf;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
@@ -42,7 +43,7 @@ pub struct Report {
 }
 
 /// What confines commands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mechanism {
     /// Linux: bubblewrap and seccomp.
@@ -76,7 +77,7 @@ impl Tools {
 }
 
 /// Whether the agent may run commands and write files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tools {
     /// Yes, confined.

@@ -1,0 +1,136 @@
+//! What a turn came to, as one document: the answer of `POST /api/v1/exec`.
+
+use codex_gateway_engine::protocol::TokenUsage;
+use codex_gateway_engine::sandbox;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::conversation::Turn;
+use crate::conversation::report::Change;
+use crate::conversation::report::Failure;
+use crate::conversation::report::Report;
+use crate::conversation::report::Status;
+use crate::gateway::Gateway;
+
+/// What a turn came to.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Task {
+    session_id: String,
+    conversation_id: String,
+    turn_id: String,
+    /// As a process would exit: 0, 1, 124 at the time limit, 130 when it was cancelled.
+    exit_code: i32,
+    status: Status,
+    task_result: TaskResult,
+    error: Option<Failure>,
+    /// Paths relative to the conversation's folder, here and below.
+    files_created: Vec<String>,
+    files_modified: Vec<String>,
+    files_deleted: Vec<String>,
+    /// Commands, patches and tool calls that ended.
+    steps_completed: u64,
+    execution_time_ms: u64,
+    /// What commands printed; the beginning is cut where it is long.
+    stdout: String,
+    stderr: String,
+    /// Tokens of the turn.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    usage: Option<TokenUsage>,
+    model: String,
+    /// What confines commands.
+    sandbox: sandbox::Mechanism,
+    /// Whether the agent may run commands.
+    tools: sandbox::Tools,
+}
+
+/// What the agent made of it.
+#[derive(Debug, Serialize, JsonSchema)]
+struct TaskResult {
+    success: bool,
+    /// The agent's last message, or what there was of it.
+    summary: String,
+    artifacts: Vec<Artifact>,
+    /// What to do now.
+    next_steps: Vec<String>,
+}
+
+/// A file that the turn created.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Artifact {
+    /// `file`.
+    artifact_type: &'static str,
+    name: Option<String>,
+    path: String,
+    content: String,
+    metadata: ArtifactMetadata,
+}
+
+/// What is said of a file.
+#[derive(Debug, Serialize, JsonSchema)]
+struct ArtifactMetadata {
+    /// Its content is cut.
+    truncated: bool,
+}
+
+impl Task {
+    /// The document of a turn that has ended.
+    pub(super) fn of(gateway: &Gateway, turn: &Turn, report: &Report) -> Self {
+        let sandbox = &gateway.facts().sandbox;
+        Self {
+            session_id: turn.conversation.session_id().to_string(),
+            conversation_id: turn.conversation.id().to_string(),
+            turn_id: turn.id.to_string(),
+            exit_code: report.status.exit_code(),
+            status: report.status,
+            task_result: TaskResult {
+                success: report.status == Status::Completed,
+                summary: report.message.clone(),
+                artifacts: artifacts(report),
+                next_steps: next_steps(gateway, report),
+            },
+            error: report.error.clone(),
+            files_created: report.created(),
+            files_modified: report.modified(),
+            files_deleted: report.deleted(),
+            steps_completed: report.steps,
+            execution_time_ms: report.duration_ms,
+            stdout: report.stdout.text(),
+            stderr: report.stderr.text(),
+            usage: report.usage.clone(),
+            model: turn.conversation.snapshot().model,
+            sandbox: sandbox.mechanism,
+            tools: sandbox.tools,
+        }
+    }
+}
+
+fn artifacts(report: &Report) -> Vec<Artifact> {
+    let created = report.files.iter().filter_map(|(path, change)| match change {
+        Change::Created { content, truncated } => Some(Artifact {
+            artifact_type: "file",
+            name: path.file_name().map(|name| name.to_string_lossy().into_owned()),
+            path: path.display().to_string(),
+            content: content.clone(),
+            metadata: ArtifactMetadata { truncated: *truncated },
+        }),
+        Change::Modified | Change::Deleted => None,
+    });
+    created.collect()
+}
+
+fn next_steps(gateway: &Gateway, report: &Report) -> Vec<String> {
+    let mut steps = Vec::new();
+    match report.status {
+        Status::TimedOut => steps.push(format!(
+            "The turn was interrupted after {} ms: send a longer timeout_ms (at most {}), or go on \
+             with the same session_id.",
+            report.duration_ms,
+            crate::config::TIMEOUT_RANGE_MS.end()
+        )),
+        Status::Cancelled => steps.push("Go on with the same session_id.".to_owned()),
+        Status::Failed => steps.push("See error, then send the prompt again.".to_owned()),
+        Status::Completed => {}
+    }
+    steps.extend(gateway.facts().sandbox.fix.map(|fix| format!("To sandbox tools: {fix}.")));
+    steps
+}
