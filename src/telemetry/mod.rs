@@ -5,7 +5,8 @@
 //!   measured when somebody looks; `process`: the process itself;
 //! - [`http`], [`rpc`], [`stream`], [`turn`], [`call`]: the spans, from a request down to its model and tool calls;
 //! - [`trace`]: trace context, in and out; [`logs`]: what a line of the log looks like;
-//! - [`environment`]: what `OTEL_*` says; `export`: where it goes; `resource`: whose it is.
+//! - [`environment`]: what `OTEL_*` says; `export`: where it goes; `resource`: whose it is; `sampler`: what is
+//!   traced.
 //!
 //! Without an OTLP endpoint nothing is exported and core's own spans are not made; trace context still
 //! passes through to the model and the tools, and `GET /metrics` still answers. Content (prompts,
@@ -21,6 +22,7 @@ pub mod names;
 pub(crate) mod observe;
 mod process;
 mod resource;
+mod sampler;
 pub(crate) mod rpc;
 pub(crate) mod stream;
 pub mod trace;
@@ -37,7 +39,6 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::trace::Sampler;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::sync::oneshot;
 use tracing_subscriber::Layer;
@@ -48,6 +49,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use self::environment::Environment;
 use self::environment::Signal;
 pub(crate) use self::metrics::metrics;
+use self::sampler::FromTheTop;
 
 /// The scope of the gateway's own spans and metrics.
 const SCOPE: &str = "codex_gateway";
@@ -107,9 +109,8 @@ pub fn start(settings: Settings, destination: logs::Destination) -> anyhow::Resu
 
     let mut tracer = SdkTracerProvider::builder().with_resource(resource.clone());
     tracer = match spans {
-        Some(spans) => tracer.with_batch_exporter(spans),
-        // Recorded for nobody; but whoever asked to be traced is traced further down.
-        None => tracer.with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOff))),
+        Some(spans) => tracer.with_batch_exporter(spans).with_sampler(FromTheTop::from_env()),
+        None => tracer.with_sampler(FromTheTop::off()),
     };
     let tracer = tracer.build();
     let logger = logs.map(|logs| {

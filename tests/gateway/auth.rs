@@ -240,7 +240,7 @@ async fn a_key_is_in_no_log_no_file_and_no_answer() {
     }
     assert!(keys(&provider).contains(&format!("Bearer {canary}")));
     let log = gateway.log.lock().unwrap().clone();
-    assert!(log.contains("TRACE") && log.contains("logged in"));
+    assert!(log.contains("DEBUG") && log.contains("logged in"));
     assert!(!log.contains(canary), "{:?}", log.lines().find(|line| line.contains(canary)));
     assert!(!answers.contains(canary));
     assert_eq!(holding(gateway.home.path(), canary), Vec::<String>::new());

@@ -1,0 +1,108 @@
+//! What is traced: what `OTEL_TRACES_SAMPLER` says, and no trace that begins inside core. Core makes spans for
+//! chores of its own (a conversation's start, warming up a connection) that nothing else would be in.
+
+use opentelemetry::Context;
+use opentelemetry::KeyValue;
+use opentelemetry::trace::Link;
+use opentelemetry::trace::SamplingDecision;
+use opentelemetry::trace::SamplingResult;
+use opentelemetry::trace::SpanKind;
+use opentelemetry::trace::TraceContextExt;
+use opentelemetry::trace::TraceId;
+use opentelemetry::trace::TraceState;
+use opentelemetry_sdk::trace::Sampler;
+use opentelemetry_sdk::trace::ShouldSample;
+
+/// What the names of the gateway's own spans begin with that no request has caused.
+const ROOTS: [&str; 2] = ["invoke_agent ", "chat "];
+
+/// The sampler of the process.
+#[derive(Debug, Clone)]
+pub(super) struct FromTheTop(Sampler);
+
+impl FromTheTop {
+    /// What the variables say; [`super::environment`] has checked them.
+    pub(super) fn from_env() -> Self {
+        let ratio = std::env::var("OTEL_TRACES_SAMPLER_ARG").ok();
+        let ratio = ratio.and_then(|ratio| ratio.trim().parse().ok()).unwrap_or(1.0);
+        let parent_based = |root| Sampler::ParentBased(Box::new(root));
+        Self(match std::env::var("OTEL_TRACES_SAMPLER").unwrap_or_default().trim() {
+            "always_on" => Sampler::AlwaysOn,
+            "always_off" => Sampler::AlwaysOff,
+            "traceidratio" => Sampler::TraceIdRatioBased(ratio),
+            "parentbased_always_off" => parent_based(Sampler::AlwaysOff),
+            "parentbased_traceidratio" => parent_based(Sampler::TraceIdRatioBased(ratio)),
+            _ => parent_based(Sampler::AlwaysOn),
+        })
+    }
+
+    /// Nothing is exported: a span is recorded for nobody, but whoever asked to be traced is traced further
+    /// down.
+    pub(super) fn off() -> Self {
+        Self(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)))
+    }
+}
+
+impl ShouldSample for FromTheTop {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace_id: TraceId,
+        name: &str,
+        kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let above = parent.filter(|parent| parent.has_active_span());
+        let wanted = match above.map(|parent| parent.span().span_context().clone()) {
+            None => *kind == SpanKind::Server || ROOTS.iter().any(|root| name.starts_with(root)),
+            Some(above) => above.is_remote() || above.is_sampled(),
+        };
+        if wanted {
+            return self.0.should_sample(parent, trace_id, name, kind, attributes, links);
+        }
+        let state = above.map(|parent| parent.span().span_context().trace_state().clone());
+        SamplingResult {
+            decision: SamplingDecision::Drop,
+            attributes: Vec::new(),
+            trace_state: state.unwrap_or_else(TraceState::default),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::SpanContext;
+    use opentelemetry::trace::SpanId;
+    use opentelemetry::trace::TraceFlags;
+
+    use super::*;
+
+    fn decision(above: Option<(bool, bool)>, name: &str, kind: SpanKind) -> SamplingDecision {
+        let above = above.map(|(remote, sampled)| {
+            let flags = if sampled { TraceFlags::SAMPLED } else { TraceFlags::default() };
+            let (trace, span) = (TraceId::from(1), SpanId::from(1));
+            let span = SpanContext::new(trace, span, flags, remote, TraceState::default());
+            Context::new().with_remote_span_context(span)
+        });
+        let sampler = FromTheTop(Sampler::AlwaysOn);
+        sampler.should_sample(above.as_ref(), TraceId::from(1), name, &kind, &[], &[]).decision
+    }
+
+    #[test]
+    fn a_trace_begins_with_a_request_a_turn_or_a_model_call_and_never_inside_core() {
+        use SamplingDecision::Drop;
+        use SamplingDecision::RecordAndSample;
+        for (above, name, kind, expected) in [
+            (None, "POST /exec", SpanKind::Server, RecordAndSample),
+            (None, "invoke_agent codex", SpanKind::Internal, RecordAndSample),
+            (None, "chat demo", SpanKind::Client, RecordAndSample),
+            (None, "plugins_for_config", SpanKind::Internal, Drop),
+            (Some((false, true)), "session_task.turn", SpanKind::Internal, RecordAndSample),
+            (Some((false, false)), "agents_md.refresh", SpanKind::Internal, Drop),
+            (Some((true, false)), "POST /exec", SpanKind::Server, RecordAndSample),
+        ] {
+            assert_eq!(decision(above, name, kind), expected, "{above:?} {name}");
+        }
+    }
+}
