@@ -54,14 +54,16 @@ fn parts(traceparent: &str) -> (String, String) {
     (trace.to_owned(), span.to_owned())
 }
 
-/// The lines of a log that are warnings or errors.
+/// The warnings and errors of a log that are about telemetry.
 fn complaints(gateway: &Gateway) -> Vec<String> {
     let log = gateway.log.lock().unwrap().clone();
-    let severe = |line: &&str| {
-        let level = serde_json::from_str::<Value>(line).map(|line| line["severity"].clone());
-        level.is_ok_and(|level| level == "WARNING" || level == "ERROR")
+    let about = |line: &&str| {
+        let Ok(line) = serde_json::from_str::<Value>(line) else { return false };
+        let target = line["target"].as_str().unwrap_or_default();
+        (line["severity"] == "WARNING" || line["severity"] == "ERROR")
+            && (target.starts_with("codex_gateway::telemetry") || target.starts_with("opentelemetry"))
     };
-    log.lines().filter(severe).map(str::to_owned).collect()
+    log.lines().filter(about).map(str::to_owned).collect()
 }
 
 /// Waits for a gateway that was told to end, and for what it still has to say.

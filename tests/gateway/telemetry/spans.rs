@@ -44,7 +44,7 @@ async fn a_turn_is_a_request_an_agent_two_model_calls_and_a_tool_call_in_one_tra
         "url.scheme": "http", "http.response.status_code": 200,
     }));
 
-    let agents = children(&kept, &server, "");
+    let agents = children(&kept, &server, "invoke_agent");
     assert_eq!(agents.len(), 1, "{}", kept.tree());
     let agent = agents[0];
     assert_eq!(
@@ -215,7 +215,7 @@ async fn refused_requests_and_unknown_paths_have_spans_with_bounded_names() {
         })
         .await;
     let refused = kept.span("POST /api/v1/exec");
-    refused.has(&json!({ "http.response.status_code": 401, "error.type": "unauthorized" }));
+    refused.has(&json!({ "http.response.status_code": 401 }));
     // By the conventions, a status of 4xx is no failure of the server's.
     assert!(!refused.failed);
     let unknown = kept.spans.iter().find(|span| span.get("url.path") == "/no/such/path").unwrap();
