@@ -4,9 +4,10 @@
 //! `cargo bench --locked --bench end_to_end`. Run by `cargo test`, it does each thing twice and
 //! measures nothing worth reading.
 
+#[path = "support/client.rs"]
+mod client;
 mod support;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::process::ExitCode;
@@ -15,22 +16,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::Bytes;
 use codex_gateway::assembly::Assembly;
 use codex_gateway::config::Config;
 use codex_gateway::config::Overrides;
 use codex_gateway::server;
 use codex_gateway_engine::Thread;
 use codex_gateway_engine::arg0::HelperPaths;
-use http::Request;
-use http_body_util::BodyExt;
-use http_body_util::Full;
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use self::client::Client;
+use self::client::Took;
 use self::support::median;
 use self::support::start;
 use self::support::turn;
@@ -68,14 +64,6 @@ fn start_to_ready(home: &Path) -> anyhow::Result<Duration> {
     Ok(took)
 }
 
-/// When the first event came and when the last.
-#[derive(Clone, Copy)]
-struct Took {
-    first: Duration,
-    last: Duration,
-    events: usize,
-}
-
 async fn measure(helpers: HelperPaths, rounds: usize) -> anyhow::Result<()> {
     let config = Config::load(&Overrides::default())?;
     let workspace = config.workspace_root.clone();
@@ -86,7 +74,7 @@ async fn measure(helpers: HelperPaths, rounds: usize) -> anyhow::Result<()> {
         let gateway = Arc::clone(&gateway);
         async move { drop(server::run(listener, gateway).await) }
     });
-    let mut client = connect(&gateway, address).await?;
+    let mut client = Client::connect(address).await?;
     let direct_cwd = workspace.join("direct");
     std::fs::create_dir_all(&direct_cwd)?;
 
@@ -96,25 +84,25 @@ async fn measure(helpers: HelperPaths, rounds: usize) -> anyhow::Result<()> {
         let begun = Instant::now();
         let thread = start(&*engine, &direct_cwd).await?;
         let direct = drive(&*thread, hello, begun).await?;
-        let http = post(&mut client, hello, None).await?;
+        let http = client.turn(hello, None).await?;
         pairs.push((direct, http));
     }
     report("new conversation and its first turn", &pairs);
 
     let thread = start(&*engine, &direct_cwd).await?;
     drive(&*thread, hello, Instant::now()).await?;
-    post(&mut client, hello, Some("warm")).await?;
+    client.turn(hello, Some("warm")).await?;
     let mut pairs = Vec::new();
     for _ in 0..rounds {
         let direct = drive(&*thread, hello, Instant::now()).await?;
-        pairs.push((direct, post(&mut client, hello, Some("warm")).await?));
+        pairs.push((direct, client.turn(hello, Some("warm")).await?));
     }
     report("warm turn", &pairs);
 
     let mut pairs = Vec::new();
     for _ in 0..rounds.div_ceil(4) {
         let direct = drive(&*thread, "deltas: 10000", Instant::now()).await?;
-        pairs.push((direct, post(&mut client, "deltas: 10000", Some("warm")).await?));
+        pairs.push((direct, client.turn("deltas: 10000", Some("warm")).await?));
     }
     report("turn of 10,000 deltas", &pairs);
 
@@ -166,45 +154,6 @@ async fn drive(thread: &dyn Thread, prompt: &str, begun: Instant) -> anyhow::Res
         took.events += 1;
     })
     .await?;
-    took.last = begun.elapsed();
-    Ok(took)
-}
-
-async fn connect(
-    gateway: &codex_gateway::gateway::Gateway,
-    address: SocketAddr,
-) -> anyhow::Result<SendRequest<Full<Bytes>>> {
-    let socket = TcpStream::connect(address).await?;
-    socket.set_nodelay(true)?;
-    let (client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
-    gateway.shutdown().spawn(async move { drop(connection.await) });
-    Ok(client)
-}
-
-/// The same turn through `/exec`, on a connection that is kept.
-async fn post(
-    client: &mut SendRequest<Full<Bytes>>,
-    prompt: &str,
-    session_id: Option<&str>,
-) -> anyhow::Result<Took> {
-    let body = serde_json::json!({ "prompt": prompt, "session_id": session_id }).to_string();
-    let request = Request::post("/exec")
-        .header("host", "localhost")
-        .header("content-type", "application/json")
-        .body(Full::new(Bytes::from(body)))?;
-    client.ready().await?;
-    let begun = Instant::now();
-    let response = client.send_request(request).await?;
-    anyhow::ensure!(response.status().is_success(), "{}", response.status());
-    let mut body = response.into_body();
-    let mut took = Took { first: Duration::ZERO, last: Duration::ZERO, events: 0 };
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        if took.events == 0 {
-            took.first = begun.elapsed();
-        }
-        took.events += data.iter().filter(|byte| **byte == b'\n').count();
-    }
     took.last = begun.elapsed();
     Ok(took)
 }

@@ -9,7 +9,6 @@ use opentelemetry::trace::SamplingResult;
 use opentelemetry::trace::SpanKind;
 use opentelemetry::trace::TraceContextExt;
 use opentelemetry::trace::TraceId;
-use opentelemetry::trace::TraceState;
 use opentelemetry_sdk::trace::Sampler;
 use opentelemetry_sdk::trace::ShouldSample;
 
@@ -65,7 +64,7 @@ impl ShouldSample for FromTheTop {
         SamplingResult {
             decision: SamplingDecision::Drop,
             attributes: Vec::new(),
-            trace_state: state.unwrap_or_else(TraceState::default),
+            trace_state: state.unwrap_or_default(),
         }
     }
 }
@@ -75,6 +74,7 @@ mod tests {
     use opentelemetry::trace::SpanContext;
     use opentelemetry::trace::SpanId;
     use opentelemetry::trace::TraceFlags;
+    use opentelemetry::trace::TraceState;
 
     use super::*;
 

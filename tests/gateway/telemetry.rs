@@ -61,7 +61,8 @@ fn complaints(gateway: &Gateway) -> Vec<String> {
         let Ok(line) = serde_json::from_str::<Value>(line) else { return false };
         let target = line["target"].as_str().unwrap_or_default();
         (line["severity"] == "WARNING" || line["severity"] == "ERROR")
-            && (target.starts_with("codex_gateway::telemetry") || target.starts_with("opentelemetry"))
+            && (target.starts_with("codex_gateway::telemetry")
+                || target.starts_with("opentelemetry"))
     };
     log.lines().filter(about).map(str::to_owned).collect()
 }
