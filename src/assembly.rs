@@ -93,6 +93,7 @@ impl Assembly {
             config.allow_raw_events,
             shutdown.clone(),
         )
+        .with_pool(config.turns.started_ahead)
         .with_credentials(credentials);
         let proxies = Proxies::new(&config.proxies)?;
         let door = match config.mcp.allow_private {

@@ -27,6 +27,7 @@ pub struct File {
     pub(super) max_queued_prompts: Option<usize>,
     pub(super) max_live_conversations: Option<usize>,
     pub(super) conversation_idle_ms: Option<u64>,
+    pub(super) conversations_ahead: Option<usize>,
     pub(super) body_limit_bytes: Option<usize>,
     pub(super) prompt_limit_chars: Option<usize>,
     pub(super) header_timeout_ms: Option<u64>,

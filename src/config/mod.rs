@@ -150,6 +150,8 @@ pub struct TurnLimits {
     pub max_live: usize,
     /// How long an idle conversation stays live.
     pub idle: Duration,
+    /// How many threads are started before anybody asks for one.
+    pub started_ahead: usize,
     /// How much of a conversation's events is kept in memory.
     pub event_log_bytes: usize,
     /// The pause after which a silent stream gets a comment.
@@ -282,6 +284,7 @@ impl Config {
                 max_queued: file.max_queued_prompts.unwrap_or(16),
                 max_live: at_least("max_live_conversations", file.max_live_conversations, 1, 1000)?,
                 idle: millis("conversation_idle_ms", file.conversation_idle_ms, 1_800_000)?,
+                started_ahead: file.conversations_ahead.unwrap_or(2),
                 event_log_bytes: at_least("event_log_bytes", file.event_log_bytes, 4096, 8 << 20)?,
                 heartbeat: millis("heartbeat_ms", file.heartbeat_ms, 15_000)?,
             },

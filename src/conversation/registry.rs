@@ -24,6 +24,9 @@ use super::Conversation;
 use super::Resumption;
 use super::id::ConversationId;
 use super::id::SessionId;
+use super::pool::Pool;
+use super::pool::Started;
+use super::servers::Connected;
 use super::servers::Servers;
 use super::workspace;
 use crate::bridge::built_in::BuiltIn;
@@ -122,7 +125,8 @@ pub struct Registry {
     credentials: Credentials,
     limits: TurnLimits,
     raw_events: bool,
-    shutdown: Shutdown,
+    pub(super) shutdown: Shutdown,
+    pub(super) pool: Pool,
     live: Mutex<HashMap<ConversationId, Arc<Conversation>>>,
     /// A cell per name, so that two prompts at once for a new name start one conversation.
     names: Mutex<HashMap<SessionId, Arc<OnceCell<Arc<Conversation>>>>>,
@@ -157,6 +161,7 @@ impl Registry {
             limits,
             raw_events,
             shutdown,
+            pool: Pool::new(0),
             live: Mutex::default(),
             names: Mutex::default(),
         }
@@ -184,6 +189,13 @@ impl Registry {
     #[must_use]
     pub fn with_credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = credentials;
+        self
+    }
+
+    /// With so many threads that are started before anybody asks for one.
+    #[must_use]
+    pub fn with_pool(mut self, size: usize) -> Self {
+        self.pool = Pool::new(size);
         self
     }
 
@@ -315,12 +327,21 @@ impl Registry {
         session_id: &SessionId,
         opening: &Opening,
     ) -> Result<Arc<Conversation>, Error> {
+        let _awaited = self.pool.awaited();
+        let (model_provider, model) = self.model(session_id, &opening.spec)?;
+        let servers = self.servers.wanted(None);
+        if model_provider.is_none()
+            && model.is_none()
+            && servers.is_empty()
+            && let Some(Started { thread, cwd, .. }) = self.pool.take(opening)
+        {
+            self.claims.claim(&self.root, &cwd)?;
+            return Ok(self.started(thread, session_id, opening, servers));
+        }
         let cwd = match &opening.cwd {
             Some(cwd) => workspace::named(&self.root, cwd, &self.claims).await?,
             None => workspace::fresh(&self.root, &self.claims).await?,
         };
-        let (model_provider, model) = self.model(session_id, &opening.spec)?;
-        let servers = self.servers.wanted(None);
         let mcp_servers = servers.iter().map(|one| one.server.clone()).collect();
         let spec = ThreadSpec {
             cwd: cwd.clone(),
@@ -338,6 +359,17 @@ impl Registry {
                 return Err(error.into());
             }
         };
+        Ok(self.started(thread, session_id, opening, servers))
+    }
+
+    /// A thread has been started for a new conversation.
+    fn started(
+        &self,
+        thread: Arc<dyn Thread>,
+        session_id: &SessionId,
+        opening: &Opening,
+        servers: Vec<Connected>,
+    ) -> Arc<Conversation> {
         let resumption = Resumption {
             created_at: None,
             sandbox: opening.spec.sandbox.unwrap_or(Sandbox::WorkspaceWrite),
@@ -346,7 +378,7 @@ impl Registry {
         let conversation = self.adopt(thread, session_id, resumption);
         self.servers.started(&conversation.id, servers);
         self.remember(&conversation);
-        Ok(conversation)
+        conversation
     }
 
     pub(super) fn remember(&self, conversation: &Conversation) {

@@ -49,7 +49,7 @@ impl Claims {
     ///
     /// # Errors
     /// It is the root, or lies inside or around another one in use.
-    fn claim(&self, root: &Path, folder: &Path) -> Result<(), Error> {
+    pub(super) fn claim(&self, root: &Path, folder: &Path) -> Result<(), Error> {
         self.free(root, folder)?.kept.insert(folder.to_owned());
         Ok(())
     }
@@ -158,7 +158,8 @@ pub async fn fresh(root: &Path, claims: &Claims) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-async fn made(root: &Path) -> Result<PathBuf, Error> {
+/// A new folder under a name of its own, in nobody's use yet.
+pub(super) async fn made(root: &Path) -> Result<PathBuf, Error> {
     let path = root.join(uuid::Uuid::now_v7().to_string());
     tokio::fs::create_dir(&path).await.map_err(|error| cannot_make(&path, &error))?;
     Ok(path)

@@ -115,6 +115,7 @@ impl Gateway {
     ) -> Arc<Self> {
         let conversations = Arc::new(conversations);
         shutdown.spawn(Arc::clone(&conversations).keep_house());
+        shutdown.spawn(Arc::clone(&conversations).keep_pool());
         let sockets = Arc::new(Semaphore::new(config.server.max_connections));
         let gateway = Arc::new(Self {
             config,
