@@ -61,6 +61,60 @@ async fn commands_cannot_read_keys_logins_or_other_conversations() {
 }
 
 #[tokio::test]
+async fn commands_cannot_read_what_others_said_out_of_cores_databases() {
+    let gateway = Gateway::start();
+    let home = gateway.home.path().to_owned();
+    gateway.post("/api/v1/exec", json!({ "prompt": "run: echo canary-words" })).await;
+    let holds = |file: &std::path::Path| {
+        let bytes = std::fs::read(file).unwrap_or_default();
+        bytes.windows(12).any(|words| words == b"canary-words")
+    };
+    let databases: Vec<_> =
+        std::fs::read_dir(&home).unwrap().flatten().map(|file| file.path()).collect();
+    assert!(databases.iter().any(|file| holds(file)), "there is nothing to hide: {databases:?}");
+
+    // Skills and the helpers of core are there for commands to use.
+    let skill = home.join("skills/mine/SKILL.md");
+    std::fs::create_dir_all(skill.parent().unwrap()).unwrap();
+    std::fs::write(&skill, "a skill").unwrap();
+    let prompt = format!(
+        "run: cd {}; grep -rha 'can[a]ry' .; wc -c *.sqlite* | tail -1; cat skills/mine/SKILL.md; \
+         command -v apply_patch; echo end",
+        home.display()
+    );
+    let answer = gateway.post("/api/v1/exec", json!({ "prompt": prompt })).await.json();
+    let printed = answer["stdout"].as_str().unwrap();
+    assert!(!printed.contains("canary"), "{printed}");
+    assert!(printed.contains("0 total") && printed.contains("a skill"), "{printed}");
+    assert!(printed.contains("/apply_patch") && printed.contains("end"), "{printed}");
+}
+
+#[tokio::test]
+async fn commands_cannot_change_what_git_and_codex_go_by() {
+    const FILES: [&str; 3] = [".git/config", ".codex/config.toml", ".agents/x"];
+    let gateway = Gateway::start();
+    let folder = |name: &str| gateway.workspaces().join(name);
+    for file in FILES {
+        let file = folder("there").join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, "mine").unwrap();
+    }
+    // Where there is none yet, a command that makes one is ended.
+    let line = "echo x > beside; mkdir .git .codex .agents; \
+                for f in .git/config .codex/config.toml .agents/x; do echo theirs > $f; done; \
+                rm -rf .git .codex .agents";
+    for cwd in ["there", "new"] {
+        let body = json!({ "prompt": format!("run: {line}"), "cwd": cwd });
+        gateway.post("/api/v1/exec", body).await;
+        assert!(folder(cwd).join("beside").exists());
+    }
+    for file in FILES {
+        assert_eq!(std::fs::read_to_string(folder("there").join(file)).unwrap(), "mine");
+        assert!(!folder("new").join(file).exists());
+    }
+}
+
+#[tokio::test]
 async fn a_choice_for_one_turn_is_not_the_next_ones() {
     let gateway = Gateway::start();
     let body = |sandbox: Option<&str>, file: &str| json!({ "prompt": format!("run: echo x > {file}"), "session_id": "s", "cwd": "c", "sandbox": sandbox });

@@ -4,8 +4,20 @@
 //! the file-system helper; the gateway does so too, as the inner end of a terminal. [`run`] hands
 //! such calls over before anything else happens; it also loads `$CODEX_HOME/.env` and builds the runtime, with stacks of the size that core needs.
 
+#[cfg(target_os = "linux")]
+use std::ffi::OsString;
 use std::future::Future;
+#[cfg(target_os = "linux")]
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+#[cfg(target_os = "linux")]
+use std::process::Command;
+
+#[cfg(target_os = "linux")]
+use anyhow::anyhow;
+
+#[cfg(target_os = "linux")]
+use crate::denied;
 
 /// Where the helpers of this process are.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +42,10 @@ where
     if let Some(program) = crate::terminal::inner_program() {
         return Err(crate::terminal::take_over(&program));
     }
+    #[cfg(target_os = "linux")]
+    if let Some(arguments) = denied::for_the_helper(std::env::args_os().collect())? {
+        return Err(start_over(arguments));
+    }
     // Before the dispatch, which puts core's helper aliases there. A failure comes up again, with a
     // better message, when the configuration is loaded.
     let _ = codex_home();
@@ -46,6 +62,16 @@ where
             execve_wrapper_exe: paths.main_execve_wrapper_exe,
         })
     })
+}
+
+/// Starts this binary anew in this process, with these arguments, the first of them its name. Returns
+/// why not.
+#[cfg(target_os = "linux")]
+fn start_over(arguments: Vec<OsString>) -> anyhow::Error {
+    let mut arguments = arguments.into_iter();
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(arguments.next().unwrap_or_default()).args(arguments);
+    anyhow!("cannot start core's sandbox helper: {}", command.exec())
 }
 
 /// The folder that codex calls its home: `CODEX_HOME`, else `~/.codex`.

@@ -23,6 +23,7 @@
 pub mod approval;
 pub mod arg0;
 pub mod codex;
+mod denied;
 pub mod history;
 pub mod mcp;
 pub mod patch;

@@ -38,7 +38,7 @@ pub(super) async fn start(
     let failed = |error: String| EngineError::Failed(format!("the command did not start: {error}"));
     let cwd = AbsolutePathBuf::from_absolute_path(&command.cwd)
         .map_err(|error| EngineError::Rejected(format!("cwd: {error}")))?;
-    let profile = permissions.profile(command.sandbox);
+    let profile = permissions.command_profile(command.sandbox);
     let mark = format!("codex-gateway-{}", uuid::Uuid::new_v4());
     // The time limit is not core's business here: the gateway reads the pipes and ends the command.
     let params = sandbox::exec_params(

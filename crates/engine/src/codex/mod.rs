@@ -9,7 +9,6 @@ mod permissions;
 mod terminal;
 mod thread;
 
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use codex_home::CodexHomeUserInstructionsProvider;
 use codex_login::AuthManager;
 use codex_protocol::ThreadId;
 use codex_protocol::error::CodexErr;
+use codex_protocol::permissions::FileSystemSandboxEntry;
 use codex_protocol::protocol::InitialHistory;
 use codex_protocol::protocol::SessionSource;
 use codex_rollout::state_db::StateDbHandle;
@@ -115,7 +115,7 @@ pub struct CodexEngine {
     thread_store: Arc<dyn ThreadStore>,
     extension_events: Arc<ExtensionEvents>,
     /// What commands may not read.
-    secrets: Arc<[PathBuf]>,
+    secrets: Arc<[FileSystemSandboxEntry]>,
     linux_sandbox_exe: Option<PathBuf>,
 }
 
@@ -208,7 +208,7 @@ impl CodexEngine {
             });
             extensions::drain_sub_agents(&manager);
 
-            let secrets = permissions::secrets(&options.codex_home, options.config_path.as_deref());
+            let secrets = permissions::secrets(&config, options.config_path.as_deref());
             let linux_sandbox_exe = options.helpers.linux_sandbox_exe;
             Ok(Self {
                 facts,
@@ -238,12 +238,8 @@ impl CodexEngine {
         }
     }
 
-    fn permissions(&self, cwd: &Path) -> Permissions {
-        Permissions {
-            cwd: cwd.to_owned(),
-            tools: self.facts.sandbox.tools,
-            secrets: self.secrets.clone(),
-        }
+    fn permissions(&self) -> Permissions {
+        Permissions { tools: self.facts.sandbox.tools, secrets: self.secrets.clone() }
     }
 
     /// What core recorded of a thread, also of one that is live.
@@ -268,7 +264,7 @@ impl CodexEngine {
         spec: &ThreadSpec,
         history: InitialHistory,
     ) -> Result<Arc<dyn Thread>, EngineError> {
-        let permissions = self.permissions(&spec.cwd);
+        let permissions = self.permissions();
         let config = config::for_thread(&self.config, &self.catalogues, spec, &permissions)?;
         let environments = self.environments(&config);
         let started =
@@ -359,7 +355,7 @@ impl Engine for CodexEngine {
 
     fn exec(&self, command: Command) -> BoxFuture<'_, Result<Process, EngineError>> {
         Box::pin(async move {
-            let permissions = self.permissions(&command.cwd);
+            let permissions = self.permissions();
             exec::start(command, &permissions, &self.linux_sandbox_exe).await
         })
     }
@@ -381,7 +377,7 @@ impl Engine for CodexEngine {
         spec: TerminalSpec,
     ) -> BoxFuture<'_, Result<OpenTerminal, EngineError>> {
         Box::pin(async move {
-            let profile = self.permissions(&spec.cwd).profile(spec.sandbox);
+            let profile = self.permissions().command_profile(spec.sandbox);
             let helpers = terminal::Helpers {
                 self_exe: self.config.codex_self_exe.clone(),
                 linux_sandbox_exe: self.config.codex_linux_sandbox_exe.clone(),

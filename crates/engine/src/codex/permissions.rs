@@ -1,50 +1,79 @@
 //! What commands of a conversation may touch.
 
 use std::path::Path;
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use codex_core::config::Config;
 use codex_protocol::models::PermissionProfile;
 use codex_protocol::models::SandboxEnforcement;
-use codex_protocol::permissions::FileSystemAccessMode;
 use codex_protocol::permissions::FileSystemPath;
 use codex_protocol::permissions::FileSystemSandboxEntry;
 use codex_protocol::permissions::FileSystemSandboxPolicy;
+use codex_protocol::permissions::FileSystemSpecialPath;
 use codex_protocol::permissions::NetworkSandboxPolicy;
 use codex_protocol::protocol::SandboxPolicy;
 use codex_utils_absolute_path::AbsolutePathBuf;
 
 use crate::Sandbox;
+use crate::denied;
+use crate::denied::EVERYTHING;
 use crate::sandbox::Tools;
 
-/// What in codex's home is nobody's to read: keys and logins, and other conversations.
-const SECRETS: [&str; 9] = [
+/// What in codex's home is nobody's to read: keys and logins, and other conversations, of which the
+/// databases hold the first words.
+const SECRETS: [&str; 11] = [
     "auth.json",
     "config.toml",
     ".env",
     ".credentials.json",
     "history.jsonl",
-    "sessions",
-    "archived_sessions",
-    "gateway",
-    "log",
+    "session_index.jsonl",
+    "sessions/",
+    "archived_sessions/",
+    "gateway/",
+    "log/",
+    DATABASES,
 ];
 
-/// Each of them once: core resolves every path of a policy on disk, several times a turn.
-pub(super) fn secrets(codex_home: &Path, config_path: Option<&Path>) -> Arc<[PathBuf]> {
-    let elsewhere = config_path.filter(|path| *path != codex_home.join("config.toml"));
-    SECRETS.iter().map(|name| codex_home.join(name)).chain(elsewhere.map(Path::to_owned)).collect()
+/// Core's databases, with their journals.
+const DATABASES: &str = "*.sqlite*";
+
+/// What commands may not read.
+pub(super) fn secrets(
+    config: &Config,
+    config_path: Option<&Path>,
+) -> Arc<[FileSystemSandboxEntry]> {
+    let home = config.codex_home.as_path();
+    let mut denied: Vec<_> = SECRETS.iter().flat_map(|name| denied::entries(home, name)).collect();
+    if config.sqlite_home != home {
+        denied.extend(denied::entries(&config.sqlite_home, DATABASES));
+    }
+    if config.log_dir != home.join("log") {
+        denied.extend(denied::entries(&config.log_dir, EVERYTHING));
+    }
+    let elsewhere = config_path.filter(|path| *path != home.join("config.toml"));
+    denied.extend(elsewhere.into_iter().flat_map(denied::entry));
+    denied.into()
 }
 
 /// What decides over the permissions of a conversation's commands.
 #[derive(Debug, Clone)]
 pub(super) struct Permissions {
-    pub(super) cwd: PathBuf,
     pub(super) tools: Tools,
-    pub(super) secrets: Arc<[PathBuf]>,
+    pub(super) secrets: Arc<[FileSystemSandboxEntry]>,
 }
 
 impl Permissions {
+    /// What a command of the gateway's own is started with: its files are found here, and core's helper
+    /// need not start over to find them.
+    pub(super) fn command_profile(&self, sandbox: Sandbox) -> PermissionProfile {
+        let mut profile = self.profile(sandbox);
+        denied::hide(&mut profile);
+        profile
+    }
+
+    /// What core is told of a conversation.
+    ///
     /// Where no sandbox works and the operator said to go on without, asking core for one would only
     /// make every command fail.
     pub(super) fn profile(&self, sandbox: Sandbox) -> PermissionProfile {
@@ -56,15 +85,18 @@ impl Permissions {
                 SandboxPolicy::ReadOnly { network_access: false }
             }
             (Tools::On | Tools::Off, Sandbox::WorkspaceWrite) => SandboxPolicy::WorkspaceWrite {
-                writable_roots: Vec::new(),
+                // By its path: by its name core asks again and again whether there is one.
+                writable_roots: AbsolutePathBuf::from_absolute_path("/tmp").into_iter().collect(),
                 network_access: false,
                 exclude_tmpdir_env_var: false,
-                exclude_slash_tmp: false,
+                exclude_slash_tmp: true,
             },
         };
-        let mut files =
-            FileSystemSandboxPolicy::from_legacy_sandbox_policy_for_cwd(&policy, &self.cwd);
-        files.entries.extend(self.secrets.iter().filter_map(|path| denied(path)));
+        let mut files = FileSystemSandboxPolicy::from(&policy);
+        // Core protects `.git`, `.agents` and `.codex` of a folder in which commands write by their names;
+        // entries that say so once more only have core look them up on disk several times a turn.
+        files.entries.retain(|entry| !is_inside_the_folder(&entry.path));
+        files.entries.extend_from_slice(&self.secrets);
         PermissionProfile::from_runtime_permissions_with_enforcement(
             SandboxEnforcement::from_legacy_sandbox_policy(&policy),
             &files,
@@ -73,8 +105,9 @@ impl Permissions {
     }
 }
 
-fn denied(path: &Path) -> Option<FileSystemSandboxEntry> {
-    let path = FileSystemPath::Path { path: AbsolutePathBuf::from_absolute_path(path).ok()? };
-    // What is not there cannot be hidden, and need not be.
-    Some(FileSystemSandboxEntry::skip_missing_path(path, FileSystemAccessMode::Deny))
+fn is_inside_the_folder(path: &FileSystemPath) -> bool {
+    matches!(
+        path,
+        FileSystemPath::Special { value: FileSystemSpecialPath::ProjectRoots { subpath: Some(_) } }
+    )
 }
