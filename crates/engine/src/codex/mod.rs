@@ -6,6 +6,7 @@ mod extensions;
 mod mcp;
 mod models;
 mod permissions;
+mod store;
 mod terminal;
 mod thread;
 
@@ -53,6 +54,7 @@ use crate::terminal::OpenTerminal;
 use crate::terminal::TerminalSpec;
 use extensions::ExtensionEvents;
 use permissions::Permissions;
+use store::MergingStore;
 use thread::CodexThread;
 
 /// What the engine needs to start.
@@ -177,7 +179,9 @@ impl CodexEngine {
             let installation_id = codex_core::resolve_installation_id(&config.codex_home)
                 .await
                 .context("cannot write to codex's home")?;
-            let thread_store = codex_core::thread_store_from_config(&config, state_db.clone());
+            let thread_store: Arc<dyn ThreadStore> = Arc::new(MergingStore::new(
+                codex_core::thread_store_from_config(&config, state_db.clone()),
+            ));
             let extension_events = Arc::new(ExtensionEvents::default());
 
             let manager = Arc::new_cyclic(|manager| {

@@ -1,0 +1,469 @@
+//! Core's store of conversations, with what it writes about them held back a moment.
+//!
+//! Core writes down what it observes of a conversation (its model, its tokens, when it last said
+//! something) ten times a turn; each time its own store updates a row with many indexes and reads the
+//! head of the recording twice. What is said is recorded as ever. Of what is said about it only the
+//! latest counts: it is merged, and written [`DELAY`] after the first of it, before anyone reads it,
+//! and when the conversation is closed. A killed process loses that much of the row, which core
+//! brings up to date from the recording when the conversation is resumed.
+//!
+//! Core also asks five times a turn that what was said be on disk. Its store sees to that with
+//! everything that is said; so the question is passed on only where there is something to do.
+
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex as StdMutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use codex_protocol::ThreadId;
+use codex_protocol::protocol::ThreadHistoryMode;
+use codex_thread_store::AppendThreadItemsParams;
+use codex_thread_store::ArchiveThreadParams;
+use codex_thread_store::CreateThreadParams;
+use codex_thread_store::DeleteThreadParams;
+use codex_thread_store::DeleteThreadsParams;
+use codex_thread_store::ItemPage;
+use codex_thread_store::ListItemsParams;
+use codex_thread_store::ListThreadsParams;
+use codex_thread_store::ListTurnsParams;
+use codex_thread_store::LoadThreadHistoryParams;
+use codex_thread_store::ReadThreadByRolloutPathParams;
+use codex_thread_store::ReadThreadParams;
+use codex_thread_store::ResumeThreadParams;
+use codex_thread_store::SearchThreadOccurrencesParams;
+use codex_thread_store::SearchThreadsParams;
+use codex_thread_store::StoredModelContext;
+use codex_thread_store::StoredThread;
+use codex_thread_store::StoredThreadHistory;
+use codex_thread_store::ThreadMetadataPatch;
+use codex_thread_store::ThreadOccurrenceSearchPage;
+use codex_thread_store::ThreadPage;
+use codex_thread_store::ThreadSearchPage;
+use codex_thread_store::ThreadStore;
+use codex_thread_store::ThreadStoreFuture;
+use codex_thread_store::ThreadStoreResult;
+use codex_thread_store::TurnPage;
+use codex_thread_store::UpdateThreadMetadataParams;
+use tokio::sync::Mutex;
+
+/// How long what is known of a conversation is held back at most.
+const DELAY: Duration = Duration::from_millis(100);
+
+const NOT_STORED: &str = "what is known of the conversation was not stored";
+
+/// Core's store, and what it is still to be told.
+#[derive(Clone)]
+pub(super) struct MergingStore(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn ThreadStore>,
+    live: StdMutex<HashMap<ThreadId, Arc<Live>>>,
+}
+
+/// A live conversation.
+#[derive(Default)]
+struct Live {
+    row: Mutex<Row>,
+    /// Its recording was asked for, and is there.
+    recorded: AtomicBool,
+    /// How much is being said.
+    appending: AtomicUsize,
+    /// Something may not have got to the disk: from now on core's store is always asked.
+    unsure: AtomicBool,
+}
+
+impl Live {
+    /// Whether all that was said is on disk.
+    fn is_recorded(&self) -> bool {
+        self.appending.load(Ordering::Acquire) == 0
+            && self.recorded.load(Ordering::Acquire)
+            && !self.unsure.load(Ordering::Acquire)
+    }
+}
+
+/// Something is being said, as long as this lives.
+struct Appending {
+    live: Arc<Live>,
+    done: bool,
+}
+
+impl Appending {
+    fn begin(live: Arc<Live>) -> Self {
+        live.appending.fetch_add(1, Ordering::AcqRel);
+        Self { live, done: false }
+    }
+}
+
+impl Drop for Appending {
+    fn drop(&mut self) {
+        if !self.done {
+            self.live.unsure.store(true, Ordering::Release);
+        }
+        self.live.appending.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What is known of a live conversation.
+#[derive(Default)]
+struct Row {
+    /// As it is, with what is still to be written; none until it was written once.
+    current: Option<StoredThread>,
+    /// What is still to be written.
+    pending: Option<ThreadMetadataPatch>,
+}
+
+impl MergingStore {
+    pub(super) fn new(store: Arc<dyn ThreadStore>) -> Self {
+        Self(Arc::new(Inner { store, live: StdMutex::default() }))
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<ThreadId, Arc<Live>>> {
+        self.0.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live(&self, id: ThreadId) -> Option<Arc<Live>> {
+        self.all().get(&id).cloned()
+    }
+
+    fn opened(&self, id: ThreadId) {
+        self.all().insert(id, Arc::default());
+    }
+
+    /// Has what was said be on disk, by `ask`, where it may not be.
+    async fn record(&self, id: ThreadId, ask: ThreadStoreFuture<'_, ()>) -> ThreadStoreResult<()> {
+        let live = self.live(id);
+        if live.as_ref().is_some_and(|live| live.is_recorded()) {
+            return Ok(());
+        }
+        ask.await?;
+        if let Some(live) = live {
+            live.recorded.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// What is still to be written of a conversation that was live goes with it.
+    async fn drop_row(&self, id: ThreadId) {
+        let live = self.all().remove(&id);
+        if let Some(live) = live {
+            live.row.lock().await.pending = None;
+        }
+    }
+
+    /// Writes what is held back of a row; what could not be written is for the next time.
+    async fn write(&self, id: ThreadId, row: &mut Row) -> ThreadStoreResult<()> {
+        let Some(patch) = row.pending.clone() else { return Ok(()) };
+        let params = UpdateThreadMetadataParams { thread_id: id, patch, include_archived: true };
+        row.current = Some(self.0.store.update_thread_metadata(params).await?);
+        row.pending = None;
+        Ok(())
+    }
+
+    /// The same; that it failed is no concern of who comes next, as it was none of core's own store.
+    async fn settle_row(&self, id: ThreadId, live: &Live) {
+        if let Err(error) = self.write(id, &mut *live.row.lock().await).await {
+            tracing::warn!(%error, thread = %id, "{NOT_STORED}");
+        }
+    }
+
+    async fn settle(&self, id: ThreadId) {
+        if let Some(live) = self.live(id) {
+            self.settle_row(id, &live).await;
+        }
+    }
+
+    async fn settle_all(&self) {
+        let ids: Vec<ThreadId> = self.all().keys().copied().collect();
+        for id in ids {
+            self.settle(id).await;
+        }
+    }
+
+    /// Before a conversation is moved: neither its row nor its recording will be where it was.
+    async fn forget(&self, id: ThreadId) {
+        if let Some(live) = self.live(id) {
+            self.settle_row(id, &live).await;
+            live.row.lock().await.current = None;
+            live.recorded.store(false, Ordering::Release);
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "it ends by itself, a moment later")]
+    fn settle_soon(&self, id: ThreadId, live: Arc<Live>) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(DELAY).await;
+            this.settle_row(id, &live).await;
+        });
+    }
+
+    async fn update(&self, params: UpdateThreadMetadataParams) -> ThreadStoreResult<StoredThread> {
+        let id = params.thread_id;
+        let Some(live) = self.live(id) else {
+            return self.0.store.update_thread_metadata(params).await;
+        };
+        let mut row = live.row.lock().await;
+        let Row { current, pending } = &mut *row;
+        if let Some(current) = current.as_mut().filter(|_| can_wait(&params.patch)) {
+            show(current, &params.patch);
+            let current = current.clone();
+            match pending {
+                Some(pending) => pending.merge(params.patch),
+                None => {
+                    *pending = Some(params.patch);
+                    self.settle_soon(id, Arc::clone(&live));
+                }
+            }
+            return Ok(current);
+        }
+        if let Err(error) = self.write(id, &mut row).await {
+            tracing::warn!(%error, thread = %id, "{NOT_STORED}");
+        }
+        let stored = self.0.store.update_thread_metadata(params).await?;
+        row.current = Some(stored.clone());
+        Ok(stored)
+    }
+}
+
+/// Whether a patch is no more than what core observes as a turn goes along.
+fn can_wait(patch: &ThreadMetadataPatch) -> bool {
+    let ThreadMetadataPatch {
+        name,
+        rollout_path,
+        preview,
+        title,
+        model_provider: _,
+        model: _,
+        reasoning_effort: _,
+        created_at,
+        updated_at,
+        advance_recency_at: _,
+        source,
+        thread_source,
+        agent_nickname,
+        agent_role,
+        agent_path,
+        cwd: _,
+        cli_version,
+        approval_mode: _,
+        permission_profile: _,
+        token_usage: _,
+        first_user_message,
+        git_info,
+        memory_mode,
+    } = patch;
+    let said_once = [preview, title, cli_version, first_user_message].map(Option::is_some);
+    let said_by_someone = name.is_some()
+        || rollout_path.is_some()
+        || created_at.is_some()
+        || source.is_some()
+        || thread_source.is_some()
+        || agent_nickname.is_some()
+        || agent_role.is_some()
+        || agent_path.is_some()
+        || git_info.is_some()
+        || memory_mode.is_some();
+    updated_at.is_some() && !said_by_someone && !said_once.contains(&true)
+}
+
+/// Shows in a row what a patch that waits will make of it.
+fn show(thread: &mut StoredThread, patch: &ThreadMetadataPatch) {
+    fn put<T: Clone>(field: &mut T, value: &Option<T>) {
+        if let Some(value) = value {
+            field.clone_from(value);
+        }
+    }
+    put(&mut thread.model_provider, &patch.model_provider);
+    put(&mut thread.reasoning_effort, &patch.reasoning_effort);
+    put(&mut thread.updated_at, &patch.updated_at);
+    put(&mut thread.cwd, &patch.cwd);
+    put(&mut thread.approval_mode, &patch.approval_mode);
+    put(&mut thread.permission_profile, &patch.permission_profile);
+    if patch.model.is_some() {
+        thread.model.clone_from(&patch.model);
+    }
+    if let Some(at) = patch.advance_recency_at {
+        thread.recency_at = thread.recency_at.max(at);
+    }
+}
+
+impl ThreadStore for MergingStore {
+    /// Core looks for its own store here.
+    fn as_any(&self) -> &dyn Any {
+        self.0.store.as_any()
+    }
+
+    fn default_history_mode(&self) -> ThreadHistoryMode {
+        self.0.store.default_history_mode()
+    }
+
+    fn create_thread(&self, params: CreateThreadParams) -> ThreadStoreFuture<'_, ()> {
+        Box::pin(async move {
+            let id = params.thread_id;
+            self.0.store.create_thread(params).await?;
+            self.opened(id);
+            Ok(())
+        })
+    }
+
+    fn resume_thread(&self, params: ResumeThreadParams) -> ThreadStoreFuture<'_, ()> {
+        Box::pin(async move {
+            let id = params.thread_id;
+            self.settle(id).await;
+            self.0.store.resume_thread(params).await?;
+            self.opened(id);
+            Ok(())
+        })
+    }
+
+    fn append_items(&self, params: AppendThreadItemsParams) -> ThreadStoreFuture<'_, ()> {
+        Box::pin(async move {
+            let Some(live) = self.live(params.thread_id) else {
+                return self.0.store.append_items(params).await;
+            };
+            let mut appending = Appending::begin(live);
+            self.0.store.append_items(params).await?;
+            appending.done = true;
+            Ok(())
+        })
+    }
+
+    fn persist_thread(&self, thread_id: ThreadId) -> ThreadStoreFuture<'_, ()> {
+        Box::pin(self.record(thread_id, self.0.store.persist_thread(thread_id)))
+    }
+
+    fn flush_thread(&self, thread_id: ThreadId) -> ThreadStoreFuture<'_, ()> {
+        Box::pin(self.record(thread_id, self.0.store.flush_thread(thread_id)))
+    }
+
+    fn shutdown_thread(&self, thread_id: ThreadId) -> ThreadStoreFuture<'_, ()> {
+        Box::pin(async move {
+            let live = self.all().remove(&thread_id);
+            if let Some(live) = live {
+                self.settle_row(thread_id, &live).await;
+            }
+            self.0.store.shutdown_thread(thread_id).await
+        })
+    }
+
+    fn discard_thread(&self, thread_id: ThreadId) -> ThreadStoreFuture<'_, ()> {
+        Box::pin(async move {
+            self.drop_row(thread_id).await;
+            self.0.store.discard_thread(thread_id).await
+        })
+    }
+
+    fn load_history(
+        &self,
+        params: LoadThreadHistoryParams,
+    ) -> ThreadStoreFuture<'_, StoredThreadHistory> {
+        self.0.store.load_history(params)
+    }
+
+    fn load_latest_model_context(
+        &self,
+        params: LoadThreadHistoryParams,
+    ) -> ThreadStoreFuture<'_, StoredModelContext> {
+        self.0.store.load_latest_model_context(params)
+    }
+
+    fn read_thread(&self, params: ReadThreadParams) -> ThreadStoreFuture<'_, StoredThread> {
+        Box::pin(async move {
+            self.settle(params.thread_id).await;
+            self.0.store.read_thread(params).await
+        })
+    }
+
+    fn read_thread_by_rollout_path(
+        &self,
+        params: ReadThreadByRolloutPathParams,
+    ) -> ThreadStoreFuture<'_, StoredThread> {
+        Box::pin(async move {
+            self.settle_all().await;
+            self.0.store.read_thread_by_rollout_path(params).await
+        })
+    }
+
+    fn list_threads(&self, params: ListThreadsParams) -> ThreadStoreFuture<'_, ThreadPage> {
+        Box::pin(async move {
+            self.settle_all().await;
+            self.0.store.list_threads(params).await
+        })
+    }
+
+    fn supports_paginated_history_lists(&self) -> bool {
+        self.0.store.supports_paginated_history_lists()
+    }
+
+    fn search_threads(
+        &self,
+        params: SearchThreadsParams,
+    ) -> ThreadStoreFuture<'_, ThreadSearchPage> {
+        Box::pin(async move {
+            self.settle_all().await;
+            self.0.store.search_threads(params).await
+        })
+    }
+
+    fn search_thread_occurrences(
+        &self,
+        params: SearchThreadOccurrencesParams,
+    ) -> ThreadStoreFuture<'_, ThreadOccurrenceSearchPage> {
+        self.0.store.search_thread_occurrences(params)
+    }
+
+    fn list_turns(&self, params: ListTurnsParams) -> ThreadStoreFuture<'_, TurnPage> {
+        self.0.store.list_turns(params)
+    }
+
+    fn list_items(&self, params: ListItemsParams) -> ThreadStoreFuture<'_, ItemPage> {
+        self.0.store.list_items(params)
+    }
+
+    fn update_thread_metadata(
+        &self,
+        params: UpdateThreadMetadataParams,
+    ) -> ThreadStoreFuture<'_, StoredThread> {
+        Box::pin(self.update(params))
+    }
+
+    fn archive_thread(&self, params: ArchiveThreadParams) -> ThreadStoreFuture<'_, ()> {
+        Box::pin(async move {
+            self.forget(params.thread_id).await;
+            self.0.store.archive_thread(params).await
+        })
+    }
+
+    fn unarchive_thread(&self, params: ArchiveThreadParams) -> ThreadStoreFuture<'_, StoredThread> {
+        Box::pin(async move {
+            self.forget(params.thread_id).await;
+            self.0.store.unarchive_thread(params).await
+        })
+    }
+
+    fn delete_thread(&self, params: DeleteThreadParams) -> ThreadStoreFuture<'_, ()> {
+        Box::pin(async move {
+            // What is held back of it would bring it back.
+            self.drop_row(params.thread_id).await;
+            self.0.store.delete_thread(params).await
+        })
+    }
+
+    fn delete_threads(&self, params: DeleteThreadsParams) -> ThreadStoreFuture<'_, ()> {
+        Box::pin(async move {
+            for id in &params.thread_ids {
+                self.drop_row(*id).await;
+            }
+            self.0.store.delete_threads(params).await
+        })
+    }
+}
