@@ -91,7 +91,9 @@ pub(super) fn install(hosts: Hosts) -> Arc<ExtensionRegistry<Config>> {
             include_instructions: config.include_skill_instructions,
             bundled_skills_enabled: config.bundled_skills_enabled(),
             orchestrator_skills_enabled: config.orchestrator_skills_enabled,
-            shadow_selection_enabled: config.features.enabled(Feature::SkillSearch),
+            // An experiment of upstream's: it ranks all skills in six ways in every turn, which takes a
+            // sixth of the time of a short one, and does nothing but count who would have been right.
+            shadow_selection_enabled: false,
         },
     );
     Arc::new(registry.build())
