@@ -68,9 +68,13 @@ impl Route {
         async_stream::stream! {
             let mut first: Option<Setback> = None;
             let mut others = String::new();
+            let mut asked = Some(ask);
             while let Some(target) = left.pop() {
                 let Target { upstream, model } = &target;
-                let ask = prepare(ask.clone(), &target, &home);
+                // A conversation may be long: it is copied only where somebody else may be asked too.
+                let ask = if left.is_empty() { asked.take() } else { asked.clone() };
+                let Some(ask) = ask else { return };
+                let ask = prepare(ask, &target, &home);
                 let origins = ask.origins.clone();
                 let meter = Meter::new(&records, upstream.id(), &ask);
                 let mut said = std::pin::pin!(upstream.call(ask, meter));

@@ -50,6 +50,13 @@ pub struct Upstream {
     room: Arc<Semaphore>,
 }
 
+/// A request, ready to be sent as often as need be.
+struct Written {
+    path: String,
+    headers: Vec<(&'static str, String)>,
+    body: Bytes,
+}
+
 /// What one read of the provider's stream brought.
 struct Read {
     events: Vec<Event>,
@@ -147,8 +154,8 @@ impl Upstream {
             return Err(self.given_up(&failure, None, meter));
         };
         meter.queued();
-        let outgoing = self.encode(ask).map_err(|failure| self.failed(&failure, meter))?;
-        match self.open(outgoing, meter).await {
+        let written = self.encode(ask).map_err(|failure| self.failed(&failure, meter))?;
+        match self.open(written, meter).await {
             Ok(response) => Ok((place, response)),
             Err(refusal) => Err(self.refused(&refusal, meter)),
         }
@@ -186,15 +193,14 @@ impl Upstream {
         }
     }
 
-    fn encode(&self, ask: &Ask) -> Result<Outgoing, Failure> {
-        match self.provider.api.wire() {
-            Some(wire) => wire.encode(&ask.body),
-            None => Ok(Outgoing {
-                path: "/responses".to_owned(),
-                headers: Vec::new(),
-                body: ask.body.clone(),
-            }),
-        }
+    /// The request that asks this provider, its body written out.
+    fn encode(&self, ask: &Ask) -> Result<Written, Failure> {
+        let Some(wire) = self.provider.api.wire() else {
+            let (path, headers) = ("/responses".to_owned(), Vec::new());
+            return Ok(Written { path, headers, body: ask.body.to_string().into() });
+        };
+        let Outgoing { path, headers, body } = wire.encode(&ask.body)?;
+        Ok(Written { path, headers, body: body.to_string().into() })
     }
 
     fn cut(&self, how: &str) -> Failure {
@@ -205,11 +211,10 @@ impl Upstream {
     /// Sends the request until the provider begins to answer, or it is no use.
     async fn open(
         &self,
-        outgoing: Outgoing,
+        written: Written,
         meter: &mut Meter,
     ) -> Result<Response<Incoming>, Refusal> {
-        let Outgoing { path, headers, body } = outgoing;
-        let body = Bytes::from(body.to_string());
+        let Written { path, headers, body } = written;
         loop {
             let attempts = meter.attempt();
             let refusal = match self.send(&path, &headers, body.clone(), meter).await {
