@@ -82,9 +82,10 @@ impl Environment {
     pub fn read(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         // An empty value is as good as none, says the specification.
         let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-        let disabled =
-            env("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        let disabled = is_disabled(&env)?;
         check_sampler(&env)?;
+        check_numbers(&env)?;
+        check_lists(&env)?;
         let mut exported = [None; 3];
         for (place, signal) in exported.iter_mut().zip(Signal::ALL) {
             if !disabled && is_exported(signal, &env)? {
@@ -140,6 +141,14 @@ impl Environment {
             Propagator::Baggage => Box::new(BaggagePropagator::new()),
         });
         TextMapCompositePropagator::new(propagators.collect())
+    }
+}
+
+fn is_disabled(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<bool> {
+    match env("OTEL_SDK_DISABLED").map(|value| value.to_ascii_lowercase()).as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => bail!("OTEL_SDK_DISABLED is {other:?}; it takes true or false"),
     }
 }
 
@@ -221,6 +230,54 @@ fn check_sampler(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The SDK would ignore what is no number without a word.
+fn check_numbers(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<()> {
+    const NUMBERS: [&str; 17] = [
+        "OTEL_EXPORTER_OTLP_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",
+        "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT",
+        "OTEL_BSP_SCHEDULE_DELAY",
+        "OTEL_BSP_EXPORT_TIMEOUT",
+        "OTEL_BSP_MAX_QUEUE_SIZE",
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+        "OTEL_BLRP_SCHEDULE_DELAY",
+        "OTEL_BLRP_EXPORT_TIMEOUT",
+        "OTEL_BLRP_MAX_QUEUE_SIZE",
+        "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE",
+        "OTEL_METRIC_EXPORT_INTERVAL",
+        "OTEL_METRIC_EXPORT_TIMEOUT",
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",
+        "OTEL_SPAN_EVENT_COUNT_LIMIT",
+        "OTEL_SPAN_LINK_COUNT_LIMIT",
+    ];
+    for name in NUMBERS {
+        if let Some(value) = env(name).filter(|value| value.parse::<u64>().is_err()) {
+            bail!("{name} is {value:?}; it takes a whole number");
+        }
+    }
+    Ok(())
+}
+
+/// So it would what is no pair. Headers may be secret, and are not repeated.
+fn check_lists(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<()> {
+    const LISTS: [&str; 5] = [
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+        "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+        "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
+        "OTEL_RESOURCE_ATTRIBUTES",
+    ];
+    for name in LISTS {
+        let list = env(name).unwrap_or_default();
+        let mut pairs = list.split(',').filter(|pair| !pair.trim().is_empty());
+        if !pairs.all(|pair| pair.split_once('=').is_some_and(|(key, _)| !key.trim().is_empty())) {
+            bail!("{name}: expected key=value pairs with commas between them, percent-encoded");
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,9 +337,18 @@ mod tests {
             ("OTEL_PROPAGATORS", "b3", "tracecontext"),
             ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "not a url", "http://"),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem", "cannot be read"),
+            ("OTEL_SDK_DISABLED", "perhaps", "true or false"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", "whole number"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "-1", "whole number"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "canary", "key=value"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "a=b,=c", "key=value"),
         ] {
             let error = read(&[endpoint, (name, value)]).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(takes), "{error}");
+            assert!(!error.contains("canary"), "{error}");
+        }
+        for list in ["a=b", "a=b,", "a=b%20c, d=", "a=b=c"] {
+            assert!(read(&[endpoint, ("OTEL_EXPORTER_OTLP_HEADERS", list)]).is_ok(), "{list}");
         }
     }
 }
