@@ -1,7 +1,7 @@
 //! A conversation: a cheap handle on one codex thread, its event log and its turn.
 //!
 //! - [`registry`]: which conversations there are, and which session names belong to them; `pool`: those
-//!   that nobody has asked for yet; `shelf`: those that are not live;
+//!   that nobody has asked for yet; `rest` and `shelf`: those that are not live;
 //! - [`log`]: the numbered events; [`report`]: what a turn amounted to;
 //! - `pump`: the one task that reads core's events; `keeper`: the one task per turn that may stop it;
 //! - `turn`: what is begun; [`approvals`]: what the agent asks;
@@ -15,6 +15,7 @@ mod pool;
 mod pump;
 pub mod registry;
 pub mod report;
+mod rest;
 pub mod servers;
 mod shelf;
 mod turn;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
-use std::time::Duration;
 
 use chrono::DateTime;
 use chrono::Utc;
@@ -39,9 +38,6 @@ use crate::error::Kind;
 use crate::server::Shutdown;
 use crate::store::sessions::Record;
 use crate::store::sessions::Sessions;
-
-/// How often idle conversations are looked for.
-const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// Which conversation a request means.
 #[derive(Debug, Clone, Default)]
@@ -123,7 +119,7 @@ pub struct Registry {
     calls: Calls,
     pub(super) servers: Servers,
     credentials: Credentials,
-    limits: TurnLimits,
+    pub(super) limits: TurnLimits,
     raw_events: bool,
     pub(super) shutdown: Shutdown,
     pub(super) pool: Pool,
@@ -497,41 +493,6 @@ impl Registry {
         self.credentials.unbind(conversation.id.as_str());
         self.names()
             .retain(|_, cell| cell.get().is_none_or(|live| !Arc::ptr_eq(live, conversation)));
-    }
-
-    /// Puts idle conversations to rest until the process drains: those whose time is up, and, above
-    /// the bound on live ones, those that have been idle longest. A prompt takes them up again.
-    pub async fn keep_house(self: Arc<Self>) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(HOUSEKEEPING) => {}
-                () = self.shutdown.drain.cancelled() => return,
-            }
-            for conversation in self.to_rest() {
-                self.forget(&conversation);
-                conversation.close().await;
-            }
-        }
-    }
-
-    fn to_rest(&self) -> Vec<Arc<Conversation>> {
-        let mut idle: Vec<_> = self
-            .live()
-            .values()
-            .filter(|one| one.snapshot().activity == Activity::Idle)
-            .map(|one| (one.snapshot().updated_at, Arc::clone(one)))
-            .collect();
-        idle.sort_by_key(|(updated_at, _)| *updated_at);
-        let surplus = self.len().saturating_sub(self.limits.max_live);
-        let now = Utc::now();
-        idle.into_iter()
-            .enumerate()
-            .filter(|(place, (_, one))| {
-                let limit = if *place < surplus { Duration::ZERO } else { self.limits.idle };
-                one.retire(now - limit)
-            })
-            .map(|(_, (_, one))| one)
-            .collect()
     }
 
     /// A conversation by its id.
