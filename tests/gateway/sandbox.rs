@@ -99,10 +99,9 @@ async fn commands_cannot_change_what_git_and_codex_go_by() {
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, "mine").unwrap();
     }
-    // Where there is none yet, a command that makes one is ended.
     let line = "echo x > beside; mkdir .git .codex .agents; \
                 for f in .git/config .codex/config.toml .agents/x; do echo theirs > $f; done; \
-                rm -rf .git .codex .agents";
+                mkdir gone; mv .git .codex .agents gone";
     for cwd in ["there", "new"] {
         let body = json!({ "prompt": format!("run: {line}"), "cwd": cwd });
         gateway.post("/api/v1/exec", body).await;

@@ -1,3 +1,5 @@
+//! Core's store behind the merging one, in memory.
+
 use std::time::SystemTime;
 
 use codex_protocol::SessionId;
