@@ -85,7 +85,7 @@ pub enum Transport {
 
 impl Transport {
     /// A certificate for the loopback address, and what accepts with it.
-    fn identity(self) -> Option<(NamedTempFile, TlsAcceptor)> {
+    pub fn identity(self) -> Option<(NamedTempFile, TlsAcceptor)> {
         if self == Self::Plain {
             return None;
         }

@@ -2,7 +2,6 @@
 
 use serde_json::json;
 
-use super::SPEAKS;
 use super::ended;
 use crate::support::Gateway;
 use crate::support::catalogue::knowing;
@@ -12,8 +11,12 @@ use crate::support::mcp::HttpServer;
 use crate::support::provider::Provider;
 use crate::support::provider::status;
 use crate::support::wires::Part;
+use crate::support::wires::Speaks;
+use crate::support::wires::WIRES;
 use crate::support::wires::shell;
 
+/// Chat Completions, where a server's tool has one name.
+const SPEAKS: &Speaks = &WIRES[1];
 /// What is secret always.
 const KEYS: [&str; 4] = ["canary-key", "canary-api", "canary-mcp-token", "canary-wrong-key"];
 /// What is somebody's own, and leaves only where the operator says so.
@@ -55,7 +58,9 @@ async fn everything(setup: impl FnOnce(Setup) -> Setup) -> (Collector, String) {
     let (_catalogue, known) = knowing(SPEAKS.model, SPEAKS.setup(&provider));
     let collector = Collector::start().await;
     let known = known
-        .config("[gateway]\nmcp_token_variables = [\"MCP_TOKEN\"]\n")
+        .config("[gateway]\nmcp_token_variables = [\"MCP_TOKEN\"]\nallow_mcp_private = true\n")
+        // What is logged by default.
+        .env("RUST_LOG", "warn,codex_gateway=info,codex_gateway_engine=info")
         .env("GATEWAY_API_KEY", "ci=canary-api")
         .env("MCP_TOKEN", "canary-mcp-token");
     let mut gateway = setup(collector.observes(known)).start();
@@ -85,7 +90,7 @@ async fn everything(setup: impl FnOnce(Setup) -> Setup) -> (Collector, String) {
     gateway.post_with("/exec", &key, json!({ "prompt": "x", "sandbox": "canary-refused" })).await;
     rpc("conversation.prompt", json!({ "prompt": ["canary-prompt"] })).await;
     rpc("exec", json!({ "command": "echo", "args": ["canary-command", "canary-output"] })).await;
-    let error = json!({ "error": { "message": "canary-answer is no answer to canary-key", "code": "bad" } });
+    let error = json!({ "error": { "message": "no answer to canary-key", "code": "bad" } });
     provider.now(status(400, &error));
     let body = json!({ "prompt": "canary-prompt", "session_id": "failed" });
     assert_eq!(gateway.post_with("/api/v1/exec", &key, body).await.json()["status"], "failed");

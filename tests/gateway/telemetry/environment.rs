@@ -19,6 +19,7 @@ use crate::support::eventually;
 use crate::support::gateway::Setup;
 use crate::support::gateway::new_home;
 use crate::support::provider::Provider;
+use crate::support::provider::Transport;
 
 /// A turn below the caller's trace, and the end of the process.
 async fn a_turn(setup: Setup) -> Gateway {
@@ -128,14 +129,33 @@ async fn exports_go_by_the_protocol_that_is_asked_for_with_the_headers() {
             assert_eq!(header("x-tenant"), Some("blue"), "{protocol}");
             assert_eq!(header("authorization"), Some("Bearer canary-token"), "{protocol}");
         }
-        let kept = collector.kept();
-        assert_eq!(kept.named("invoke_agent codex").len(), 2, "{protocol}");
-        assert_eq!(kept.total("codex_gateway.turns.ended", &json!({})), 2.0, "{protocol}");
-        assert!(kept.logs.iter().any(|log| log.trace == TRACE), "{protocol}");
+        if protocol == "http/json" {
+            let metrics = collector.exports_of("metrics").pop().unwrap();
+            let ended = value_of(&metrics.body, "codex_gateway.turns.ended");
+            assert!(ended == json!(2) || ended == json!("2"), "{ended}");
+            assert!(!collector.holds("\"invoke_agent codex\"").is_empty());
+            assert!(collector.exports_of("logs").iter().any(|logs| {
+                logs.body.windows(TRACE.len()).any(|part| part == TRACE.as_bytes())
+            }));
+        } else {
+            let kept = collector.kept();
+            assert_eq!(kept.named("invoke_agent codex").len(), 2, "{protocol}");
+            assert_eq!(kept.total("codex_gateway.turns.ended", &json!({})), 2.0, "{protocol}");
+            assert!(kept.logs.iter().any(|log| log.trace == TRACE), "{protocol}");
+        }
         let log = gateway.log.lock().unwrap().clone();
         assert!(!log.contains("canary-token"), "{protocol}");
         assert_eq!(complaints(&gateway), Vec::<String>::new(), "{protocol}");
     }
+}
+
+/// The first value of a counter in an export of JSON.
+fn value_of(body: &[u8], name: &str) -> Value {
+    let body: Value = serde_json::from_slice(body).unwrap();
+    let scopes = body["resourceMetrics"][0]["scopeMetrics"].as_array().unwrap();
+    let mut metrics = scopes.iter().flat_map(|scope| scope["metrics"].as_array().unwrap());
+    let metric = metrics.find(|metric| metric["name"] == name).unwrap();
+    metric["sum"]["dataPoints"][0]["asInt"].clone()
 }
 
 #[tokio::test]
@@ -159,6 +179,34 @@ async fn one_signal_may_have_an_endpoint_and_a_protocol_of_its_own() {
     assert_eq!(came(&other), [true, false, false]);
     assert!(other.exports().iter().all(|export| export.headers["x-tenant"] == "green"));
     assert_eq!(other.kept().named("invoke_agent codex").len(), 2);
+}
+
+#[tokio::test]
+async fn a_collector_behind_tls_is_trusted_by_the_certificate_that_is_named() {
+    for (protocol, transport) in [
+        ("http/protobuf", Transport::Tls),
+        ("http/protobuf", Transport::TlsH2),
+        ("grpc", Transport::TlsH2),
+    ] {
+        let collector = Collector::over(transport).await;
+        let certificate = collector.certificate.as_ref().unwrap().path().display().to_string();
+        let setup = collector
+            .observes(Setup::default())
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+            .env("OTEL_EXPORTER_OTLP_CERTIFICATE", &certificate);
+        a_turn(setup).await;
+        assert_eq!(came(&collector), [true; 3], "{protocol} {transport:?}");
+
+        // Unless it is, nothing is sent.
+        let strange = Collector::over(transport).await;
+        let setup = strange
+            .observes(Setup::default())
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+            .env("OTEL_EXPORTER_OTLP_CERTIFICATE", &certificate);
+        a_turn(setup).await;
+        assert_eq!(came(&strange), [false; 3], "{protocol} {transport:?}");
+        assert!(strange.connections() > 0, "{protocol} {transport:?}");
+    }
 }
 
 /// Either the process says at its start what is wrong, or one warning says so and it serves.

@@ -62,7 +62,10 @@ async fn every_family_is_in_the_table_with_its_type_and_labels() {
     gateway.exec(json!({ "prompt": "go", "session_id": "s" })).await;
     gateway.get("/no/such/path").await;
     let scraped = scrape(&gateway).await;
-    for sample in &scraped.samples {
+    // Whose they are: the resource.
+    let target = scraped.series("target_info", &[("service_name", "codex-gateway")]);
+    assert_eq!(target.len(), 1);
+    for sample in scraped.samples.iter().filter(|sample| sample.name != "target_info") {
         let found = scraped.family(sample);
         let metric = METRICS.iter().find(|metric| family(metric) == found);
         let metric = metric.unwrap_or_else(|| panic!("not in the table: {sample:?}"));

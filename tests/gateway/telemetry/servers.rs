@@ -25,8 +25,8 @@ async fn connected(setup: Setup, server: &HttpServer) -> Gateway {
 /// The trace and the parent that a call was handed in its `_meta`. (What stands in headers is of the task that owns
 /// the connection.)
 fn handed(call: &Value) -> (String, String) {
-    let meta = call["message"]["params"]["_meta"]["traceparent"].as_str();
-    parts(meta.unwrap_or_else(|| panic!("no trace: {call:#}")))
+    let meta = &call["message"]["params"]["_meta"]["x-codex-turn-metadata"];
+    parts(meta["traceparent"].as_str().unwrap_or_else(|| panic!("no trace: {call:#}")))
 }
 
 #[tokio::test]
@@ -48,11 +48,14 @@ async fn a_tool_server_over_http_gets_the_trace_of_the_call() {
     assert_eq!(calls.len(), 1);
     let (trace, parent) = handed(&calls[0]);
     assert_eq!(trace, TRACE);
-    // The span above the call is one of this turn's.
+    // The span above the call is the turn's, or below it.
     collector
         .until("the span above the call", |kept| {
             let above = kept.trace(TRACE).into_iter().find(|span| span.id == parent);
-            above.is_some_and(|span| kept.above(span).contains(&"invoke_agent codex"))
+            above.is_some_and(|span| {
+                span.name == "invoke_agent codex"
+                    || kept.above(span).contains(&"invoke_agent codex")
+            })
         })
         .await;
 }

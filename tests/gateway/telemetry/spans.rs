@@ -109,6 +109,15 @@ async fn cores_own_spans_join_the_trace_below_the_agent() {
         };
         collector.until(&format!("{name} below the agent"), below).await;
     }
+    // Chores of core's own, at the start of a conversation, make no traces.
+    let kept = collector.kept();
+    let tops: Vec<&str> = kept
+        .spans
+        .iter()
+        .filter(|span| span.parent.is_empty())
+        .map(|span| span.name.as_str())
+        .collect();
+    assert_eq!(tops, ["POST /api/v1/exec"], "{}", kept.tree());
 }
 
 #[tokio::test]
