@@ -8,6 +8,8 @@
 
 #[path = "bridge/client.rs"]
 mod client;
+#[path = "support/median.rs"]
+mod median;
 #[path = "bridge/model.rs"]
 mod model;
 mod support;
@@ -39,8 +41,8 @@ use tokio::time::Instant;
 
 use self::client::Plain;
 use self::client::Socket;
+use self::median::median;
 use self::model::Clock;
-use self::support::median;
 use self::support::start;
 use self::support::turn;
 
@@ -50,7 +52,7 @@ const SHORT: &str = "deltas: 2";
 const LONG: &str = "deltas: 10000";
 
 fn main() -> ExitCode {
-    support::run(|_home, _rounds| Ok(()), measure)
+    support::run(|_home, _rounds, _measuring| Ok(()), measure)
 }
 
 /// Core, and the folder in which its conversations work.

@@ -6,6 +6,8 @@
 
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/median.rs"]
+mod median;
 mod support;
 
 use std::path::Path;
@@ -27,7 +29,7 @@ use tokio::time::Instant;
 
 use self::client::Client;
 use self::client::Took;
-use self::support::median;
+use self::median::median;
 use self::support::start;
 use self::support::turn;
 
@@ -35,7 +37,7 @@ fn main() -> ExitCode {
     support::run(readiness, measure)
 }
 
-fn readiness(home: &Path, rounds: usize) -> anyhow::Result<()> {
+fn readiness(home: &Path, rounds: usize, _measuring: &mut Command) -> anyhow::Result<()> {
     println!("start to ready ({} runs)", rounds / 4 + 1);
     let mut ready =
         (0..=rounds / 4).map(|_| start_to_ready(home)).collect::<Result<Vec<_>, _>>()?;

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::Command;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use codex_gateway_engine::Engine;
@@ -24,12 +23,13 @@ const CHILD: &str = "CODEX_GATEWAY_BENCH_CHILD";
 /// How often a thing is measured by `cargo bench`.
 const ROUNDS: usize = 40;
 
+/// What is done first, in the process that does not measure: it is shown the codex home, the number of
+/// rounds, and the command that will measure.
+pub(crate) type Before = fn(&Path, usize, &mut Command) -> anyhow::Result<()>;
+
 /// Makes a codex home, shows it to `before`, and runs `measure` in a process that has it. Both are
-/// told the number of rounds: two, unless `cargo bench` runs this.
-pub(crate) fn run<Fut>(
-    before: fn(&Path, usize) -> anyhow::Result<()>,
-    measure: fn(HelperPaths, usize) -> Fut,
-) -> ExitCode
+/// told the number of rounds: two, unless `cargo bench` runs this without `--quick`.
+pub(crate) fn run<Fut>(before: Before, measure: fn(HelperPaths, usize) -> Fut) -> ExitCode
 where
     Fut: Future<Output = anyhow::Result<()>> + 'static,
 {
@@ -50,24 +50,17 @@ where
     }
 }
 
-fn with_a_home_of_its_own(before: fn(&Path, usize) -> anyhow::Result<()>) -> anyhow::Result<()> {
+fn with_a_home_of_its_own(before: Before) -> anyhow::Result<()> {
     let home = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     // `cargo bench` says so; `cargo test` does not.
-    let full = std::env::args().any(|argument| argument == "--bench");
-    let rounds = if full { ROUNDS } else { 2 };
-    before(home.path(), rounds)?;
-    let status = Command::new(std::env::current_exe()?)
-        .env("CODEX_HOME", home.path())
-        .env(CHILD, rounds.to_string())
-        .status()?;
+    let said = |wanted: &str| std::env::args().any(|argument| argument == wanted);
+    let rounds = if said("--bench") && !said("--quick") { ROUNDS } else { 2 };
+    let mut measuring = Command::new(std::env::current_exe()?);
+    before(home.path(), rounds, &mut measuring)?;
+    let status =
+        measuring.env("CODEX_HOME", home.path()).env(CHILD, rounds.to_string()).status()?;
     anyhow::ensure!(status.success(), "the measuring process failed");
     Ok(())
-}
-
-/// The middle one of the values, which are sorted by it.
-pub(crate) fn median(values: &mut [Duration]) -> Duration {
-    values.sort();
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// A new conversation on core.
