@@ -12,9 +12,11 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::Context;
 use codex_gateway::server::Shutdown;
+use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;
 use tokio::io::AsyncBufReadExt;
@@ -37,6 +39,11 @@ use crate::system::Conversation;
 use crate::system::Job;
 use crate::system::Site;
 use crate::system::System;
+
+/// It has too many requests waiting, and wants them again later.
+const OVERLOADED: i64 = -32001;
+/// Until it is asked again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// How it is started.
 #[derive(Debug, Clone)]
@@ -76,6 +83,12 @@ struct Notice {
     kind: Kind,
     bytes: usize,
     at: Instant,
+}
+
+/// What is read of a reply before it is handed out.
+#[derive(Default, Deserialize)]
+struct Reply {
+    id: Option<u64>,
 }
 
 /// Who waits for what.
@@ -136,16 +149,25 @@ impl AppServer {
         Ok(stdin.flush().await?)
     }
 
+    /// Calls again for as long as it says that it is overloaded, as its protocol wants it.
     async fn call(&self, method: &str, params: Value) -> anyhow::Result<Value> {
+        loop {
+            let mut reply = self.ask(method, &params).await?;
+            if let Some(result) = reply.get_mut("result").map(Value::take) {
+                return Ok(result);
+            }
+            let code = reply.pointer("/error/code").and_then(Value::as_i64);
+            anyhow::ensure!(code == Some(OVERLOADED), "{method}: {reply}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn ask(&self, method: &str, params: &Value) -> anyhow::Result<Value> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (sender, receiver) = oneshot::channel();
         lock(&self.waiting).replies.insert(id, sender);
         self.send(&json!({ "id": id, "method": method, "params": params })).await?;
-        let mut reply: Value = serde_json::from_str(&receiver.await.context("it ended")?)?;
-        match reply.get_mut("result").map(Value::take) {
-            Some(result) => Ok(result),
-            None => anyhow::bail!("{method}: {reply}"),
-        }
+        Ok(serde_json::from_str(&receiver.await.context("it ended")?)?)
     }
 
     async fn thread(self: Arc<Self>) -> anyhow::Result<Thread> {
@@ -168,9 +190,9 @@ async fn read(stdout: ChildStdout, waiting: Shared) {
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line).await.is_ok_and(|count| count > 0) {
         let at = Instant::now();
-        if line.starts_with(b"{\"id\":") {
-            let id = between(&line, "{\"id\":", ',').parse();
-            let sender = id.ok().and_then(|id: u64| lock(&waiting).replies.remove(&id));
+        if line.starts_with(b"{\"id\":") || line.starts_with(b"{\"error\":") {
+            let reply: Reply = serde_json::from_slice(&line).unwrap_or_default();
+            let sender = reply.id.and_then(|id| lock(&waiting).replies.remove(&id));
             if let Some(sender) = sender {
                 drop(sender.send(String::from_utf8_lossy(&line).into_owned()));
             }

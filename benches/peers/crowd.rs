@@ -66,6 +66,8 @@ pub(crate) async fn measure(field: &Field, plan: &Plan) -> anyhow::Result<Vec<Cr
                 if *out || wall.first().is_some_and(|seconds: &f64| *seconds > 5.0) {
                     continue;
                 }
+                // What closes conversations, and what a turn leaves to do, is nobody else's cost.
+                tokio::time::sleep(plan.pause * 2).await;
                 match at_once(*which, system, size).await {
                     Ok((seconds, took)) => {
                         wall.push(seconds);
@@ -86,6 +88,7 @@ pub(crate) async fn measure(field: &Field, plan: &Plan) -> anyhow::Result<Vec<Cr
             }
             let mut memory = None;
             if *which != Which::Floor {
+                tokio::time::sleep(plan.pause * 2).await;
                 let peak = Peak::watch(Arc::clone(system));
                 drop(at_once(*which, system, size).await);
                 memory = Some(peak.end().await);

@@ -7,6 +7,8 @@ pub(crate) struct Plan {
     pub(crate) full: bool,
     /// Of a short turn, new and warm.
     pub(crate) rounds: usize,
+    /// Between two turns.
+    pub(crate) pause: Duration,
     /// Of a turn with a tool call.
     pub(crate) tool_rounds: usize,
     /// Of a long turn.
@@ -39,6 +41,7 @@ impl Plan {
             Self {
                 full,
                 rounds: 40,
+                pause: Duration::from_millis(150),
                 tool_rounds: 15,
                 long_rounds: 8,
                 long_words: 10_000,
@@ -54,6 +57,7 @@ impl Plan {
             Self {
                 full,
                 rounds: 2,
+                pause: Duration::ZERO,
                 tool_rounds: 1,
                 long_rounds: 1,
                 long_words: 500,

@@ -78,14 +78,14 @@ pub(crate) async fn measure(field: &Field, plan: &Plan) -> anyhow::Result<Turns>
     let streams = |which: Which| which.keeps();
     let long = plan.long();
     println!("a first turn, {} rounds", plan.rounds);
-    let cold = rounds(field, all, |_| Turn::Cold, SHORT, plan.rounds).await?;
+    let cold = rounds(field, all, |_| Turn::Cold, SHORT, plan.rounds, plan).await?;
     println!("a warm turn, {} rounds", plan.rounds);
-    let warm = rounds(field, streams, |_| Turn::Warm, SHORT, plan.rounds).await?;
+    let warm = rounds(field, streams, |_| Turn::Warm, SHORT, plan.rounds, plan).await?;
     println!("a turn with a tool call, {} rounds", plan.tool_rounds);
     let kind = |which: Which| if which.keeps() { Turn::Warm } else { Turn::Cold };
-    let tool = rounds(field, all, kind, TOOL, plan.tool_rounds).await?;
+    let tool = rounds(field, all, kind, TOOL, plan.tool_rounds, plan).await?;
     println!("a turn of {} words, {} rounds", plan.long_words, plan.long_rounds);
-    let long = rounds(field, streams, |_| Turn::Second, &long, plan.long_rounds).await?;
+    let long = rounds(field, streams, |_| Turn::Second, &long, plan.long_rounds, plan).await?;
     Ok(Turns { cold, warm, tool, long })
 }
 
@@ -95,20 +95,23 @@ async fn rounds(
     kind: fn(Which) -> Turn,
     prompt: &str,
     rounds: usize,
+    plan: &Plan,
 ) -> anyhow::Result<Rounds> {
     let mut measured = Rounds::default();
     let mut out = Vec::new();
     let mut live = BTreeMap::new();
+    let mut dice = fastrand::Rng::with_seed(1);
     // One more, which only warms up.
     for round in 0..=rounds {
-        // Whoever begins does not always begin.
+        // In another order each time, so that nobody always comes after the same one.
         let mut order: Vec<_> = field.systems.iter().collect();
-        let count = order.len();
-        order.rotate_left(round % count);
+        dice.shuffle(&mut order);
         for (which, system) in order {
             if !takes_part(*which) || out.contains(which) {
                 continue;
             }
+            // Systems go on working when their turn has ended, and that is nobody else's cost.
+            tokio::time::sleep(plan.pause).await;
             let turned = match kind(*which) {
                 Turn::Cold => cold(&**system, prompt).await,
                 Turn::Warm => warm(&**system, live.entry(*which).or_default(), prompt).await,
