@@ -67,7 +67,10 @@ impl Floor {
 impl System for Floor {
     fn open(&self) -> Job<'_, Box<dyn Conversation>> {
         Box::pin(async move {
-            let thread = support::start(&*self.engine, &self.cwd).await?;
+            // A folder of its own, as the gateway makes one.
+            let cwd = self.cwd.join(uuid::Uuid::now_v7().simple().to_string());
+            tokio::fs::create_dir(&cwd).await?;
+            let thread = support::start(&*self.engine, &cwd).await?;
             let opened: Box<dyn Conversation> = Box::new(Direct(thread));
             Ok(opened)
         })
