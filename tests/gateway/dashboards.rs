@@ -185,8 +185,8 @@ impl Busy {
     async fn start() -> Self {
         let provider = Provider::start([sse(&[])]).await;
         let config = format!(
-            "[model_providers.scripted]\nname = \"Scripted\"\nbase_url = \"{}/v1\"\nwire_api = \"responses\"\n\
-             request_max_retries = 1\nstream_max_retries = 0\n[gateway]\nevent_log_bytes = 65536\n",
+            "[gateway]\nevent_log_bytes = 65536\n[gateway.providers.scripted]\nname = \"Scripted\"\n\
+             base_url = \"{}/v1\"\nwire_api = \"responses\"\nrequest_max_retries = 1\nstream_max_retries = 0\n",
             provider.address
         );
         // A port where nobody listens any more: a collector that is down.
@@ -220,6 +220,7 @@ impl Busy {
     /// Everything that is counted, once.
     async fn work(&self) {
         self.exec(json!({ "prompt": "run: echo hi" })).await;
+        self.exec(json!({ "prompt": "run: exit 3" })).await;
         // Sent again once, and then refused for good.
         let scripted =
             json!({ "prompt": "hello", "model": "scripted", "model_provider": "scripted" });
