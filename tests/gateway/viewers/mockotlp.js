@@ -7,6 +7,16 @@ const {
     normalizeTrace,
 } = require('@elastic/mockotlpserver');
 
+// In JSON, what is not there may be null (ProtoJSON); the normalizer takes an empty value for it.
+const withoutNull = (key, value) => {
+    if (value !== null) return value;
+    return ['body', 'value'].includes(key) ? {} : undefined;
+};
+// (What came as protobuf is of a class of its own, and has no null.)
+const clean = (request) =>
+    typeof request.constructor.toObject === 'function'
+        ? request
+        : JSON.parse(JSON.stringify(request), withoutNull);
 const say = (what) => process.stdout.write(JSON.stringify(what) + '\n');
 const server = new MockOtlpServer({
     logLevel: 'fatal',
@@ -15,13 +25,13 @@ const server = new MockOtlpServer({
     httpPort: 0,
     grpcHostname: '127.0.0.1',
     grpcPort: 0,
-    onTrace: (trace) => say(normalizeTrace(trace)),
-    onMetrics: (metrics) => say(normalizeMetrics(metrics)),
-    onLogs: (logs) => say(normalizeLogs(logs)),
+    onTrace: (trace) => say(normalizeTrace(clean(trace))),
+    onMetrics: (metrics) => say(normalizeMetrics(clean(metrics))),
+    onLogs: (logs) => say(normalizeLogs(clean(logs))),
 });
 server.start().then(() => {
-    const address = (url) => url.replace(/^\w+:\/\//, '').replace(/\/$/, '');
+    const address = (url) => new URL(url).host;
     say({ http: address(server.httpUrl), grpc: address(server.grpcUrl) });
 });
-// It lives as long as whoever started it.
-process.stdin.on('end', () => process.exit(0)).resume();
+// It lives as long as whoever started it, and until everything is written.
+process.stdin.on('end', () => process.stdout.write('', () => process.exit(0))).resume();
