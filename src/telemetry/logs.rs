@@ -104,9 +104,15 @@ pub(super) fn lines(
     };
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
     let filter = format!("{QUIET},{filter}");
-    let filter = EnvFilter::builder().parse_lossy(filter).and(filter_fn(is_allowed));
+    // Each says the lowest level that it may want: otherwise every record of the `log` crate, several per
+    // frame of a WebSocket, would be looked at.
+    let allowed = filter_fn(is_allowed).with_max_level_hint(LevelFilter::TRACE);
     // Without the spans, a line would not say which request it is of.
-    let filter = filter.or(filter_fn(|metadata| metadata.is_span() && is_own(metadata)));
+    let spans = filter_fn(|metadata| {
+        metadata.is_span() && is_own(metadata) && *metadata.level() <= Level::INFO
+    });
+    let spans = spans.with_max_level_hint(LevelFilter::INFO);
+    let filter = EnvFilter::builder().parse_lossy(filter).and(allowed).or(spans);
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     if json {
         layer.fmt_fields(JsonFields::new()).event_format(JsonLine).with_filter(filter).boxed()
