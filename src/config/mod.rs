@@ -260,6 +260,9 @@ impl Config {
         }
 
         let written = file.telemetry.unwrap_or_default();
+        // Programs of the file's tool servers are not started for nobody, unless the file says so.
+        let servers = document.get("mcp_servers").and_then(TomlValue::as_table);
+        let ahead = if servers.is_none_or(toml::Table::is_empty) { 2 } else { 0 };
         Ok(Self {
             host,
             port: port.unwrap_or(8080),
@@ -284,7 +287,7 @@ impl Config {
                 max_queued: file.max_queued_prompts.unwrap_or(16),
                 max_live: at_least("max_live_conversations", file.max_live_conversations, 1, 1000)?,
                 idle: millis("conversation_idle_ms", file.conversation_idle_ms, 1_800_000)?,
-                started_ahead: file.conversations_ahead.unwrap_or(2),
+                started_ahead: file.conversations_ahead.unwrap_or(ahead),
                 event_log_bytes: at_least("event_log_bytes", file.event_log_bytes, 4096, 8 << 20)?,
                 heartbeat: millis("heartbeat_ms", file.heartbeat_ms, 15_000)?,
             },

@@ -38,6 +38,7 @@ use codex_gateway_engine::protocol::TokenUsage;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
+use tokio::sync::OnceCell;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::sync::oneshot;
@@ -83,6 +84,7 @@ pub struct Conversation {
     own_turn_limit: Duration,
     waiting: Arc<Semaphore>,
     state: Mutex<State>,
+    closing: OnceCell<()>,
     shutdown: Shutdown,
 }
 
@@ -231,6 +233,7 @@ impl Conversation {
                 ended: VecDeque::new(),
                 closed: false,
             }),
+            closing: OnceCell::new(),
             shutdown: shutdown.clone(),
         });
         shutdown.spawn(pump::run(Arc::clone(&conversation), raw_events));
@@ -323,11 +326,12 @@ impl Conversation {
         idle
     }
 
-    /// The session is over: its history goes to disk, its readers end.
+    /// The session is over: its history goes to disk, its readers end. Whoever comes second waits for
+    /// that: a history must not be taken up again before it has been put down.
     async fn close(&self) {
         self.lock().closed = true;
         self.calls.stop(self.id.as_str());
-        self.thread.close().await;
+        self.closing.get_or_init(|| self.thread.close()).await;
     }
 
     /// What operators see of a turn, from here on; model calls are traced below it.

@@ -313,7 +313,8 @@ impl Registry {
             if conversation.snapshot().activity != Activity::Closed {
                 return Ok(conversation);
             }
-            // Its thread has ended; the next round takes it up again from its record.
+            // Its thread has ended, or is about to; the next round takes it up again from its record.
+            conversation.close().await;
             self.forget(&conversation);
         }
     }

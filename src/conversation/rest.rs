@@ -23,8 +23,8 @@ impl Registry {
                 () = self.shutdown.drain.cancelled() => return,
             }
             for conversation in self.to_rest() {
-                self.forget(&conversation);
                 conversation.close().await;
+                self.forget(&conversation);
             }
         }
     }

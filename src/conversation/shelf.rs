@@ -60,8 +60,8 @@ impl Registry {
             if let Some(turn) = conversation.stop(None) {
                 turn.report().await?;
             }
-            self.forget(&conversation);
             conversation.close().await;
+            self.forget(&conversation);
         }
         let Some(mut record) = self.sessions.by_conversation(id) else { return Err(unknown(id)) };
         if record.archived {

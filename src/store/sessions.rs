@@ -1,7 +1,7 @@
 //! Which session name belongs to which conversation: a file of JSON lines, appended to. The last
 //! line of a session wins; a line that a crash cut short is skipped.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
@@ -49,8 +49,10 @@ pub struct Sessions {
 #[derive(Debug)]
 struct Inner {
     file: std::fs::File,
-    /// By conversation: their ids are UUIDs of version 7, so this is the order in which they began.
-    records: BTreeMap<String, Record>,
+    /// By conversation.
+    records: HashMap<String, Record>,
+    /// When they began, and their ids.
+    order: BTreeSet<(DateTime<Utc>, String)>,
     /// The newest conversation of each session.
     sessions: HashMap<String, String>,
 }
@@ -74,7 +76,12 @@ impl Sessions {
             // A crash in mid-line: what follows starts on a line of its own.
             file.write_all(b"\n")?;
         }
-        let mut inner = Inner { file, records: BTreeMap::new(), sessions: HashMap::new() };
+        let mut inner = Inner {
+            file,
+            records: HashMap::new(),
+            order: BTreeSet::new(),
+            sessions: HashMap::new(),
+        };
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice::<Record>(line) {
                 Ok(record) => inner.remember(record),
@@ -116,14 +123,25 @@ impl Sessions {
         inner.records.get(id.as_str()).cloned()
     }
 
-    /// Conversations from the newest on, or from the one that began before `before`.
+    /// Conversations from the newest on, or from the one that began before `before`. By when they began,
+    /// and not by their ids: a thread may have waited to become a conversation.
     pub fn newest_first(&self, before: Option<&ConversationId>, limit: usize) -> Vec<Record> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let records = inner.records.iter().rev();
-        let older =
-            records.filter(|(id, _)| before.is_none_or(|before| id.as_str() < before.as_str()));
-        older.take(limit).map(|(_, record)| record.clone()).collect()
+        let bound = match before.map(|id| inner.records.get(id.as_str())) {
+            None => None,
+            Some(Some(record)) => Some(place(record)),
+            // Nothing began before what never began.
+            Some(None) => return Vec::new(),
+        };
+        let older = inner.order.iter().rev();
+        let older = older.filter(|place| bound.as_ref().is_none_or(|bound| *place < bound));
+        older.filter_map(|(_, id)| inner.records.get(id)).take(limit).cloned().collect()
     }
+}
+
+/// Where a record stands in the order of beginnings.
+fn place(record: &Record) -> (DateTime<Utc>, String) {
+    (record.created_at, record.conversation_id.clone())
 }
 
 impl Inner {
@@ -132,6 +150,7 @@ impl Inner {
         if !record.archived || !self.sessions.contains_key(&record.session_id) {
             self.sessions.insert(record.session_id.clone(), record.conversation_id.clone());
         }
+        self.order.insert(place(&record));
         self.records.insert(record.conversation_id.clone(), record);
     }
 }

@@ -92,6 +92,9 @@ impl Environment {
                 *place = Some(protocol(signal, &env)?);
             }
         }
+        if exported.iter().any(Option::is_some) {
+            check_compression(&env)?;
+        }
         let propagators = match env("OTEL_PROPAGATORS").filter(|_| !disabled) {
             None => vec![Propagator::TraceContext, Propagator::Baggage],
             Some(names) => propagators(&names)?,
@@ -203,6 +206,17 @@ fn propagators(names: &str) -> anyhow::Result<Vec<Propagator>> {
         }
     }
     Ok(propagators)
+}
+
+/// The exporters would refuse it in words that name no variable.
+fn check_compression(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<()> {
+    let names = ["", "TRACES_", "METRICS_", "LOGS_"];
+    for name in names.map(|signal| format!("OTEL_EXPORTER_OTLP_{signal}COMPRESSION")) {
+        if let Some(algorithm) = env(&name) {
+            bail!("{name} is {algorithm:?}; compression is not built in: expected it to be unset");
+        }
+    }
+    Ok(())
 }
 
 /// The SDK would warn about these before there is a log, and go on with everything sampled.
@@ -337,6 +351,7 @@ mod tests {
             ("OTEL_PROPAGATORS", "b3", "tracecontext"),
             ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "not a url", "http://"),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem", "cannot be read"),
+            ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "gzip", "unset"),
             ("OTEL_SDK_DISABLED", "perhaps", "true or false"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", "whole number"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "-1", "whole number"),

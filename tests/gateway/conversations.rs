@@ -24,10 +24,9 @@ async fn a_conversation_is_started_without_a_turn_or_with_one_that_is_not_waited
     let started = gateway.post("/api/v1/conversations", body).await;
     assert_eq!(started.status, 201);
     let started = started.json();
-    assert_eq!(
-        (&started["status"], &started["sandbox"], &started["last_seq"]),
-        (&json!("idle"), &json!("read-only"), &json!(0))
-    );
+    assert_eq!((&started["status"], &started["sandbox"]), (&json!("idle"), &json!("read-only")));
+    // Core may have said already that it is there.
+    assert!(started["last_seq"].is_u64(), "{started}");
     let answer = ask(&gateway, "a", "run: touch made").await;
     assert_eq!(answer["conversation_id"], started["conversation_id"]);
     assert!(answer.to_string().contains("Read-only file system"), "{answer}");

@@ -220,12 +220,14 @@ async fn a_tool_of_the_files_servers_is_allowed_or_not() {
         waiting.decide(&gateway, json!({ "decision": decision })).await;
         let events = waiting.end().await;
         let said = last(&events)["last_agent_message"].as_str().unwrap().to_owned();
-        assert_eq!(said.contains('5'), ran, "{decision}: {said}");
+        assert_eq!(said.contains(r#""text":"5""#), ran, "{decision}: {said}");
         if decision == "approved_for_session" {
             let body = json!({ "prompt": add, "session_id": "s", "approval_policy": "on-request" });
             let events = gateway.exec(body).await;
             assert!(!kinds(&events).contains(&"elicitation_request"), "{:?}", kinds(&events));
-            assert!(last(&events)["last_agent_message"].as_str().unwrap().contains('5'));
+            assert!(
+                last(&events)["last_agent_message"].as_str().unwrap().contains(r#""text":"5""#)
+            );
         }
     }
 }
@@ -235,7 +237,10 @@ async fn a_tool_of_the_files_servers_is_allowed_or_not() {
 async fn where_nobody_is_to_be_asked_the_file_says_whether_its_servers_tools_are_used() {
     let add = json!({ "prompt": "call: calc add {\"a\":2,\"b\":3}", "session_id": "s" });
     let events = with_server(USED).exec(add.clone()).await;
-    assert!(last(&events)["last_agent_message"].as_str().unwrap().contains('5'), "{events:#?}");
+    assert!(
+        last(&events)["last_agent_message"].as_str().unwrap().contains(r#""text":"5""#),
+        "{events:#?}"
+    );
     assert!(!kinds(&events).contains(&"elicitation_request"), "{:?}", kinds(&events));
 
     let gateway = with_server("");
@@ -251,5 +256,8 @@ async fn where_nobody_is_to_be_asked_the_file_says_whether_its_servers_tools_are
         "{decided}"
     );
     assert_eq!(last(&events)["type"], "task_complete");
-    assert!(!last(&events)["last_agent_message"].as_str().unwrap().contains("5"), "{events:#?}");
+    assert!(
+        !last(&events)["last_agent_message"].as_str().unwrap().contains(r#""text":"5""#),
+        "{events:#?}"
+    );
 }
