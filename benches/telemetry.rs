@@ -7,6 +7,8 @@
 
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/median.rs"]
+mod median;
 
 use std::convert::Infallible;
 use std::io::BufRead;
@@ -18,7 +20,6 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -33,6 +34,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use self::client::Client;
+use self::median::median;
 
 /// How often a thing is measured by `cargo bench`.
 const ROUNDS: usize = 40;
@@ -99,11 +101,6 @@ async fn measure(rounds: usize) -> anyhow::Result<()> {
     }
     println!("the receiver took {} exports", receiver.exports.load(Ordering::Relaxed));
     Ok(())
-}
-
-fn median(values: &mut [Duration]) -> Duration {
-    values.sort();
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 /// A gateway with the demo model.

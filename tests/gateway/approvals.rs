@@ -4,32 +4,19 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::support::Gateway;
+use crate::support::asking;
+use crate::support::asking::decide;
 use crate::support::catalogue::knowing;
 use crate::support::client::Lines;
 use crate::support::client::kinds;
-use crate::support::eventually;
 use crate::support::provider::Provider;
 use crate::support::wires::WIRES;
 
-/// Starts a turn that runs a command, and waits until it asks. The stream, the conversation's path and
-/// the question.
+/// Starts a turn that runs a command, and waits until it asks.
 async fn asking(gateway: &Gateway, session: &str, command: &str) -> (Lines, String, Value) {
-    let body = json!({ "prompt": format!("run: {command}"), "session_id": session,
-                       "approval_policy": "untrusted" });
-    let stream = gateway.stream("/exec", &[], body).await;
-    let id = stream.headers["x-conversation-id"].to_str().unwrap().to_owned();
-    let path = format!("/api/v1/conversations/{id}");
-    eventually("the turn asks", || async {
-        gateway.get(&path).await.json()["status"] == "waiting_approval"
-    })
-    .await;
-    let pending = gateway.get(&format!("{path}/approvals")).await.json();
-    (stream, path, pending["approvals"][0].clone())
-}
-
-async fn decide(gateway: &Gateway, path: &str, question: &Value, answer: Value) -> Value {
-    let id = question["approval_id"].as_str().unwrap();
-    gateway.post(&format!("{path}/approvals/{id}"), answer).await.json()
+    let prompt = json!({ "prompt": format!("run: {command}"), "session_id": session,
+                         "approval_policy": "untrusted" });
+    asking::asking(gateway, prompt).await
 }
 
 #[tokio::test]
@@ -104,18 +91,10 @@ async fn a_patch_is_asked_about_and_applied_when_it_is_approved() {
     let provider = Provider::start([speaks.patch(patch), speaks.text("Patched.")]).await;
     let (_catalogue, setup) = knowing(speaks.model, speaks.setup(&provider));
     let gateway = setup.start();
-    let body = json!({ "prompt": "patch it", "approval_policy": "untrusted" });
-    let mut stream = gateway.stream("/exec", &[], body).await;
-    let id = stream.headers["x-conversation-id"].to_str().unwrap().to_owned();
-    let path = format!("/api/v1/conversations/{id}");
-    eventually("the turn asks", || async {
-        gateway.get(&path).await.json()["status"] == "waiting_approval"
-    })
-    .await;
-    let pending = gateway.get(&format!("{path}/approvals")).await.json();
-    let question = &pending["approvals"][0];
+    let prompt = json!({ "prompt": "patch it", "approval_policy": "untrusted" });
+    let (mut stream, path, question) = asking::asking(&gateway, prompt).await;
     assert_eq!(question["request"]["type"], "apply_patch_approval_request", "{question}");
-    decide(&gateway, &path, question, json!({ "decision": "approved" })).await;
+    decide(&gateway, &path, &question, json!({ "decision": "approved" })).await;
     assert_eq!(stream.events().await.last().unwrap()["msg"]["type"], "task_complete");
     let cwd = gateway.get(&path).await.json()["cwd"].as_str().unwrap().to_owned();
     assert_eq!(std::fs::read_to_string(format!("{cwd}/made.txt")).unwrap(), "by hand\n");

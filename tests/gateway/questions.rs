@@ -6,9 +6,10 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::support::Gateway;
+use crate::support::asking::asking;
+use crate::support::asking::decide;
 use crate::support::client::Lines;
 use crate::support::client::kinds;
-use crate::support::eventually;
 use crate::support::gateway::Setup;
 use crate::support::provider::Answer;
 use crate::support::provider::Provider;
@@ -27,15 +28,8 @@ impl Waiting {
     /// Starts a turn, and waits until it asks.
     async fn of(gateway: &Gateway, prompt: &str) -> Self {
         let body = json!({ "prompt": prompt, "session_id": "s", "approval_policy": "on-request" });
-        let stream = gateway.stream("/exec", &[], body).await;
-        let id = stream.headers["x-conversation-id"].to_str().unwrap().to_owned();
-        let path = format!("/api/v1/conversations/{id}");
-        eventually("the turn asks", || async {
-            gateway.get(&path).await.json()["status"] == "waiting_approval"
-        })
-        .await;
-        let pending = gateway.get(&format!("{path}/approvals")).await.json();
-        Self { stream, path, question: pending["approvals"][0].clone() }
+        let (stream, path, question) = asking(gateway, body).await;
+        Self { stream, path, question }
     }
 
     fn kind(&self) -> &str {
@@ -43,8 +37,7 @@ impl Waiting {
     }
 
     async fn decide(&self, gateway: &Gateway, answer: Value) -> Value {
-        let id = self.question["approval_id"].as_str().unwrap();
-        gateway.post(&format!("{}/approvals/{id}", self.path), answer).await.json()
+        decide(gateway, &self.path, &self.question, answer).await
     }
 
     /// The rest of the turn.

@@ -1,6 +1,7 @@
 //! What the tests stand on: the real binary as a process, a client that reads streams line by line,
 //! and a scripted model that records what core sends it.
 
+pub mod asking;
 pub mod catalogue;
 pub mod client;
 pub mod collector;
