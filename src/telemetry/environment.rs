@@ -1,12 +1,17 @@
 //! What `OTEL_*` says, as far as the SDK does not read it itself (the OpenTelemetry specification,
 //! "Environment Variable Specification" and "OTLP Exporter Configuration").
 
+use std::time::Duration;
+
 use anyhow::bail;
 use http::Uri;
 use opentelemetry::propagation::TextMapCompositePropagator;
 use opentelemetry::propagation::TextMapPropagator;
+use opentelemetry_otlp::OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT;
+use opentelemetry_sdk::metrics::Temporality;
 use opentelemetry_sdk::propagation::BaggagePropagator;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::Sampler;
 
 /// One of the three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,18 +30,20 @@ impl Signal {
 
     /// The word for it in a label.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Traces => "traces",
-            Self::Metrics => "metrics",
-            Self::Logs => "logs",
-        }
+        self.of("traces", "metrics", "logs")
     }
 
+    /// The word for it in a variable.
     fn upper(self) -> &'static str {
+        self.of("TRACES", "METRICS", "LOGS")
+    }
+
+    /// What is this one's of three.
+    fn of<T>(self, traces: T, metrics: T, logs: T) -> T {
         match self {
-            Self::Traces => "TRACES",
-            Self::Metrics => "METRICS",
-            Self::Logs => "LOGS",
+            Self::Traces => traces,
+            Self::Metrics => metrics,
+            Self::Logs => logs,
         }
     }
 }
@@ -53,11 +60,17 @@ pub enum Protocol {
 }
 
 /// What the environment says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Environment {
     /// How each signal is exported, where it is.
     exported: [Option<Protocol>; 3],
     propagators: Vec<Propagator>,
+    /// What is traced.
+    pub(super) sampler: Sampler,
+    /// How pushed metrics add up.
+    pub(super) temporality: Temporality,
+    /// How long an export of each signal may take.
+    timeouts: [Duration; 3],
     /// `OTEL_SERVICE_NAME`
     pub service_name: Option<String>,
     /// Certificates of the collector's authority, as PEM.
@@ -80,20 +93,19 @@ impl Environment {
     /// # Errors
     /// One has a value that it does not take.
     pub fn read(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
+        let verbatim = env;
         // An empty value is as good as none, says the specification.
         let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
         let disabled = is_disabled(&env)?;
-        check_sampler(&env)?;
+        let sampler = sampler(&env)?;
         check_numbers(&env)?;
         check_lists(&env)?;
         let mut exported = [None; 3];
         for (place, signal) in exported.iter_mut().zip(Signal::ALL) {
             if !disabled && is_exported(signal, &env)? {
                 *place = Some(protocol(signal, &env)?);
+                check_compression(signal, verbatim)?;
             }
-        }
-        if exported.iter().any(Option::is_some) {
-            check_compression(&env)?;
         }
         let propagators = match env("OTEL_PROPAGATORS").filter(|_| !disabled) {
             None => vec![Propagator::TraceContext, Propagator::Baggage],
@@ -109,6 +121,12 @@ impl Environment {
         Ok(Self {
             exported,
             propagators,
+            sampler,
+            temporality: match exported {
+                [_, Some(_), _] => temporality(&env)?,
+                [_, None, _] => Temporality::Cumulative,
+            },
+            timeouts: Signal::ALL.map(|signal| timeout(signal, &env)),
             service_name: env("OTEL_SERVICE_NAME"),
             certificate: file("OTEL_EXPORTER_OTLP_CERTIFICATE")?,
             client_certificate: file("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE")?,
@@ -118,11 +136,14 @@ impl Environment {
 
     /// How a signal is exported; `None` where it is not.
     pub fn protocol(&self, signal: Signal) -> Option<Protocol> {
-        match signal {
-            Signal::Traces => self.exported[0],
-            Signal::Metrics => self.exported[1],
-            Signal::Logs => self.exported[2],
-        }
+        let [traces, metrics, logs] = self.exported;
+        signal.of(traces, metrics, logs)
+    }
+
+    /// How long an export of a signal may take.
+    pub(super) fn timeout(&self, signal: Signal) -> Duration {
+        let [traces, metrics, logs] = self.timeouts;
+        signal.of(traces, metrics, logs)
     }
 
     /// Whether a signal is exported.
@@ -208,40 +229,65 @@ fn propagators(names: &str) -> anyhow::Result<Vec<Propagator>> {
     Ok(propagators)
 }
 
-/// The exporters would refuse it in words that name no variable.
-fn check_compression(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<()> {
-    let names = ["", "TRACES_", "METRICS_", "LOGS_"];
-    for name in names.map(|signal| format!("OTEL_EXPORTER_OTLP_{signal}COMPRESSION")) {
-        if let Some(algorithm) = env(&name) {
-            bail!("{name} is {algorithm:?}; compression is not built in: expected it to be unset");
-        }
+/// The exporters read it themselves; they take neither `none` nor an empty value, and refuse them in words
+/// that name no variable.
+fn check_compression(
+    signal: Signal,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> anyhow::Result<()> {
+    let own = format!("OTEL_EXPORTER_OTLP_{}_COMPRESSION", signal.upper());
+    for name in [own.as_str(), "OTEL_EXPORTER_OTLP_COMPRESSION"] {
+        return match env(name).as_deref() {
+            None => continue,
+            Some("gzip") => Ok(()),
+            Some(other) => bail!("{name} is {other:?}; it takes gzip, and is unset for none"),
+        };
     }
     Ok(())
 }
 
-/// The SDK would warn about these before there is a log, and go on with everything sampled.
-fn check_sampler(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<()> {
-    const SAMPLERS: [&str; 6] = [
-        "always_on",
-        "always_off",
-        "traceidratio",
-        "parentbased_always_on",
-        "parentbased_always_off",
-        "parentbased_traceidratio",
-    ];
-    let Some(sampler) = env("OTEL_TRACES_SAMPLER") else { return Ok(()) };
-    if !SAMPLERS.contains(&sampler.as_str()) {
-        bail!("OTEL_TRACES_SAMPLER is {sampler:?}; it takes {}", SAMPLERS.join(", "));
+/// Read here, as the SDK would warn before there is a log, and go on with everything sampled.
+fn sampler(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Sampler> {
+    let Some(name) = env("OTEL_TRACES_SAMPLER") else {
+        return Ok(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)));
+    };
+    let root = match name.strip_prefix("parentbased_").unwrap_or(&name) {
+        "always_on" => Sampler::AlwaysOn,
+        "always_off" => Sampler::AlwaysOff,
+        "traceidratio" => Sampler::TraceIdRatioBased(ratio(&name, env)?),
+        _ => bail!(
+            "OTEL_TRACES_SAMPLER is {name:?}; it takes always_on, always_off, traceidratio, \
+             parentbased_always_on, parentbased_always_off, parentbased_traceidratio"
+        ),
+    };
+    let parent_based = name.starts_with("parentbased_");
+    Ok(if parent_based { Sampler::ParentBased(Box::new(root)) } else { root })
+}
+
+fn ratio(sampler: &str, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<f64> {
+    let written = env("OTEL_TRACES_SAMPLER_ARG").unwrap_or_default();
+    match written.parse() {
+        Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
+        _ => bail!("OTEL_TRACES_SAMPLER_ARG is {written:?}; with {sampler} it takes 0.0 to 1.0"),
     }
-    if sampler.ends_with("traceidratio") {
-        let ratio = env("OTEL_TRACES_SAMPLER_ARG");
-        let fits = ratio.as_deref().and_then(|ratio| ratio.parse().ok());
-        if !fits.is_some_and(|ratio: f64| (0.0..=1.0).contains(&ratio)) {
-            let ratio = ratio.unwrap_or_default();
-            bail!("OTEL_TRACES_SAMPLER_ARG is {ratio:?}; with {sampler} it takes 0.0 to 1.0");
-        }
+}
+
+fn temporality(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Temporality> {
+    const NAME: &str = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+    match env(NAME).map(|preference| preference.to_ascii_lowercase()).as_deref() {
+        None | Some("cumulative") => Ok(Temporality::Cumulative),
+        Some("delta") => Ok(Temporality::Delta),
+        Some("lowmemory") => Ok(Temporality::LowMemory),
+        Some(other) => bail!("{NAME} is {other:?}; it takes cumulative, delta or lowmemory"),
     }
-    Ok(())
+}
+
+/// [`check_numbers`] has seen that it is a number.
+fn timeout(signal: Signal, env: &dyn Fn(&str) -> Option<String>) -> Duration {
+    let own = env(&format!("OTEL_EXPORTER_OTLP_{}_TIMEOUT", signal.upper()));
+    let millis = own.or_else(|| env("OTEL_EXPORTER_OTLP_TIMEOUT"));
+    let millis = millis.and_then(|millis| millis.parse().ok());
+    millis.map_or(OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT, Duration::from_millis)
 }
 
 /// The SDK would ignore what is no number without a word.
@@ -351,7 +397,9 @@ mod tests {
             ("OTEL_PROPAGATORS", "b3", "tracecontext"),
             ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "not a url", "http://"),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem", "cannot be read"),
-            ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "gzip", "unset"),
+            ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "zstd", "gzip"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "none", "unset for none"),
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", "", "unset for none"),
             ("OTEL_SDK_DISABLED", "perhaps", "true or false"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon", "whole number"),
             ("OTEL_BSP_MAX_QUEUE_SIZE", "-1", "whole number"),

@@ -50,6 +50,30 @@ pub(super) struct Exporters {
     pub(super) logs: Option<Watched<LogExporter>>,
 }
 
+/// The exporter of a signal, where there is to be one. The builders of the three are of types that have
+/// nothing in common but the names of their methods.
+macro_rules! exporter {
+    ($builder:expr, $signal:expr, $environment:expr, $health:expr) => {
+        match $environment.protocol($signal) {
+            None => None,
+            Some(protocol) => {
+                let exporter = match wire(protocol) {
+                    None => $builder().with_tonic().with_tls_config(tls($environment)).build()?,
+                    Some(wire) => {
+                        let client = client($environment, $signal)?;
+                        $builder()
+                            .with_http()
+                            .with_protocol(wire)
+                            .with_http_client(client)
+                            .build()?
+                    }
+                };
+                Some($health.watch($signal, exporter))
+            }
+        }
+    };
+}
+
 /// Makes them.
 ///
 /// # Errors
@@ -64,72 +88,16 @@ pub(super) fn exporters(environment: &Environment) -> anyhow::Result<Exporters> 
                 .any(|signal| environment.protocol(signal) == Some(Protocol::Grpc));
             let runtime = if grpc { Some(runtime()?) } else { None };
             let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
+            let metrics = || MetricExporter::builder().with_temporality(environment.temporality);
             anyhow::Ok(Exporters {
-                spans: environment
-                    .protocol(Signal::Traces)
-                    .map(|protocol| spans(environment, protocol, &health))
-                    .transpose()?,
-                metrics: environment
-                    .protocol(Signal::Metrics)
-                    .map(|protocol| pushed_metrics(environment, protocol, &health))
-                    .transpose()?,
-                logs: environment
-                    .protocol(Signal::Logs)
-                    .map(|protocol| logs(environment, protocol, &health))
-                    .transpose()?,
+                spans: exporter!(SpanExporter::builder, Signal::Traces, environment, health),
+                metrics: exporter!(metrics, Signal::Metrics, environment, health),
+                logs: exporter!(LogExporter::builder, Signal::Logs, environment, health),
             })
         });
         making.join()
     });
     made.map_err(|_| anyhow::anyhow!("the exporters could not be made"))?
-}
-
-fn spans(
-    environment: &Environment,
-    protocol: Protocol,
-    health: &Health,
-) -> anyhow::Result<Watched<SpanExporter>> {
-    let builder = SpanExporter::builder();
-    let exporter = match wire(protocol) {
-        None => builder.with_tonic().with_tls_config(tls(environment)).build()?,
-        Some(wire) => {
-            let client = client(environment, "TRACES")?;
-            builder.with_http().with_protocol(wire).with_http_client(client).build()?
-        }
-    };
-    Ok(health.watch(Signal::Traces, exporter))
-}
-
-fn pushed_metrics(
-    environment: &Environment,
-    protocol: Protocol,
-    health: &Health,
-) -> anyhow::Result<Watched<MetricExporter>> {
-    let builder = MetricExporter::builder().with_temporality(temporality()?);
-    let exporter = match wire(protocol) {
-        None => builder.with_tonic().with_tls_config(tls(environment)).build()?,
-        Some(wire) => {
-            let client = client(environment, "METRICS")?;
-            builder.with_http().with_protocol(wire).with_http_client(client).build()?
-        }
-    };
-    Ok(health.watch(Signal::Metrics, exporter))
-}
-
-fn logs(
-    environment: &Environment,
-    protocol: Protocol,
-    health: &Health,
-) -> anyhow::Result<Watched<LogExporter>> {
-    let builder = LogExporter::builder();
-    let exporter = match wire(protocol) {
-        None => builder.with_tonic().with_tls_config(tls(environment)).build()?,
-        Some(wire) => {
-            let client = client(environment, "LOGS")?;
-            builder.with_http().with_protocol(wire).with_http_client(client).build()?
-        }
-    };
-    Ok(health.watch(Signal::Logs, exporter))
 }
 
 /// How an HTTP body is written; `None` for gRPC.
@@ -141,27 +109,8 @@ fn wire(protocol: Protocol) -> Option<Wire> {
     }
 }
 
-/// `OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE`
-fn temporality() -> anyhow::Result<Temporality> {
-    const NAME: &str = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
-    let preference = std::env::var(NAME).unwrap_or_default();
-    match preference.to_ascii_lowercase().as_str() {
-        "" | "cumulative" => Ok(Temporality::Cumulative),
-        "delta" => Ok(Temporality::Delta),
-        "lowmemory" => Ok(Temporality::LowMemory),
-        _ => anyhow::bail!("{NAME} is {preference:?}; it takes cumulative, delta or lowmemory"),
-    }
-}
-
-fn client(environment: &Environment, signal: &str) -> anyhow::Result<reqwest::blocking::Client> {
-    let own = format!("OTEL_EXPORTER_OTLP_{signal}_TIMEOUT");
-    let timeout = std::env::var(own).or_else(|_| std::env::var("OTEL_EXPORTER_OTLP_TIMEOUT"));
-    let timeout = timeout.ok().and_then(|millis| millis.trim().parse().ok());
-    let timeout = timeout
-        .map_or(opentelemetry_otlp::OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT, |millis| {
-            Duration::from_millis(millis)
-        });
-    let mut builder = reqwest::blocking::Client::builder().timeout(timeout);
+fn client(environment: &Environment, signal: Signal) -> anyhow::Result<reqwest::blocking::Client> {
+    let mut builder = reqwest::blocking::Client::builder().timeout(environment.timeout(signal));
     if let Some(pem) = &environment.certificate {
         let authorities = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
             .context("OTEL_EXPORTER_OTLP_CERTIFICATE")?;

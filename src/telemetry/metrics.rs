@@ -53,6 +53,20 @@ pub(crate) fn metrics() -> &'static Metrics {
     &METRICS
 }
 
+/// A gauge that is read when somebody looks; it shows nothing where there is nothing to read. It lives with
+/// the process.
+pub(super) fn gauge(metric: Metric, read: impl Fn() -> Option<u64> + Send + Sync + 'static) {
+    let meter = global::meter(SCOPE);
+    let builder = meter.u64_observable_gauge(metric.name);
+    let builder = builder.with_unit(metric.unit).with_description(metric.about);
+    let gauge = builder.with_callback(move |observer| {
+        if let Some(value) = read() {
+            observer.observe(value, &[]);
+        }
+    });
+    gauge.build();
+}
+
 impl Metrics {
     fn new(meter: &Meter) -> Self {
         let counter = |metric: Metric| {

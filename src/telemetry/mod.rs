@@ -109,7 +109,10 @@ pub fn start(settings: Settings, destination: logs::Destination) -> anyhow::Resu
 
     let mut tracer = SdkTracerProvider::builder().with_resource(resource.clone());
     tracer = match spans {
-        Some(spans) => tracer.with_batch_exporter(spans).with_sampler(FromTheTop::from_env()),
+        Some(spans) => {
+            let sampler = FromTheTop::new(environment.sampler.clone());
+            tracer.with_batch_exporter(spans).with_sampler(sampler)
+        }
         None => tracer.with_sampler(FromTheTop::off()),
     };
     let tracer = tracer.build();

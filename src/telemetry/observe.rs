@@ -6,23 +6,16 @@ use opentelemetry::KeyValue;
 use opentelemetry::global;
 
 use super::SCOPE;
+use super::metrics;
 use super::names;
 use super::names::Metric;
 use crate::gateway::Gateway;
 
 /// Registers what is measured of the gateway, for as long as it lives.
 pub(crate) fn observe(gateway: &Arc<Gateway>) {
-    let meter = global::meter(SCOPE);
     let gauge = |metric: Metric, read: fn(&Gateway) -> usize| {
         let gateway = Arc::downgrade(gateway);
-        let builder = meter.u64_observable_gauge(metric.name);
-        let builder = builder.with_unit(metric.unit).with_description(metric.about);
-        let gauge = builder.with_callback(move |observer| {
-            if let Some(gateway) = gateway.upgrade() {
-                observer.observe(read(&gateway) as u64, &[]);
-            }
-        });
-        gauge.build();
+        metrics::gauge(metric, move || Some(read(&*gateway.upgrade()?) as u64));
     };
     gauge(names::CONNECTIONS, |gateway| gateway.shutdown().connections());
     gauge(names::STREAMS, Gateway::open_streams);
@@ -32,17 +25,13 @@ pub(crate) fn observe(gateway: &Arc<Gateway>) {
     gauge(names::EVENT_LOG, |gateway| gateway.conversations().event_log_bytes());
 
     let runtime = tokio::runtime::Handle::current();
-    let tasks = meter.u64_observable_gauge(names::TASKS.name);
-    let tasks = tasks.with_unit(names::TASKS.unit).with_description(names::TASKS.about);
-    let tasks = tasks.with_callback(move |observer| {
-        observer.observe(runtime.metrics().num_alive_tasks() as u64, &[]);
-    });
-    tasks.build();
+    metrics::gauge(names::TASKS, move || Some(runtime.metrics().num_alive_tasks() as u64));
 
     let labels = [
         KeyValue::new(names::VERSION, env!("CARGO_PKG_VERSION")),
         KeyValue::new(names::ENGINE, gateway.facts().name),
     ];
+    let meter = global::meter(SCOPE);
     let build = meter.u64_observable_gauge(names::BUILD.name);
     let build = build.with_description(names::BUILD.about);
     build.with_callback(move |observer| observer.observe(1, &labels)).build();

@@ -7,6 +7,7 @@ use opentelemetry::global;
 use tokio::time::Instant;
 
 use super::SCOPE;
+use super::metrics::gauge;
 use super::names;
 
 /// The kernel counts processor time in hundredths of a second (`USER_HZ`), whatever the machine.
@@ -17,22 +18,11 @@ static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Registers what is measured of the process.
 pub(super) fn measure() {
     LazyLock::force(&STARTED);
-    let meter = global::meter(SCOPE);
-    let gauge = |metric: names::Metric, read: fn() -> Option<u64>| {
-        let builder = meter.u64_observable_gauge(metric.name);
-        let builder = builder.with_unit(metric.unit).with_description(metric.about);
-        builder
-            .with_callback(move |observer| {
-                if let Some(value) = read() {
-                    observer.observe(value, &[]);
-                }
-            })
-            .build()
-    };
     gauge(names::MEMORY, resident);
     gauge(names::THREADS, threads);
     gauge(names::FILES, files);
     gauge(names::UPTIME, || Some(STARTED.elapsed().as_secs()));
+    let meter = global::meter(SCOPE);
     let cpu = meter.f64_observable_counter(names::CPU.name);
     let cpu = cpu.with_unit(names::CPU.unit).with_description(names::CPU.about);
     cpu.with_callback(|observer| {

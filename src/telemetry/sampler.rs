@@ -20,19 +20,9 @@ const ROOTS: [&str; 2] = ["invoke_agent ", "chat "];
 pub(super) struct FromTheTop(Sampler);
 
 impl FromTheTop {
-    /// What the variables say; [`super::environment`] has checked them.
-    pub(super) fn from_env() -> Self {
-        let ratio = std::env::var("OTEL_TRACES_SAMPLER_ARG").ok();
-        let ratio = ratio.and_then(|ratio| ratio.trim().parse().ok()).unwrap_or(1.0);
-        let parent_based = |root| Sampler::ParentBased(Box::new(root));
-        Self(match std::env::var("OTEL_TRACES_SAMPLER").unwrap_or_default().trim() {
-            "always_on" => Sampler::AlwaysOn,
-            "always_off" => Sampler::AlwaysOff,
-            "traceidratio" => Sampler::TraceIdRatioBased(ratio),
-            "parentbased_always_off" => parent_based(Sampler::AlwaysOff),
-            "parentbased_traceidratio" => parent_based(Sampler::TraceIdRatioBased(ratio)),
-            _ => parent_based(Sampler::AlwaysOn),
-        })
+    /// What `sampler` says of what may begin.
+    pub(super) fn new(sampler: Sampler) -> Self {
+        Self(sampler)
     }
 
     /// Nothing is exported: a span is recorded for nobody, but whoever asked to be traced is traced further

@@ -6,6 +6,7 @@
 mod kept;
 
 use std::convert::Infallible;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -13,6 +14,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 use http::HeaderMap;
 use http::Request;
 use http::Response;
@@ -61,8 +63,9 @@ pub enum Mood {
 pub struct Export {
     pub path: String,
     pub headers: HeaderMap,
-    /// The message, without gRPC's framing.
+    /// The message, without gRPC's framing, unpacked.
     pub body: Bytes,
+    pub gzipped: bool,
 }
 
 #[derive(Debug)]
@@ -230,13 +233,20 @@ async fn answer(request: Request<Incoming>, state: &State) -> Response<Body> {
     let kind = head.headers.get("content-type").and_then(|kind| kind.to_str().ok());
     let kind = kind.unwrap_or_default().to_owned();
     let grpc = kind.starts_with("application/grpc");
-    if grpc {
+    let gzipped = if grpc {
         // A flag for compression and the length in four bytes stand before the message.
-        assert_eq!(body[0], 0, "compressed");
-        body = body.slice(5..);
+        let flag = body.split_to(5)[0];
+        flag == 1
+    } else {
+        head.headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip")
+    };
+    if gzipped {
+        let mut unpacked = Vec::new();
+        GzDecoder::new(body.as_ref()).read_to_end(&mut unpacked).unwrap();
+        body = unpacked.into();
     }
     let path = head.uri.path().to_owned();
-    let export = Export { path: path.clone(), headers: head.headers, body: body.clone() };
+    let export = Export { path: path.clone(), headers: head.headers, body: body.clone(), gzipped };
     state.exports.lock().unwrap().push(export);
     let mood = *state.mood.lock().unwrap();
     match mood {

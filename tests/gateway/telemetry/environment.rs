@@ -159,6 +159,33 @@ fn value_of(body: &[u8], name: &str) -> Value {
 }
 
 #[tokio::test]
+async fn exports_are_compressed_where_that_is_asked_for() {
+    for (protocol, variable, gzipped) in [
+        ("http/protobuf", "OTEL_EXPORTER_OTLP_COMPRESSION", [true; 3]),
+        ("http/json", "OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", [false, false, true]),
+        ("grpc", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", [true, false, false]),
+        ("grpc", "OTEL_EXPORTER_OTLP_COMPRESSION", [true; 3]),
+    ] {
+        let collector = Collector::start().await;
+        let setup = collector
+            .observes(Setup::default())
+            .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+            .env(variable, "gzip");
+        let gateway = a_turn(setup).await;
+        assert_eq!(came(&collector), [true; 3], "{protocol} {variable}");
+        for (signal, gzipped) in ["traces", "metrics", "logs"].into_iter().zip(gzipped) {
+            let exports = collector.exports_of(signal);
+            let as_asked = exports.iter().all(|export| export.gzipped == gzipped);
+            assert!(as_asked, "{protocol} {variable} {signal}");
+        }
+        if protocol != "http/json" {
+            assert_eq!(collector.kept().named("invoke_agent codex").len(), 2, "{protocol}");
+        }
+        assert_eq!(complaints(&gateway), Vec::<String>::new(), "{protocol} {variable}");
+    }
+}
+
+#[tokio::test]
 async fn one_signal_may_have_an_endpoint_and_a_protocol_of_its_own() {
     let collector = Collector::start().await;
     // An endpoint of a signal is the whole URL.
@@ -221,6 +248,8 @@ async fn each_bad_value_is_named_once() {
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "no value"),
         ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/does/not/exist.pem"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
+        ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", ""),
         ("OTEL_TRACES_EXPORTER", "zipkin"),
         ("OTEL_LOGS_EXPORTER", "paper"),
         ("OTEL_TRACES_SAMPLER", "sometimes"),
