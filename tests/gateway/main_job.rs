@@ -1,11 +1,15 @@
 //! A prompt runs on codex-core and its events stream out.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::Value;
 use serde_json::json;
 
 use crate::support::Gateway;
 use crate::support::client::in_order;
 use crate::support::client::kinds;
+use crate::support::gateway::new_home;
 
 #[tokio::test]
 async fn a_command_streams_its_events_as_they_happen() {
@@ -180,6 +184,26 @@ async fn fifty_prompts_at_once_all_complete() {
         conversations.insert(answer["conversation_id"].to_string());
     }
     assert_eq!(conversations.len(), 50);
+}
+
+/// Core says in every client's user agent what the operating system is called; finding that out took a
+/// dozen processes for each conversation, while others waited.
+#[tokio::test]
+async fn a_conversation_starts_no_programs_of_its_own() {
+    let programs = new_home();
+    let called = programs.path().join("called");
+    for name in ["lsb_release", "getconf", "uname"] {
+        let program = programs.path().join(name);
+        let script = format!("#!/bin/sh\necho $0 >> {}\n", called.display());
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = std::env::var("PATH").unwrap();
+    let gateway = Gateway::env("PATH", &format!("{}:{path}", programs.path().display())).start();
+    for _ in 0..3 {
+        gateway.exec(json!({ "prompt": "say: hi" })).await;
+    }
+    assert!(!called.exists(), "{}", std::fs::read_to_string(called).unwrap());
 }
 
 #[tokio::test]
