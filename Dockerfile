@@ -16,8 +16,6 @@ RUN apt-get update \
     && install --directory --owner gateway --group gateway /home/gateway/.codex
 COPY --from=build /codex-gateway /usr/local/bin/codex-gateway
 USER gateway
-# One file of root certificates instead of a folder of 290: core reads them for every conversation.
-ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 ENV HOST=0.0.0.0 PORT=8080 CODEX_HOME=/home/gateway/.codex
 EXPOSE 8080
 # HOST is open, so GATEWAY_API_KEY must be set: without it the gateway says so and does not start.
