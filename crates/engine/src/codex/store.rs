@@ -7,6 +7,8 @@
 //! and when the conversation is closed. A killed process loses that much of the row, which core
 //! brings up to date from the recording when the conversation is resumed.
 //!
+//! Core hands it every piece of an answer too, of which nothing is recorded: those go no further.
+//!
 //! Core also asks five times a turn that what was said be on disk. Its store sees to that with
 //! everything that is said; so the question is passed on only where there is something to do.
 
@@ -25,7 +27,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use codex_protocol::ThreadId;
+use codex_protocol::protocol::RolloutItem;
 use codex_protocol::protocol::ThreadHistoryMode;
+use codex_rollout::is_persisted_rollout_item;
 use codex_thread_store::AppendThreadItemsParams;
 use codex_thread_store::ArchiveThreadParams;
 use codex_thread_store::CreateThreadParams;
@@ -234,6 +238,14 @@ impl MergingStore {
     }
 }
 
+/// Whether an item is for the recording, in either mode of it. Pieces of answers and of output are not;
+/// core's own store finds that out behind three locks.
+fn may_be_recorded(item: &RolloutItem) -> bool {
+    [ThreadHistoryMode::Legacy, ThreadHistoryMode::Paginated]
+        .into_iter()
+        .any(|mode| is_persisted_rollout_item(item, mode))
+}
+
 /// Whether a patch is no more than what core observes as a turn goes along.
 fn can_wait(patch: &ThreadMetadataPatch) -> bool {
     let ThreadMetadataPatch {
@@ -326,6 +338,9 @@ impl ThreadStore for MergingStore {
     }
 
     fn append_items(&self, params: AppendThreadItemsParams) -> ThreadStoreFuture<'_, ()> {
+        if !params.items.iter().any(may_be_recorded) {
+            return Box::pin(std::future::ready(Ok(())));
+        }
         Box::pin(async move {
             let Some(live) = self.live(params.thread_id) else {
                 return self.0.store.append_items(params).await;

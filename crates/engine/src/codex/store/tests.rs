@@ -101,7 +101,7 @@ async fn a_recording_that_is_on_disk_is_not_asked_for_again() {
     store.flush_thread(id).await.unwrap();
     let calls = inner.calls().await;
     assert_eq!((calls.persist_thread, calls.flush_thread), (1, 0));
-    let said = AppendThreadItemsParams { thread_id: id, items: Vec::new() };
+    let said = AppendThreadItemsParams { thread_id: id, items: vec![item("agent_message")] };
     store.append_items(said).await.unwrap();
     store.flush_thread(id).await.unwrap();
     assert_eq!(inner.calls().await.flush_thread, 0);
@@ -119,6 +119,32 @@ async fn a_recording_that_is_on_disk_is_not_asked_for_again() {
     drop(Appending::begin(store.live(id).unwrap()));
     store.flush_thread(id).await.unwrap();
     assert_eq!(inner.calls().await.flush_thread, 3);
+}
+
+#[tokio::test]
+async fn pieces_of_an_answer_are_not_said_to_the_store() {
+    let id = ThreadId::new();
+    let (inner, store) = live(id).await;
+    for items in [
+        vec![item("agent_message_content_delta")],
+        vec![item("agent_message_content_delta"), item("agent_message")],
+        vec![item("exec_command_output_delta")],
+    ] {
+        store.append_items(AppendThreadItemsParams { thread_id: id, items }).await.unwrap();
+    }
+    assert_eq!(inner.calls().await.append_items, 1);
+    assert!(!may_be_recorded(&item("agent_message_content_delta")));
+    // In one of the two modes.
+    assert!(may_be_recorded(&item("agent_message")));
+}
+
+/// An event, which core would have recorded.
+fn item(kind: &str) -> RolloutItem {
+    let event = serde_json::json!({
+        "type": kind, "message": "hi", "thread_id": "t", "turn_id": "u", "item_id": "i", "delta": "hi",
+        "call_id": "c", "stream": "stdout", "chunk": "aGk=",
+    });
+    RolloutItem::EventMsg(serde_json::from_value(event).unwrap())
 }
 
 #[tokio::test]
