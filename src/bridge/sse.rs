@@ -1,5 +1,7 @@
 //! Reading server-sent events (WHATWG HTML, section 9.2.6) from bytes that come in any pieces.
 
+use std::borrow::Cow;
+
 /// A line or an event that is longer than this is no event of any provider's.
 const MAX_EVENT_BYTES: usize = 32 << 20;
 
@@ -39,13 +41,13 @@ impl Parser {
             }
             if self.line.is_empty() && piece.ends_with(b"\n") {
                 // Most lines come whole: they are read where they are.
-                events.extend(self.line(&String::from_utf8_lossy(piece)));
+                events.extend(self.line(&text(piece)));
                 continue;
             }
             self.line.extend_from_slice(piece);
             if piece.ends_with(b"\n") {
                 let line = std::mem::take(&mut self.line);
-                events.extend(self.line(&String::from_utf8_lossy(&line)));
+                events.extend(self.line(&text(&line)));
             }
         }
         Ok(events)
@@ -54,7 +56,7 @@ impl Parser {
     /// The stream has ended: an event without its empty line still counts, as providers leave it out.
     pub fn end(&mut self) -> Option<Event> {
         let line = std::mem::take(&mut self.line);
-        let last = self.line(&String::from_utf8_lossy(&line));
+        let last = self.line(&text(&line));
         last.or_else(|| self.event())
     }
 
@@ -87,6 +89,11 @@ impl Parser {
             data,
         })
     }
+}
+
+/// Bytes as text, with U+FFFD for what is none. Nearly all is text, and that is found out faster by itself.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 #[cfg(test)]
