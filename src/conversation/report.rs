@@ -37,6 +37,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// All four.
+    pub const ALL: [Self; 4] = [Self::Completed, Self::Failed, Self::TimedOut, Self::Cancelled];
+
     /// The word on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -231,10 +231,7 @@ fn propagators(names: &str) -> anyhow::Result<Vec<Propagator>> {
 
 /// The exporters read it themselves; they take neither `none` nor an empty value, and refuse them in words
 /// that name no variable.
-fn check_compression(
-    signal: Signal,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> anyhow::Result<()> {
+fn check_compression(signal: Signal, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<()> {
     let own = format!("OTEL_EXPORTER_OTLP_{}_COMPRESSION", signal.upper());
     for name in [own.as_str(), "OTEL_EXPORTER_OTLP_COMPRESSION"] {
         return match env(name).as_deref() {

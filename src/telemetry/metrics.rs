@@ -16,6 +16,7 @@ use opentelemetry::metrics::UpDownCounter;
 use super::SCOPE;
 use super::names;
 use super::names::Metric;
+use crate::conversation::report::Status;
 use crate::error::Error;
 
 /// The instruments of the process.
@@ -110,6 +111,21 @@ impl Metrics {
             export_failures: counter(names::EXPORT_FAILURES),
             models: Bounded::default(),
             errors: Bounded::default(),
+        }
+    }
+
+    /// Counters whose labels are known beforehand begin at zero, so that the first that is counted is an
+    /// increase to whoever asks for a rate.
+    pub(super) fn begin(&self, provider: &str) {
+        for counter in [&self.stream_events, &self.stream_bytes, &self.stream_lost, &self.events] {
+            counter.add(0, &[]);
+        }
+        let provider = KeyValue::new(names::PROVIDER, provider.to_owned());
+        self.turns_started.add(0, std::slice::from_ref(&provider));
+        self.model_retries.add(0, std::slice::from_ref(&provider));
+        for status in Status::ALL {
+            let status = KeyValue::new(names::STATUS, status.as_str());
+            self.turns_ended.add(0, &[provider.clone(), status]);
         }
     }
 

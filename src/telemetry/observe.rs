@@ -27,6 +27,8 @@ pub(crate) fn observe(gateway: &Arc<Gateway>) {
     let runtime = tokio::runtime::Handle::current();
     metrics::gauge(names::TASKS, move || Some(runtime.metrics().num_alive_tasks() as u64));
 
+    metrics().begin(&gateway.facts().model_provider);
+
     let labels = [
         KeyValue::new(names::VERSION, env!("CARGO_PKG_VERSION")),
         KeyValue::new(names::ENGINE, gateway.facts().name),

@@ -86,13 +86,7 @@ async fn every_family_is_in_the_table_with_its_type_and_labels() {
     }
     for metric in METRICS {
         // These come with what did not happen here.
-        let absent = [
-            "requests.refused",
-            "stream.lost",
-            "model.retries",
-            "approval.duration",
-            "export_failures",
-        ];
+        let absent = ["requests.refused", "approval.duration", "export_failures"];
         let there = scraped.types.contains_key(&family(metric));
         assert!(
             there || absent.iter().any(|end| metric.name.ends_with(end)),
@@ -113,6 +107,24 @@ async fn every_family_is_in_the_table_with_its_type_and_labels() {
     let input = [("gen_ai_token_type", "input")];
     assert_eq!(scraped.total("gen_ai_client_token_usage_sum", &input), 30.0);
     assert!(scraped.text.contains("# HELP http_server_request_duration_seconds "));
+}
+
+/// A rate needs a first value: the first turn that fails is an increase, too.
+#[tokio::test]
+async fn counters_begin_at_zero() {
+    let gateway = Gateway::start();
+    let scraped = scrape(&gateway).await;
+    for status in ["completed", "failed", "timed_out", "cancelled"] {
+        let labels = [("codex_gateway_turn_status", status), ("gen_ai_provider_name", "demo")];
+        let series = scraped.series("codex_gateway_turns_ended_total", &labels);
+        assert_eq!(series.len(), 1, "{status}");
+    }
+    for counter in ["turns_started", "events", "stream_events", "stream_size_bytes", "stream_lost"]
+    {
+        let counter = format!("codex_gateway_{counter}_total");
+        assert_eq!(scraped.series(&counter, &[]).len(), 1, "{counter}");
+        assert_eq!(scraped.total(&counter, &[]), 0.0, "{counter}");
+    }
 }
 
 #[tokio::test]
