@@ -27,11 +27,13 @@
 //!
 //! [`config`] · [`error`] · [`server`] · [`gateway`] · [`access`] · [`api`] · [`rpc`] ·
 //! [`socket`] · [`conversation`] · [`patch`] · [`stream`] · [`store`] · [`terminal`] · [`proxy`] ·
-//! [`bridge`] · [`telemetry`] · [`assembly`] · [`cli`]; and the crate `codex-gateway-engine`, the only one that names codex crates.
+//! [`bridge`] · [`telemetry`] · [`assembly`] · [`cli`]; and the crate `codex-gateway-engine`, the only one
+//! that names codex crates. The others in `crates/` stand in for crates of core's graph that cost each
+//! conversation more than they do for it; the patch table of `Cargo.toml` says what.
 //!
 //! # Invariants
 //!
-//! - Only `crates/engine` names codex crates; only `stream` frames bytes; only [`error`] picks a
+//! - Only `crates/engine`, and what stands in for them, names codex crates; only `stream` frames bytes; only [`error`] picks a
 //!   status. A test checks.
 //! - A route says who may call it, or it does not compile ([`gateway::Route::access`]).
 //! - An event is encoded once; it is numbered and kept under one lock. A reader that comes too late
