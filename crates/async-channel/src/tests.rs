@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::StreamExt;
+use tokio::task::JoinSet;
 
 use super::*;
 
@@ -72,13 +73,13 @@ async fn a_receiver_that_gives_up_passes_its_turn_on() {
 #[tokio::test]
 async fn a_receiver_is_a_stream() {
     let (sender, receiver) = bounded(2);
-    let sending = tokio::spawn(async move {
+    let sending = async move {
         for n in 0..100 {
             sender.send(n).await.unwrap();
         }
-    });
-    assert_eq!(receiver.collect::<Vec<_>>().await, (0..100).collect::<Vec<_>>());
-    sending.await.unwrap();
+    };
+    let (received, ()) = tokio::join!(receiver.collect::<Vec<_>>(), sending);
+    assert_eq!(received, (0..100).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -95,37 +96,21 @@ async fn what_a_burst_has_used_is_given_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn every_message_is_received_once() {
     let (sender, receiver) = bounded(3);
-    let senders: Vec<_> = (0..4)
-        .map(|sender_number| {
-            let sender = sender.clone();
-            tokio::spawn(async move {
-                for n in 0..1000 {
-                    sender.send(sender_number * 1000 + n).await.unwrap();
-                }
-            })
-        })
-        .collect();
-    drop(sender);
-    let receivers: Vec<_> = (0..4)
-        .map(|_| {
-            let receiver = receiver.clone();
-            tokio::spawn(async move {
-                let mut seen = Vec::new();
-                while let Ok(n) = receiver.recv().await {
-                    seen.push(n);
-                }
-                seen
-            })
-        })
-        .collect();
-    drop(receiver);
-    let all =
-        futures::future::join_all(senders.into_iter().map(|task| async { task.await.unwrap() }));
-    tokio::time::timeout(Duration::from_secs(30), all).await.unwrap();
-    let mut seen = Vec::new();
-    for receiver in receivers {
-        seen.extend(receiver.await.unwrap());
+    let mut tasks = JoinSet::new();
+    for first in (0..4000).step_by(1000) {
+        let sender = sender.clone();
+        tasks.spawn(async move {
+            for n in first..first + 1000 {
+                sender.send(n).await.unwrap();
+            }
+            Vec::new()
+        });
+        let receiver = receiver.clone();
+        tasks.spawn(async move { receiver.collect::<Vec<i32>>().await });
     }
+    drop((sender, receiver));
+    let all = tokio::time::timeout(Duration::from_secs(30), tasks.join_all()).await.unwrap();
+    let mut seen = all.concat();
     seen.sort_unstable();
     assert_eq!(seen, (0..4000).collect::<Vec<i32>>());
 }
