@@ -9,6 +9,10 @@
 //!
 //! Core hands it every piece of an answer too, of which nothing is recorded: those go no further.
 //!
+//! Of a conversation that it has just created core asks for the title; its store, which finds no row, goes
+//! through the names of all recordings there are, those in the archive too, on a dozen threads. Of what was
+//! never written, that is known here.
+//!
 //! Core also asks five times a turn that what was said be on disk. Its store sees to that with
 //! everything that is said; so the question is passed on only where there is something to do.
 
@@ -53,6 +57,7 @@ use codex_thread_store::ThreadOccurrenceSearchPage;
 use codex_thread_store::ThreadPage;
 use codex_thread_store::ThreadSearchPage;
 use codex_thread_store::ThreadStore;
+use codex_thread_store::ThreadStoreError;
 use codex_thread_store::ThreadStoreFuture;
 use codex_thread_store::ThreadStoreResult;
 use codex_thread_store::TurnPage;
@@ -77,6 +82,8 @@ struct Inner {
 #[derive(Default)]
 struct Live {
     row: Mutex<Row>,
+    /// It was created here, and nothing of it was written yet: it is nowhere to be found.
+    unwritten: AtomicBool,
     /// Its recording was asked for, and is there.
     recorded: AtomicBool,
     /// How much is being said.
@@ -138,8 +145,8 @@ impl MergingStore {
         self.all().get(&id).cloned()
     }
 
-    fn opened(&self, id: ThreadId) {
-        self.all().insert(id, Arc::default());
+    fn opened(&self, id: ThreadId, unwritten: AtomicBool) {
+        self.all().insert(id, Arc::new(Live { unwritten, ..Live::default() }));
     }
 
     /// Has what was said be on disk, by `ask`, where it may not be.
@@ -147,6 +154,9 @@ impl MergingStore {
         let live = self.live(id);
         if live.as_ref().is_some_and(|live| live.is_recorded()) {
             return Ok(());
+        }
+        if let Some(live) = &live {
+            live.unwritten.store(false, Ordering::Release);
         }
         ask.await?;
         if let Some(live) = live {
@@ -215,6 +225,7 @@ impl MergingStore {
         let Some(live) = self.live(id) else {
             return self.0.store.update_thread_metadata(params).await;
         };
+        live.unwritten.store(false, Ordering::Release);
         let mut row = live.row.lock().await;
         let Row { current, pending } = &mut *row;
         if let Some(current) = current.as_mut().filter(|_| can_wait(&params.patch)) {
@@ -322,7 +333,7 @@ impl ThreadStore for MergingStore {
         Box::pin(async move {
             let id = params.thread_id;
             self.0.store.create_thread(params).await?;
-            self.opened(id);
+            self.opened(id, AtomicBool::new(true));
             Ok(())
         })
     }
@@ -332,7 +343,7 @@ impl ThreadStore for MergingStore {
             let id = params.thread_id;
             self.settle(id).await;
             self.0.store.resume_thread(params).await?;
-            self.opened(id);
+            self.opened(id, AtomicBool::new(false));
             Ok(())
         })
     }
@@ -345,6 +356,7 @@ impl ThreadStore for MergingStore {
             let Some(live) = self.live(params.thread_id) else {
                 return self.0.store.append_items(params).await;
             };
+            live.unwritten.store(false, Ordering::Release);
             let mut appending = Appending::begin(live);
             self.0.store.append_items(params).await?;
             appending.done = true;
@@ -393,7 +405,14 @@ impl ThreadStore for MergingStore {
 
     fn read_thread(&self, params: ReadThreadParams) -> ThreadStoreFuture<'_, StoredThread> {
         Box::pin(async move {
-            self.settle(params.thread_id).await;
+            let thread_id = params.thread_id;
+            let live = self.live(thread_id);
+            if live.is_some_and(|live| live.unwritten.load(Ordering::Acquire)) {
+                // In the words of core's store, which would look through all recordings first.
+                let message = format!("no rollout found for thread id {thread_id}");
+                return Err(ThreadStoreError::InvalidRequest { message });
+            }
+            self.settle(thread_id).await;
             self.0.store.read_thread(params).await
         })
     }

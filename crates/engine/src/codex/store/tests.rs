@@ -122,6 +122,29 @@ async fn a_recording_that_is_on_disk_is_not_asked_for_again() {
 }
 
 #[tokio::test]
+async fn a_conversation_of_which_nothing_was_written_is_not_searched_for() {
+    let id = ThreadId::new();
+    let (inner, store) = live(id).await;
+    let error = store.read_thread(read(id)).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("invalid thread-store request: no rollout found for thread id {id}")
+    );
+    assert_eq!(inner.calls().await.read_thread, 0);
+    let items = vec![item("agent_message")];
+    store.append_items(AppendThreadItemsParams { thread_id: id, items }).await.unwrap();
+    store.read_thread(read(id)).await.unwrap();
+    assert_eq!(inner.calls().await.read_thread, 1);
+
+    // One whose recording was asked for may be found.
+    let id = ThreadId::new();
+    let (inner, store) = live(id).await;
+    store.persist_thread(id).await.unwrap();
+    store.read_thread(read(id)).await.unwrap();
+    assert_eq!(inner.calls().await.read_thread, 1);
+}
+
+#[tokio::test]
 async fn pieces_of_an_answer_are_not_said_to_the_store() {
     let id = ThreadId::new();
     let (inner, store) = live(id).await;
