@@ -45,9 +45,9 @@ use super::WITH_CONTENT;
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const DEFAULT_FILTER: &str = "warn,codex_gateway=info,codex_gateway_engine=info";
-/// What is not, unless `RUST_LOG` names it: OpenTelemetry complains once per export. The exporters are
-/// watched instead.
-const QUIET: &str = "opentelemetry=off";
+/// What is not, unless `RUST_LOG` names it: OpenTelemetry complains once per export, and the exporters are
+/// watched instead; core complains several times a turn about a model that is not of OpenAI's.
+const QUIET: &str = concat!("opentelemetry=off,", "codex_models_manager", "::model_info=error");
 /// What stays out whatever `RUST_LOG` says: these carry prompts, and what tools print.
 /// (In two pieces, because it is a log target and not a use of the crate.)
 const NEVER: [(&str, LevelFilter); 4] = [

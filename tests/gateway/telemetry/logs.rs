@@ -6,12 +6,14 @@ use serde_json::json;
 use super::SPEAKS;
 use super::TRACE;
 use super::TRACEPARENT;
+use super::ask;
 use super::observed;
 use crate::support::Gateway;
 use crate::support::collector::Collector;
 use crate::support::collector::Kept;
 use crate::support::collector::Log;
 use crate::support::eventually;
+use crate::support::provider::Provider;
 
 /// Every line of standard output, which must be an object.
 fn lines(gateway: &Gateway) -> Vec<Value> {
@@ -30,6 +32,15 @@ async fn of_request(gateway: &Gateway, id: &str) -> Vec<Value> {
     };
     eventually("its lines", || async { !its().is_empty() }).await;
     its()
+}
+
+#[tokio::test]
+async fn a_turn_of_a_model_that_core_does_not_know_is_no_reason_to_complain() {
+    let provider = Provider::start([SPEAKS.text("Done.")]).await;
+    let gateway = SPEAKS.gateway(&provider);
+    ask(&gateway, "s", "go").await;
+    let warnings = lines(&gateway).into_iter().filter(|line| line["severity"] == "WARNING");
+    assert_eq!(warnings.collect::<Vec<_>>(), Vec::<Value>::new());
 }
 
 #[tokio::test]
