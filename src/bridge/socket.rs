@@ -19,20 +19,15 @@ use super::backend::Backend;
 use super::backend::Event;
 use super::calls::Calls;
 use super::origin::Origins;
+use crate::socket::line;
 
 /// A request holds the whole conversation, images included.
 const MAX_MESSAGE_BYTES: usize = 256 << 20;
 /// How many events go out between two flushes, where as many are there.
 const BURST: usize = 64;
-/// What is read at a time. The library keeps as much for as long as the connection lives, and every
-/// conversation has one: with its own 128 KiB, they kept 250, as no request fits into what is left.
-const READ_BYTES: usize = 16 * 1024;
 
 pub(super) fn config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(READ_BYTES)
-        .max_message_size(Some(MAX_MESSAGE_BYTES))
-        .max_frame_size(Some(MAX_MESSAGE_BYTES))
+    line::config(MAX_MESSAGE_BYTES)
 }
 
 /// What the connection knows of the conversation so far.

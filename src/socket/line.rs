@@ -34,7 +34,8 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// How many messages are written between two flushes, where as many wait.
 const BURST: usize = 64;
 
-/// What is read at a time. The library clears as much before every read, for every connection.
+/// What is read at a time. The library clears as much before every read, and keeps it for as long as the
+/// connection lives; of the bridge's, every conversation has one.
 const READ_BYTES: usize = 16 * 1024;
 /// How many pings may wait for their answers to be written; the next is read after that.
 const PINGS: usize = 16;

@@ -145,18 +145,23 @@ impl MergingStore {
         self.all().get(&id).cloned()
     }
 
-    fn opened(&self, id: ThreadId, unwritten: AtomicBool) {
-        self.all().insert(id, Arc::new(Live { unwritten, ..Live::default() }));
+    /// The same, before something of it is written.
+    fn live_to_write(&self, id: ThreadId) -> Option<Arc<Live>> {
+        let live = self.live(id)?;
+        live.unwritten.store(false, Ordering::Release);
+        Some(live)
+    }
+
+    fn opened(&self, id: ThreadId, unwritten: bool) {
+        let live = Live { unwritten: unwritten.into(), ..Live::default() };
+        self.all().insert(id, Arc::new(live));
     }
 
     /// Has what was said be on disk, by `ask`, where it may not be.
     async fn record(&self, id: ThreadId, ask: ThreadStoreFuture<'_, ()>) -> ThreadStoreResult<()> {
-        let live = self.live(id);
+        let live = self.live_to_write(id);
         if live.as_ref().is_some_and(|live| live.is_recorded()) {
             return Ok(());
-        }
-        if let Some(live) = &live {
-            live.unwritten.store(false, Ordering::Release);
         }
         ask.await?;
         if let Some(live) = live {
@@ -222,10 +227,9 @@ impl MergingStore {
 
     async fn update(&self, params: UpdateThreadMetadataParams) -> ThreadStoreResult<StoredThread> {
         let id = params.thread_id;
-        let Some(live) = self.live(id) else {
+        let Some(live) = self.live_to_write(id) else {
             return self.0.store.update_thread_metadata(params).await;
         };
-        live.unwritten.store(false, Ordering::Release);
         let mut row = live.row.lock().await;
         let Row { current, pending } = &mut *row;
         if let Some(current) = current.as_mut().filter(|_| can_wait(&params.patch)) {
@@ -333,7 +337,7 @@ impl ThreadStore for MergingStore {
         Box::pin(async move {
             let id = params.thread_id;
             self.0.store.create_thread(params).await?;
-            self.opened(id, AtomicBool::new(true));
+            self.opened(id, true);
             Ok(())
         })
     }
@@ -343,7 +347,7 @@ impl ThreadStore for MergingStore {
             let id = params.thread_id;
             self.settle(id).await;
             self.0.store.resume_thread(params).await?;
-            self.opened(id, AtomicBool::new(false));
+            self.opened(id, false);
             Ok(())
         })
     }
@@ -353,10 +357,9 @@ impl ThreadStore for MergingStore {
             return Box::pin(std::future::ready(Ok(())));
         }
         Box::pin(async move {
-            let Some(live) = self.live(params.thread_id) else {
+            let Some(live) = self.live_to_write(params.thread_id) else {
                 return self.0.store.append_items(params).await;
             };
-            live.unwritten.store(false, Ordering::Release);
             let mut appending = Appending::begin(live);
             self.0.store.append_items(params).await?;
             appending.done = true;
