@@ -188,9 +188,7 @@ fn is_exported(signal: Signal, env: &dyn Fn(&str) -> Option<String>) -> anyhow::
         Some("prometheus") if signal == Signal::Metrics => return Ok(false),
         Some(other) => bail!("{name} is {other:?}; it takes otlp or none"),
     };
-    let own = format!("OTEL_EXPORTER_OTLP_{}_ENDPOINT", signal.upper());
-    for name in [own.as_str(), "OTEL_EXPORTER_OTLP_ENDPOINT"] {
-        let Some(endpoint) = env(name) else { continue };
+    if let Some((name, endpoint)) = of_signal(signal, "ENDPOINT", env) {
         let uri: Option<Uri> = endpoint.trim().parse().ok();
         if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https"))) {
             bail!("{name} is {endpoint:?}; it takes a URL such as http://localhost:4318");
@@ -200,18 +198,27 @@ fn is_exported(signal: Signal, env: &dyn Fn(&str) -> Option<String>) -> anyhow::
     Ok(asked)
 }
 
+/// What a variable says of a signal, and its name: the signal's own, or else that of all three.
+fn of_signal(
+    signal: Signal,
+    member: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Option<(String, String)> {
+    let own = format!("OTEL_EXPORTER_OTLP_{}_{member}", signal.upper());
+    let all = format!("OTEL_EXPORTER_OTLP_{member}");
+    [own, all].into_iter().find_map(|name| env(&name).map(|value| (name, value)))
+}
+
 fn protocol(signal: Signal, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Protocol> {
-    let own = format!("OTEL_EXPORTER_OTLP_{}_PROTOCOL", signal.upper());
-    for name in [own.as_str(), "OTEL_EXPORTER_OTLP_PROTOCOL"] {
-        return match env(name).as_deref() {
-            None => continue,
-            Some("http/protobuf") => Ok(Protocol::HttpProtobuf),
-            Some("http/json") => Ok(Protocol::HttpJson),
-            Some("grpc") => Ok(Protocol::Grpc),
-            Some(other) => bail!("{name} is {other:?}; it takes http/protobuf, http/json or grpc"),
-        };
+    let Some((name, protocol)) = of_signal(signal, "PROTOCOL", env) else {
+        return Ok(Protocol::HttpProtobuf);
+    };
+    match protocol.as_str() {
+        "http/protobuf" => Ok(Protocol::HttpProtobuf),
+        "http/json" => Ok(Protocol::HttpJson),
+        "grpc" => Ok(Protocol::Grpc),
+        _ => bail!("{name} is {protocol:?}; it takes http/protobuf, http/json or grpc"),
     }
-    Ok(Protocol::HttpProtobuf)
 }
 
 fn propagators(names: &str) -> anyhow::Result<Vec<Propagator>> {
@@ -232,15 +239,12 @@ fn propagators(names: &str) -> anyhow::Result<Vec<Propagator>> {
 /// The exporters read it themselves; they take neither `none` nor an empty value, and refuse them in words
 /// that name no variable.
 fn check_compression(signal: Signal, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<()> {
-    let own = format!("OTEL_EXPORTER_OTLP_{}_COMPRESSION", signal.upper());
-    for name in [own.as_str(), "OTEL_EXPORTER_OTLP_COMPRESSION"] {
-        return match env(name).as_deref() {
-            None => continue,
-            Some("gzip") => Ok(()),
-            Some(other) => bail!("{name} is {other:?}; it takes gzip, and is unset for none"),
-        };
+    match of_signal(signal, "COMPRESSION", env) {
+        Some((name, algorithm)) if algorithm != "gzip" => {
+            bail!("{name} is {algorithm:?}; it takes gzip, and is unset for none")
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Read here, as the SDK would warn before there is a log, and go on with everything sampled.
@@ -281,9 +285,8 @@ fn temporality(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Temporali
 
 /// [`check_numbers`] has seen that it is a number.
 fn timeout(signal: Signal, env: &dyn Fn(&str) -> Option<String>) -> Duration {
-    let own = env(&format!("OTEL_EXPORTER_OTLP_{}_TIMEOUT", signal.upper()));
-    let millis = own.or_else(|| env("OTEL_EXPORTER_OTLP_TIMEOUT"));
-    let millis = millis.and_then(|millis| millis.parse().ok());
+    let millis = of_signal(signal, "TIMEOUT", env);
+    let millis = millis.and_then(|(_, millis)| millis.parse().ok());
     millis.map_or(OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT, Duration::from_millis)
 }
 
