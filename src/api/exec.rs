@@ -61,23 +61,23 @@ impl Framing {
     }
 }
 
-/// Reads the request and starts its turn. Says also whether raw events are wanted.
+/// Reads the request and starts its turn, which may be tied to its client. Says also whether raw events
+/// are wanted.
 async fn start(
     gateway: &Arc<Gateway>,
     context: &Context,
     conversation: Option<&ConversationId>,
     body: Incoming,
-) -> Result<(Turn, bool), Error> {
+) -> Result<(Turn, Tied, bool), Error> {
     let bytes = body_json::read(&context.headers, body, &gateway.config().server).await?;
     let mut request: PromptRequest = body_json::decode(&bytes)?;
     if let Some(id) = conversation {
         request.address(id)?;
     }
     let raw = request.raw_events;
-    Ok((
-        request.check(gateway, context.caller())?.start(gateway, Tied::wanted(context)).await?,
-        raw,
-    ))
+    let checked = request.check(gateway, context.caller())?;
+    let (turn, tied) = checked.start(gateway, Tied::wanted(context)).await?;
+    Ok((turn, tied, raw))
 }
 
 fn items(gateway: &Gateway, turn: &Turn, raw: bool) -> impl Stream<Item = Item> + Send + 'static {
@@ -92,8 +92,8 @@ pub async fn events(
     conversation: Option<&ConversationId>,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let (turn, raw) = start(gateway, context, conversation, body).await?;
-    let owned = (Tied::new(context, &turn), gateway.stream_guard());
+    let (turn, tied, raw) = start(gateway, context, conversation, body).await?;
+    let owned = (tied, gateway.stream_guard());
     Ok(named(Framing::of(context).reply(items(gateway, &turn, raw), owned), &turn, gateway))
 }
 
@@ -103,8 +103,8 @@ pub async fn task_stream(
     context: &Context,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let (turn, raw) = start(gateway, context, None, body).await?;
-    let owned = (Tied::new(context, &turn), gateway.stream_guard());
+    let (turn, tied, raw) = start(gateway, context, None, body).await?;
+    let owned = (tied, gateway.stream_guard());
     let items = items(gateway, &turn, raw);
     let mut view = TaskView::new(&turn, &gateway.facts().sandbox);
     let followed = turn.clone();
@@ -130,8 +130,7 @@ pub async fn task(
     context: &Context,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let (turn, _raw) = start(gateway, context, None, body).await?;
-    let _tied = Tied::new(context, &turn);
+    let (turn, _tied, _raw) = start(gateway, context, None, body).await?;
     let report = turn.report().await?;
     Ok(named(reply::json(StatusCode::OK, &Task::of(gateway, &turn, &report)), &turn, gateway))
 }

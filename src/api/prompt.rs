@@ -15,6 +15,7 @@ use serde_json::Value;
 use tracing::Instrument;
 use tracing::Span;
 
+use super::tied::Tied;
 use crate::config::Config;
 use crate::config::DEMO;
 use crate::config::TIMEOUT_RANGE_MS;
@@ -170,24 +171,26 @@ impl Checked {
     /// Opens the conversation and starts the turn.
     ///
     /// This goes on in a task of its own where the client leaves meanwhile: a conversation is never
-    /// left half started. A turn that was `tied` to the client is then stopped.
+    /// left half started. A turn that is `tied` to the client is stopped whenever the second of the
+    /// two is dropped, on its way here too.
     ///
     /// # Errors
     /// What [`Registry::open`](crate::conversation::registry::Registry::open) and
     /// [`Conversation::prompt`](crate::conversation::Conversation::prompt) say.
-    pub async fn start(mut self, gateway: &Arc<Gateway>, tied: bool) -> Result<Turn, Error> {
-        let (sender, started) = tokio::sync::oneshot::channel();
+    pub(crate) async fn start(
+        mut self,
+        gateway: &Arc<Gateway>,
+        tied: bool,
+    ) -> Result<(Turn, Tied), Error> {
         let gateway_ = Arc::clone(gateway);
         let span = Span::current();
         self.opening.spec.trace = trace::for_core(&span);
-        gateway.shutdown().spawn(async move {
-            if let Err(Ok(turn)) = sender.send(self.run(&gateway_, &span).await)
-                && tied
-            {
-                turn.cancel();
-            }
+        let starting = gateway.undisturbed(async move {
+            let turn = self.run(&gateway_, &span).await?;
+            let tied = Tied::new(tied, &turn);
+            Ok((turn, tied))
         });
-        started.await.map_err(|_| Error::new(Kind::Internal, "the prompt was lost"))?
+        starting.await
     }
 
     /// The turn is traced below `span`. Opening the conversation is not done inside it: core's tasks

@@ -15,8 +15,9 @@ impl Tied {
         header.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
     }
 
-    pub(crate) fn new(context: &Context, turn: &Turn) -> Self {
-        Self(Self::wanted(context).then(|| turn.clone()))
+    /// Ties the turn, where that was wanted.
+    pub(crate) fn new(wanted: bool, turn: &Turn) -> Self {
+        Self(wanted.then(|| turn.clone()))
     }
 }
 

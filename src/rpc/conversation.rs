@@ -66,8 +66,8 @@ pub(super) struct AiResponse {
 pub(super) async fn prompt(peer: &Peer, request: PromptRequest) -> Result<AiResponse, Error> {
     let (gateway, context) = (peer.gateway(), peer.context());
     let (include_deltas, raw) = (request.include_deltas, request.raw_events);
-    let turn = request.check(gateway, peer.caller())?.start(gateway, Tied::wanted(context)).await?;
-    let _tied = Tied::new(context, &turn);
+    let checked = request.check(gateway, peer.caller())?;
+    let (turn, _tied) = checked.start(gateway, Tied::wanted(context)).await?;
 
     let (mut events, mut bytes) = (Vec::new(), 0);
     let until = turn.until_its_end();

@@ -148,14 +148,14 @@ pub(super) async fn submit(peer: &Peer, envelope: Envelope) -> Result<Envelope, 
         Some(Op::UserInput(input)) => {
             let request = input.request(session_id, conversation_id)?;
             let checked = request.check(peer.gateway(), peer.caller())?;
-            let turn = checked.start(peer.gateway(), Tied::wanted(peer.context())).await?;
+            let (turn, tied) = checked.start(peer.gateway(), Tied::wanted(peer.context())).await?;
             let accepted = Accepted {
                 conversation_id: turn.conversation.id().to_string(),
                 session_id: turn.conversation.session_id().to_string(),
                 turn_id: turn.id.to_string(),
                 after_seq: turn.after,
             };
-            follow(peer, stream_id.clone(), turn);
+            follow(peer, stream_id.clone(), turn, tied);
             accepted
         }
         Some(Op::Interrupt(Interrupt {})) => {
@@ -268,8 +268,7 @@ fn read<T: DeserializeOwned>(request: Value) -> Result<T, Error> {
 
 /// Sends the turn's events as notifications, where the call came over a socket, once it has been
 /// answered.
-fn follow(peer: &Peer, stream_id: String, turn: Turn) {
-    let tied = Tied::new(peer.context(), &turn);
+fn follow(peer: &Peer, stream_id: String, turn: Turn, tied: Tied) {
     let Some(socket) = peer.socket().cloned() else { return };
     let reading =
         peer.gateway().reading(&turn.conversation, turn.after, turn.until_its_end(), false);

@@ -1,5 +1,7 @@
 //! Ending things: cancellations, time limits, disconnects, shutdown.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use serde_json::json;
 
@@ -134,11 +136,11 @@ async fn two_hundred_clients_that_leave_take_everything_with_them() {
             continue;
         }
         if n % 20 == 1 {
-            // While its conversation is being started.
+            // While its conversation is being started, or just when its turn is.
             let tied = [("x-cancel-on-disconnect", "true")];
             let body = json!({ "prompt": "slow: 100000", "session_id": format!("d{n}") });
             let starting = gateway.post_with("/exec", &tied, body);
-            let _ = tokio::time::timeout(std::time::Duration::from_millis(n), starting).await;
+            let _ = tokio::time::timeout(Duration::from_micros(n * 100), starting).await;
             continue;
         }
         let mut lines = gateway.follow(&path, &[]).await;

@@ -253,7 +253,8 @@ pub(crate) async fn begin(
     caller: &str,
 ) -> Result<Document, Error> {
     if start.prompt.is_some() {
-        let turn = PromptRequest::from(start).check(gateway, caller)?.start(gateway, false).await?;
+        let checked = PromptRequest::from(start).check(gateway, caller)?;
+        let (turn, _free) = checked.start(gateway, false).await?;
         return Ok(Document::of(&Known::Live(turn.conversation)));
     }
     allow_sandbox(gateway.config(), start.sandbox)?;
