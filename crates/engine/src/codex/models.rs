@@ -6,8 +6,16 @@
 //! configuration carries what its provider's models take ([`of_provider`]), and [`Models`] looks there
 //! before it lets core guess. It hangs on the conversation, not on a list of names: any turn may name
 //! another model.
+//!
+//! Core asks for its catalogue in every turn, where it looks for it on disk, and copies all of it, system
+//! prompts included, to find one entry. So it is looked for once a minute ([`LOOK_AGAIN`]), and the names
+//! in it are kept.
 
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use codex_http_client::HttpClientFactory;
 use codex_login::AuthManager;
@@ -21,9 +29,13 @@ use codex_protocol::config_types::CollaborationModeMask;
 use codex_protocol::openai_models::ModelInfo;
 use codex_protocol::openai_models::ModelsResponse;
 use tokio::sync::TryLockError;
+use tokio::time::Instant;
 
 /// The entry, but for the name and the context window.
 const OTHER_MODEL: &str = include_str!("other_model.json");
+
+/// For how long a catalogue that was looked for is not looked for again.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Models that take freeform tools over the Responses API. For the others there core's guess is right:
 /// servers refuse a request that holds a kind of tool that they do not know.
@@ -61,11 +73,52 @@ pub(super) fn of_provider(wire: Wire) -> serde_json::Result<ModelsResponse> {
 #[derive(Debug)]
 pub(super) struct Models {
     core: SharedModelsManager,
+    kept: Mutex<Kept>,
+}
+
+/// What is kept of core's catalogue.
+#[derive(Debug, Default)]
+struct Kept {
+    /// The names in it; none where it may have changed.
+    names: Option<Arc<[String]>>,
+    /// When it was last looked for on disk, and fetched where it is too old there.
+    looked: Option<Instant>,
 }
 
 impl Models {
     pub(super) fn over(core: SharedModelsManager) -> Arc<Self> {
-        Arc::new(Self { core })
+        Arc::new(Self { core, kept: Mutex::default() })
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn names(&self) -> Arc<[String]> {
+        let names = self.kept().names.clone();
+        match names {
+            Some(names) => names,
+            None => self.keep_names(&self.core.get_remote_models().await),
+        }
+    }
+
+    fn keep_names(&self, models: &[ModelInfo]) -> Arc<[String]> {
+        let names: Arc<[String]> = models.iter().map(|model| model.slug.clone()).collect();
+        self.kept().names = Some(Arc::clone(&names));
+        names
+    }
+
+    async fn catalogue(&self, refresh: RefreshStrategy, http: HttpClientFactory) -> ModelsResponse {
+        let usual = refresh == RefreshStrategy::OnlineIfUncached;
+        if usual && self.kept().looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+            return ModelsResponse { models: self.core.get_remote_models().await };
+        }
+        let catalogue = self.core.raw_model_catalog(refresh, http).await;
+        self.keep_names(&catalogue.models);
+        if usual {
+            self.kept().looked = Some(Instant::now());
+        }
+        catalogue
     }
 }
 
@@ -81,7 +134,7 @@ impl ModelsManager for Models {
             let name = model.rsplit('/').next().unwrap_or(model);
             let other = others.iter().find(|other| name.starts_with(&other.slug));
             match other {
-                Some(other) if !is_known(model, &self.core.get_remote_models().await) => {
+                Some(other) if !is_known(model, &self.names().await) => {
                     let info = ModelInfo {
                         slug: model.to_owned(),
                         display_name: model.to_owned(),
@@ -102,12 +155,17 @@ impl ModelsManager for Models {
         refresh_strategy: RefreshStrategy,
         http_client_factory: HttpClientFactory,
     ) -> ModelsManagerFuture<'a, String> {
-        self.core.get_default_model(
-            model,
-            allow_provider_model_fallback,
-            refresh_strategy,
-            http_client_factory,
-        )
+        Box::pin(async move {
+            let default = self.core.get_default_model(
+                model,
+                allow_provider_model_fallback,
+                refresh_strategy,
+                http_client_factory,
+            );
+            let default = default.await;
+            self.kept().names = None;
+            default
+        })
     }
 
     fn raw_model_catalog(
@@ -115,7 +173,7 @@ impl ModelsManager for Models {
         refresh_strategy: RefreshStrategy,
         http_client_factory: HttpClientFactory,
     ) -> ModelsManagerFuture<'_, ModelsResponse> {
-        self.core.raw_model_catalog(refresh_strategy, http_client_factory)
+        Box::pin(self.catalogue(refresh_strategy, http_client_factory))
     }
 
     fn get_remote_models(&self) -> ModelsManagerFuture<'_, Vec<ModelInfo>> {
@@ -139,14 +197,17 @@ impl ModelsManager for Models {
         etag: String,
         http_client_factory: HttpClientFactory,
     ) -> ModelsManagerFuture<'_, ()> {
-        self.core.refresh_if_new_etag(etag, http_client_factory)
+        Box::pin(async move {
+            self.core.refresh_if_new_etag(etag, http_client_factory).await;
+            self.kept().names = None;
+        })
     }
 }
 
 /// Whether core has an entry for a model: one whose name the model's begins with, a namespace of one
 /// word aside.
-fn is_known(model: &str, known: &[ModelInfo]) -> bool {
-    let begins = |name: &str| known.iter().any(|entry| name.starts_with(&entry.slug));
+fn is_known(model: &str, known: &[String]) -> bool {
+    let begins = |name: &str| known.iter().any(|known| name.starts_with(known));
     let is_word = |text: &str| {
         !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
     };
@@ -192,6 +253,83 @@ mod tests {
         }
         assert_eq!(info("qwen3", chat, None).await.context_window, Some(128_000));
         assert_eq!(info("qwen3", chat, Some(400_000)).await.context_window, Some(400_000));
+    }
+
+    /// A catalogue that grows each time it is looked for.
+    #[derive(Debug, Default)]
+    struct Growing(tokio::sync::RwLock<Vec<ModelInfo>>);
+
+    impl ModelsManager for Growing {
+        fn get_default_model<'a>(
+            &'a self,
+            _model: &'a Option<String>,
+            _allow_provider_model_fallback: bool,
+            _refresh_strategy: RefreshStrategy,
+            _http_client_factory: HttpClientFactory,
+        ) -> ModelsManagerFuture<'a, String> {
+            Box::pin(std::future::ready(String::new()))
+        }
+
+        fn raw_model_catalog(
+            &self,
+            _refresh_strategy: RefreshStrategy,
+            _http_client_factory: HttpClientFactory,
+        ) -> ModelsManagerFuture<'_, ModelsResponse> {
+            Box::pin(async move {
+                let mut models = self.0.write().await;
+                let mut entry = of_provider(Wire::Responses).unwrap().models.remove(0);
+                entry.slug = format!("model-{}", models.len());
+                models.push(entry);
+                ModelsResponse { models: models.clone() }
+            })
+        }
+
+        fn get_remote_models(&self) -> ModelsManagerFuture<'_, Vec<ModelInfo>> {
+            Box::pin(async move { self.0.read().await.clone() })
+        }
+
+        fn try_get_remote_models(&self) -> Result<Vec<ModelInfo>, TryLockError> {
+            Ok(self.0.try_read()?.clone())
+        }
+
+        fn auth_manager(&self) -> Option<&AuthManager> {
+            None
+        }
+
+        fn list_collaboration_modes(&self) -> Vec<CollaborationModeMask> {
+            Vec::new()
+        }
+
+        fn refresh_if_new_etag(
+            &self,
+            _etag: String,
+            http: HttpClientFactory,
+        ) -> ModelsManagerFuture<'_, ()> {
+            Box::pin(async move {
+                self.raw_model_catalog(RefreshStrategy::Online, http).await;
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_catalogue_is_looked_for_once_a_minute() {
+        let models = Models::over(Arc::new(Growing::default()));
+        let http =
+            || HttpClientFactory::new(codex_http_client::OutboundProxyPolicy::ReqwestDefault);
+        let count = async |refresh| models.raw_model_catalog(refresh, http()).await.models.len();
+        assert_eq!(models.names().await.len(), 0);
+        for _ in 0..3 {
+            assert_eq!(count(RefreshStrategy::OnlineIfUncached).await, 1);
+        }
+        assert_eq!(models.names().await.len(), 1);
+        // Who wants it looked for gets it looked for.
+        assert_eq!(count(RefreshStrategy::Online).await, 2);
+        assert_eq!(models.names().await.len(), 2);
+        models.refresh_if_new_etag("new".to_owned(), http()).await;
+        assert_eq!(models.names().await.len(), 3);
+        tokio::time::advance(LOOK_AGAIN).await;
+        assert_eq!(count(RefreshStrategy::OnlineIfUncached).await, 4);
+        assert_eq!(count(RefreshStrategy::OnlineIfUncached).await, 4);
     }
 
     #[tokio::test]
