@@ -1,11 +1,15 @@
 //! Core's store of conversations, with what it writes about them held back a moment.
 //!
-//! Core writes down what it observes of a conversation (its model, its tokens, when it last said
-//! something) ten times a turn; each time its own store updates a row with many indexes and reads the
-//! head of the recording twice. What is said is recorded as ever. Of what is said about it only the
-//! latest counts: it is merged, and written [`DELAY`] after the first of it, before anyone reads it,
-//! and when the conversation is closed. A killed process loses that much of the row, which core
-//! brings up to date from the recording when the conversation is resumed.
+//! Core writes down what it observes of a conversation (its first message, its model, its tokens, when it
+//! last said something) ten times a turn; each time its own store updates a row with many indexes and
+//! reads the head of the recording twice. What is said is recorded as ever. Of what is said about it only
+//! the latest counts: it is merged, and written [`DELAY`] after the first of it, before anyone reads it,
+//! and when the conversation is closed. A killed process loses that much of the row, or the row: core
+//! then finds the recording by its name, and makes the row from it.
+//!
+//! One mark core makes in the row past its store: that a conversation with a tool from outside is no source
+//! of memories (`memories.disable_on_external_context`). A model that asks for such a tool within
+//! [`DELAY`] of a conversation's first message would have it lost.
 //!
 //! Core hands it every piece of an answer too, of which nothing is recorded: those go no further.
 //!
@@ -13,9 +17,9 @@
 //! through the names of all recordings there are, those in the archive too, on a dozen threads. Of what was
 //! never written, that is known here.
 //!
-//! Core also asks five times a turn that what was said be on disk. Its store sees to that with
-//! everything that is said; so the question is passed on only where there is something to do.
+//! Core waits for all that is said to be on disk, and asks five times a turn that it be: see [`recording`].
 
+mod recording;
 #[cfg(test)]
 mod tests;
 
@@ -26,11 +30,13 @@ use std::sync::Mutex as StdMutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use std::time::SystemTime;
 
 use codex_protocol::ThreadId;
+use codex_protocol::models::PermissionProfile;
+use codex_protocol::protocol::AskForApproval;
 use codex_protocol::protocol::RolloutItem;
 use codex_protocol::protocol::ThreadHistoryMode;
 use codex_rollout::is_persisted_rollout_item;
@@ -64,6 +70,8 @@ use codex_thread_store::TurnPage;
 use codex_thread_store::UpdateThreadMetadataParams;
 use tokio::sync::Mutex;
 
+use self::recording::Recording;
+
 /// How long what is known of a conversation is held back at most.
 const DELAY: Duration = Duration::from_millis(100);
 
@@ -84,49 +92,14 @@ struct Live {
     row: Mutex<Row>,
     /// It was created here, and nothing of it was written yet: it is nowhere to be found.
     unwritten: AtomicBool,
-    /// Its recording was asked for, and is there.
-    recorded: AtomicBool,
-    /// How much is being said.
-    appending: AtomicUsize,
-    /// Something may not have got to the disk: from now on core's store is always asked.
-    unsure: AtomicBool,
-}
-
-impl Live {
-    /// Whether all that was said is on disk.
-    fn is_recorded(&self) -> bool {
-        self.appending.load(Ordering::Acquire) == 0
-            && self.recorded.load(Ordering::Acquire)
-            && !self.unsure.load(Ordering::Acquire)
-    }
-}
-
-/// Something is being said, as long as this lives.
-struct Appending {
-    live: Arc<Live>,
-    done: bool,
-}
-
-impl Appending {
-    fn begin(live: Arc<Live>) -> Self {
-        live.appending.fetch_add(1, Ordering::AcqRel);
-        Self { live, done: false }
-    }
-}
-
-impl Drop for Appending {
-    fn drop(&mut self) {
-        if !self.done {
-            self.live.unsure.store(true, Ordering::Release);
-        }
-        self.live.appending.fetch_sub(1, Ordering::AcqRel);
-    }
+    recording: Arc<Recording>,
 }
 
 /// What is known of a live conversation.
 #[derive(Default)]
 struct Row {
-    /// As it is, with what is still to be written; none until it was written once.
+    /// As it is, with what is still to be written. Of a conversation that was resumed or moved, none until
+    /// it was written once.
     current: Option<StoredThread>,
     /// What is still to be written.
     pending: Option<ThreadMetadataPatch>,
@@ -152,29 +125,42 @@ impl MergingStore {
         Some(live)
     }
 
-    fn opened(&self, id: ThreadId, unwritten: bool) {
-        let live = Live { unwritten: unwritten.into(), ..Live::default() };
+    fn opened(&self, id: ThreadId, live: Live) {
         self.all().insert(id, Arc::new(live));
     }
 
-    /// Has what was said be on disk, by `ask`, where it may not be.
+    /// Has the recording be there, by `ask`, where it may not be.
     async fn record(&self, id: ThreadId, ask: ThreadStoreFuture<'_, ()>) -> ThreadStoreResult<()> {
         let live = self.live_to_write(id);
-        if live.as_ref().is_some_and(|live| live.is_recorded()) {
+        if live.as_ref().is_some_and(|live| live.recording.exists()) {
             return Ok(());
         }
         ask.await?;
         if let Some(live) = live {
-            live.recorded.store(true, Ordering::Release);
+            live.recording.set_exists(true);
         }
         Ok(())
     }
 
+    /// The same, with all that was said.
+    async fn record_all(
+        &self,
+        id: ThreadId,
+        ask: ThreadStoreFuture<'_, ()>,
+    ) -> ThreadStoreResult<()> {
+        if let Some(live) = self.live(id) {
+            live.recording.written().await;
+        }
+        self.record(id, ask).await
+    }
+
     /// What is still to be written of a conversation that was live goes with it.
-    async fn drop_row(&self, id: ThreadId) {
+    async fn drop_live(&self, id: ThreadId) {
         let live = self.all().remove(&id);
         if let Some(live) = live {
             live.row.lock().await.pending = None;
+            live.recording.drop_waiting();
+            live.recording.written().await;
         }
     }
 
@@ -187,8 +173,10 @@ impl MergingStore {
         Ok(())
     }
 
-    /// The same; that it failed is no concern of who comes next, as it was none of core's own store.
-    async fn settle_row(&self, id: ThreadId, live: &Live) {
+    /// The same, after what was said; that it failed is no concern of who comes next, as it was none of
+    /// core's own store.
+    async fn settle_live(&self, id: ThreadId, live: &Live) {
+        live.recording.written().await;
         if let Err(error) = self.write(id, &mut *live.row.lock().await).await {
             tracing::warn!(%error, thread = %id, "{NOT_STORED}");
         }
@@ -196,7 +184,7 @@ impl MergingStore {
 
     async fn settle(&self, id: ThreadId) {
         if let Some(live) = self.live(id) {
-            self.settle_row(id, &live).await;
+            self.settle_live(id, &live).await;
         }
     }
 
@@ -210,9 +198,9 @@ impl MergingStore {
     /// Before a conversation is moved: neither its row nor its recording will be where it was.
     async fn forget(&self, id: ThreadId) {
         if let Some(live) = self.live(id) {
-            self.settle_row(id, &live).await;
+            self.settle_live(id, &live).await;
             live.row.lock().await.current = None;
-            live.recorded.store(false, Ordering::Release);
+            live.recording.set_exists(false);
         }
     }
 
@@ -221,7 +209,7 @@ impl MergingStore {
         let this = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(DELAY).await;
-            this.settle_row(id, &live).await;
+            this.settle_live(id, &live).await;
         });
     }
 
@@ -232,7 +220,7 @@ impl MergingStore {
         };
         let mut row = live.row.lock().await;
         let Row { current, pending } = &mut *row;
-        if let Some(current) = current.as_mut().filter(|_| can_wait(&params.patch)) {
+        if let Some(current) = current.as_mut().filter(|_| is_observed(&params.patch)) {
             show(current, &params.patch);
             let current = current.clone();
             match pending {
@@ -244,6 +232,7 @@ impl MergingStore {
             }
             return Ok(current);
         }
+        live.recording.written().await;
         if let Err(error) = self.write(id, &mut row).await {
             tracing::warn!(%error, thread = %id, "{NOT_STORED}");
         }
@@ -261,45 +250,45 @@ fn may_be_recorded(item: &RolloutItem) -> bool {
         .any(|mode| is_persisted_rollout_item(item, mode))
 }
 
-/// Whether a patch is no more than what core observes as a turn goes along.
-fn can_wait(patch: &ThreadMetadataPatch) -> bool {
-    let ThreadMetadataPatch {
-        name,
-        rollout_path,
-        preview,
-        title,
-        model_provider: _,
-        model: _,
-        reasoning_effort: _,
-        created_at,
-        updated_at,
-        advance_recency_at: _,
-        source,
-        thread_source,
-        agent_nickname,
-        agent_role,
-        agent_path,
-        cwd: _,
-        cli_version,
-        approval_mode: _,
-        permission_profile: _,
-        token_usage: _,
-        first_user_message,
-        git_info,
-        memory_mode,
-    } = patch;
-    let said_once = [preview, title, cli_version, first_user_message].map(Option::is_some);
-    let said_by_someone = name.is_some()
-        || rollout_path.is_some()
-        || created_at.is_some()
-        || source.is_some()
-        || thread_source.is_some()
-        || agent_nickname.is_some()
-        || agent_role.is_some()
-        || agent_path.is_some()
-        || git_info.is_some()
-        || memory_mode.is_some();
-    updated_at.is_some() && !said_by_someone && !said_once.contains(&true)
+/// Whether a patch is what core observes as a turn goes along, rather than what someone wants: it then says
+/// when that was.
+fn is_observed(patch: &ThreadMetadataPatch) -> bool {
+    patch.updated_at.is_some() && patch.name.is_none() && patch.rollout_path.is_none()
+}
+
+/// The row of a conversation before anything was observed of it.
+fn unobserved(params: &CreateThreadParams) -> StoredThread {
+    let now = SystemTime::now().into();
+    StoredThread {
+        thread_id: params.thread_id,
+        extra_config: params.extra_config.clone(),
+        rollout_path: None,
+        forked_from_id: params.forked_from_id,
+        parent_thread_id: params.parent_thread_id,
+        preview: String::new(),
+        name: None,
+        model_provider: params.metadata.model_provider.clone(),
+        model: None,
+        reasoning_effort: None,
+        created_at: now,
+        updated_at: now,
+        recency_at: now,
+        archived_at: None,
+        cwd: params.metadata.cwd.clone().unwrap_or_default(),
+        cli_version: String::new(),
+        source: params.source.clone(),
+        history_mode: params.history_mode,
+        thread_source: params.thread_source.clone(),
+        agent_nickname: params.source.get_nickname(),
+        agent_role: params.source.get_agent_role(),
+        agent_path: params.source.get_agent_path().map(Into::into),
+        git_info: None,
+        approval_mode: AskForApproval::default(),
+        permission_profile: PermissionProfile::default(),
+        token_usage: None,
+        first_user_message: None,
+        history: None,
+    }
 }
 
 /// Shows in a row what a patch that waits will make of it.
@@ -309,16 +298,56 @@ fn show(thread: &mut StoredThread, patch: &ThreadMetadataPatch) {
             field.clone_from(value);
         }
     }
-    put(&mut thread.model_provider, &patch.model_provider);
-    put(&mut thread.reasoning_effort, &patch.reasoning_effort);
-    put(&mut thread.updated_at, &patch.updated_at);
-    put(&mut thread.cwd, &patch.cwd);
-    put(&mut thread.approval_mode, &patch.approval_mode);
-    put(&mut thread.permission_profile, &patch.permission_profile);
-    if patch.model.is_some() {
-        thread.model.clone_from(&patch.model);
+    fn put_some<T: Clone>(field: &mut Option<T>, value: &Option<T>) {
+        if value.is_some() {
+            field.clone_from(value);
+        }
     }
-    if let Some(at) = patch.advance_recency_at {
+    // Where the conversation is, and what someone called it, is not observed; its title, of which the row
+    // has only the name, and the state of its git repository are for who reads them, when all is written.
+    let ThreadMetadataPatch {
+        name: _,
+        rollout_path: _,
+        preview,
+        title: _,
+        model_provider,
+        model,
+        reasoning_effort,
+        created_at,
+        updated_at,
+        advance_recency_at,
+        source,
+        thread_source,
+        agent_nickname,
+        agent_role,
+        agent_path,
+        cwd,
+        cli_version,
+        approval_mode,
+        permission_profile,
+        token_usage,
+        first_user_message,
+        git_info: _,
+        memory_mode: _,
+    } = patch;
+    put(&mut thread.preview, preview);
+    put(&mut thread.model_provider, model_provider);
+    put_some(&mut thread.model, model);
+    put(&mut thread.reasoning_effort, reasoning_effort);
+    put(&mut thread.created_at, created_at);
+    put(&mut thread.updated_at, updated_at);
+    put(&mut thread.source, source);
+    put(&mut thread.thread_source, thread_source);
+    put(&mut thread.agent_nickname, agent_nickname);
+    put(&mut thread.agent_role, agent_role);
+    put(&mut thread.agent_path, agent_path);
+    put(&mut thread.cwd, cwd);
+    put(&mut thread.cli_version, cli_version);
+    put(&mut thread.approval_mode, approval_mode);
+    put(&mut thread.permission_profile, permission_profile);
+    put_some(&mut thread.token_usage, token_usage);
+    put_some(&mut thread.first_user_message, first_user_message);
+    if let Some(at) = *advance_recency_at {
         thread.recency_at = thread.recency_at.max(at);
     }
 }
@@ -335,9 +364,11 @@ impl ThreadStore for MergingStore {
 
     fn create_thread(&self, params: CreateThreadParams) -> ThreadStoreFuture<'_, ()> {
         Box::pin(async move {
+            let row = Row { current: Some(unobserved(&params)), pending: None };
             let id = params.thread_id;
             self.0.store.create_thread(params).await?;
-            self.opened(id, true);
+            let unwritten = true.into();
+            self.opened(id, Live { row: Mutex::new(row), unwritten, ..Live::default() });
             Ok(())
         })
     }
@@ -347,7 +378,7 @@ impl ThreadStore for MergingStore {
             let id = params.thread_id;
             self.settle(id).await;
             self.0.store.resume_thread(params).await?;
-            self.opened(id, false);
+            self.opened(id, Live::default());
             Ok(())
         })
     }
@@ -360,9 +391,19 @@ impl ThreadStore for MergingStore {
             let Some(live) = self.live_to_write(params.thread_id) else {
                 return self.0.store.append_items(params).await;
             };
-            let mut appending = Appending::begin(live);
-            self.0.store.append_items(params).await?;
-            appending.done = true;
+            let AppendThreadItemsParams { thread_id, items } = params;
+            let store = Arc::clone(&self.0.store);
+            let write = move |items| {
+                let store = Arc::clone(&store);
+                async move {
+                    let params = AppendThreadItemsParams { thread_id, items };
+                    let written = store.append_items(params).await;
+                    written.inspect_err(|error| {
+                        tracing::warn!(%error, thread = %thread_id, "what was said was not recorded");
+                    })
+                }
+            };
+            live.recording.say(items, write).await;
             Ok(())
         })
     }
@@ -372,14 +413,14 @@ impl ThreadStore for MergingStore {
     }
 
     fn flush_thread(&self, thread_id: ThreadId) -> ThreadStoreFuture<'_, ()> {
-        Box::pin(self.record(thread_id, self.0.store.flush_thread(thread_id)))
+        Box::pin(self.record_all(thread_id, self.0.store.flush_thread(thread_id)))
     }
 
     fn shutdown_thread(&self, thread_id: ThreadId) -> ThreadStoreFuture<'_, ()> {
         Box::pin(async move {
             let live = self.all().remove(&thread_id);
             if let Some(live) = live {
-                self.settle_row(thread_id, &live).await;
+                self.settle_live(thread_id, &live).await;
             }
             self.0.store.shutdown_thread(thread_id).await
         })
@@ -387,7 +428,7 @@ impl ThreadStore for MergingStore {
 
     fn discard_thread(&self, thread_id: ThreadId) -> ThreadStoreFuture<'_, ()> {
         Box::pin(async move {
-            self.drop_row(thread_id).await;
+            self.drop_live(thread_id).await;
             self.0.store.discard_thread(thread_id).await
         })
     }
@@ -396,14 +437,20 @@ impl ThreadStore for MergingStore {
         &self,
         params: LoadThreadHistoryParams,
     ) -> ThreadStoreFuture<'_, StoredThreadHistory> {
-        self.0.store.load_history(params)
+        Box::pin(async move {
+            self.settle(params.thread_id).await;
+            self.0.store.load_history(params).await
+        })
     }
 
     fn load_latest_model_context(
         &self,
         params: LoadThreadHistoryParams,
     ) -> ThreadStoreFuture<'_, StoredModelContext> {
-        self.0.store.load_latest_model_context(params)
+        Box::pin(async move {
+            self.settle(params.thread_id).await;
+            self.0.store.load_latest_model_context(params).await
+        })
     }
 
     fn read_thread(&self, params: ReadThreadParams) -> ThreadStoreFuture<'_, StoredThread> {
@@ -455,15 +502,24 @@ impl ThreadStore for MergingStore {
         &self,
         params: SearchThreadOccurrencesParams,
     ) -> ThreadStoreFuture<'_, ThreadOccurrenceSearchPage> {
-        self.0.store.search_thread_occurrences(params)
+        Box::pin(async move {
+            self.settle(params.thread_id).await;
+            self.0.store.search_thread_occurrences(params).await
+        })
     }
 
     fn list_turns(&self, params: ListTurnsParams) -> ThreadStoreFuture<'_, TurnPage> {
-        self.0.store.list_turns(params)
+        Box::pin(async move {
+            self.settle(params.thread_id).await;
+            self.0.store.list_turns(params).await
+        })
     }
 
     fn list_items(&self, params: ListItemsParams) -> ThreadStoreFuture<'_, ItemPage> {
-        self.0.store.list_items(params)
+        Box::pin(async move {
+            self.settle(params.thread_id).await;
+            self.0.store.list_items(params).await
+        })
     }
 
     fn update_thread_metadata(
@@ -490,7 +546,7 @@ impl ThreadStore for MergingStore {
     fn delete_thread(&self, params: DeleteThreadParams) -> ThreadStoreFuture<'_, ()> {
         Box::pin(async move {
             // What is held back of it would bring it back.
-            self.drop_row(params.thread_id).await;
+            self.drop_live(params.thread_id).await;
             self.0.store.delete_thread(params).await
         })
     }
@@ -498,7 +554,7 @@ impl ThreadStore for MergingStore {
     fn delete_threads(&self, params: DeleteThreadsParams) -> ThreadStoreFuture<'_, ()> {
         Box::pin(async move {
             for id in &params.thread_ids {
-                self.drop_row(*id).await;
+                self.drop_live(*id).await;
             }
             self.0.store.delete_threads(params).await
         })

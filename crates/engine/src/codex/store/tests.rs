@@ -1,7 +1,5 @@
 //! Core's store behind the merging one, in memory.
 
-use std::time::SystemTime;
-
 use codex_protocol::SessionId;
 use codex_protocol::models::BaseInstructions;
 use codex_protocol::protocol::SessionSource;
@@ -65,8 +63,8 @@ async fn what_is_observed_is_merged_and_written_a_moment_later() {
     for model in ["a", "b", "c"] {
         assert_eq!(observe(&store, id, model).await.model.as_deref(), Some(model));
     }
-    assert_eq!(inner.calls().await.update_thread_metadata, 1);
-    while inner.calls().await.update_thread_metadata < 2 {
+    assert_eq!(inner.calls().await.update_thread_metadata, 0);
+    while inner.calls().await.update_thread_metadata < 1 {
         tokio::task::yield_now().await;
     }
     assert_eq!(inner.read_thread(read(id)).await.unwrap().model.as_deref(), Some("c"));
@@ -89,7 +87,46 @@ async fn who_reads_or_closes_a_conversation_finds_what_was_observed() {
     observe(&store, id, "d").await;
     store.shutdown_thread(id).await.unwrap();
     assert_eq!(inner.read_thread(read(id)).await.unwrap().model.as_deref(), Some("d"));
-    assert_eq!(inner.calls().await.update_thread_metadata, 5);
+    assert_eq!(inner.calls().await.update_thread_metadata, 4);
+}
+
+#[tokio::test]
+async fn the_first_message_of_a_conversation_waits_and_what_someone_wants_does_not() {
+    let id = ThreadId::new();
+    let (inner, store) = live(id).await;
+    let first = ThreadMetadataPatch {
+        created_at: Some(SystemTime::UNIX_EPOCH.into()),
+        updated_at: Some(SystemTime::now().into()),
+        preview: Some("hi".to_owned()),
+        title: Some("hi".to_owned()),
+        first_user_message: Some("hi there".to_owned()),
+        memory_mode: Some(ThreadMemoryMode::Disabled),
+        ..ThreadMetadataPatch::default()
+    };
+    let row = update(&store, id, first).await;
+    assert_eq!((row.preview.as_str(), row.first_user_message.as_deref()), ("hi", Some("hi there")));
+    assert_eq!(SystemTime::from(row.created_at), SystemTime::UNIX_EPOCH);
+    assert_eq!(inner.calls().await.update_thread_metadata, 0);
+    let mode = ThreadMetadataPatch {
+        memory_mode: Some(ThreadMemoryMode::Enabled),
+        ..ThreadMetadataPatch::default()
+    };
+    let row = update(&store, id, mode).await;
+    assert_eq!(row.first_user_message.as_deref(), Some("hi there"));
+    // What was observed before it is written first.
+    assert_eq!(inner.calls().await.update_thread_metadata, 2);
+    // Of a conversation that was resumed, what its row says is not known.
+    store.shutdown_thread(id).await.unwrap();
+    store.opened(id, Live::default());
+    observe(&store, id, "a").await;
+    assert_eq!(inner.calls().await.update_thread_metadata, 3);
+    observe(&store, id, "b").await;
+    assert_eq!(inner.calls().await.update_thread_metadata, 3);
+}
+
+async fn say(store: &MergingStore, id: ThreadId, items: &[&str]) {
+    let items = items.iter().map(|kind| item(kind)).collect();
+    store.append_items(AppendThreadItemsParams { thread_id: id, items }).await.unwrap();
 }
 
 #[tokio::test]
@@ -101,24 +138,36 @@ async fn a_recording_that_is_on_disk_is_not_asked_for_again() {
     store.flush_thread(id).await.unwrap();
     let calls = inner.calls().await;
     assert_eq!((calls.persist_thread, calls.flush_thread), (1, 0));
-    let said = AppendThreadItemsParams { thread_id: id, items: vec![item("agent_message")] };
-    store.append_items(said).await.unwrap();
+    say(&store, id, &["agent_message"]).await;
     store.flush_thread(id).await.unwrap();
     assert_eq!(inner.calls().await.flush_thread, 0);
-    // What is being said may not be there yet.
-    let mut appending = Appending::begin(store.live(id).unwrap());
-    store.flush_thread(id).await.unwrap();
-    assert_eq!(inner.calls().await.flush_thread, 1);
-    appending.done = true;
-    drop(appending);
     store.archive_thread(ArchiveThreadParams { thread_id: id }).await.unwrap();
     store.flush_thread(id).await.unwrap();
     store.flush_thread(id).await.unwrap();
-    assert_eq!(inner.calls().await.flush_thread, 2);
-    // Nor what could not be said.
-    drop(Appending::begin(store.live(id).unwrap()));
+    assert_eq!(inner.calls().await.flush_thread, 1);
+}
+
+#[tokio::test]
+async fn what_is_said_is_written_together_and_in_order_before_anyone_goes_on_from_it() {
+    let id = ThreadId::new();
+    let (inner, store) = live(id).await;
+    store.persist_thread(id).await.unwrap();
+    say(&store, id, &["user_message"]).await;
+    say(&store, id, &["agent_message", "agent_message"]).await;
+    assert_eq!(inner.calls().await.append_items, 0);
     store.flush_thread(id).await.unwrap();
-    assert_eq!(inner.calls().await.flush_thread, 3);
+    assert_eq!(inner.calls().await.append_items, 1);
+    say(&store, id, &["user_message"]).await;
+    // Who reads it does not ask that it be on disk.
+    let params = LoadThreadHistoryParams { thread_id: id, include_archived: true };
+    let history = store.load_history(params).await.unwrap();
+    let kinds = ["user_message", "agent_message", "agent_message", "user_message"];
+    let said = |items: &[RolloutItem]| serde_json::to_value(items).unwrap();
+    // The first is what the conversation is.
+    assert_eq!(said(&history.items[1..]), said(&kinds.map(item)));
+    say(&store, id, &["agent_message"]).await;
+    store.shutdown_thread(id).await.unwrap();
+    assert_eq!(inner.calls().await.append_items, 3);
 }
 
 #[tokio::test]
@@ -154,6 +203,7 @@ async fn pieces_of_an_answer_are_not_said_to_the_store() {
         vec![item("exec_command_output_delta")],
     ] {
         store.append_items(AppendThreadItemsParams { thread_id: id, items }).await.unwrap();
+        store.flush_thread(id).await.unwrap();
     }
     assert_eq!(inner.calls().await.append_items, 1);
     assert!(!may_be_recorded(&item("agent_message_content_delta")));
@@ -175,10 +225,9 @@ async fn what_is_held_back_does_not_bring_a_deleted_conversation_back() {
     let id = ThreadId::new();
     let (inner, store) = live(id).await;
     observe(&store, id, "a").await;
-    observe(&store, id, "b").await;
     let live = store.live(id).unwrap();
     assert!(live.row.lock().await.pending.is_some());
     let _ = store.delete_thread(DeleteThreadParams { thread_id: id }).await;
     assert!(live.row.lock().await.pending.is_none());
-    assert_eq!(inner.calls().await.update_thread_metadata, 1);
+    assert_eq!(inner.calls().await.update_thread_metadata, 0);
 }
