@@ -8,19 +8,12 @@ use bytes::Bytes;
 use codex_gateway::bridge::Endpoint;
 use codex_gateway::bridge::sse::Parser;
 use codex_gateway::server::Shutdown;
-use futures::SinkExt;
-use futures::StreamExt;
+use codex_gateway_engine::model_socket;
 use http::Request;
-use http::StatusCode;
 use http::Uri;
 use http_body_util::BodyExt;
 use http_body_util::Full;
 use hyper::client::conn::http1::SendRequest;
-use hyper::upgrade::Upgraded;
-use hyper_tungstenite::WebSocketStream;
-use hyper_tungstenite::tungstenite::Message;
-use hyper_tungstenite::tungstenite::handshake::client::generate_key;
-use hyper_tungstenite::tungstenite::protocol::Role;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use serde_json::json;
@@ -59,28 +52,16 @@ impl Plain {
 }
 
 /// A client of the bridge: Responses over WebSocket, as core speaks it.
-pub(crate) struct Socket(WebSocketStream<TokioIo<Upgraded>>);
+pub(crate) struct Socket(model_socket::Socket);
 
 impl Socket {
-    pub(crate) async fn open(
-        endpoint: &Endpoint,
-        id: &str,
-        tasks: &Shutdown,
-    ) -> anyhow::Result<Self> {
-        let mut client = connect(&endpoint.base_url, tasks).await?;
+    pub(crate) async fn open(endpoint: &Endpoint, id: &str) -> anyhow::Result<Self> {
+        let address = endpoint.base_url.trim_start_matches("http://").parse()?;
         let request = Request::get(format!("/{id}/v1/responses"))
-            .header("host", "localhost")
             .header("authorization", format!("Bearer {}", endpoint.bearer_token))
-            .header("connection", "upgrade")
-            .header("upgrade", "websocket")
-            .header("sec-websocket-version", "13")
-            .header("sec-websocket-key", generate_key())
-            .body(Full::default())?;
-        let response = client.send_request(request).await?;
-        let status = response.status();
-        anyhow::ensure!(status == StatusCode::SWITCHING_PROTOCOLS, "the bridge says {status}");
-        let upgraded = TokioIo::new(hyper::upgrade::on(response).await?);
-        Ok(Self(WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await))
+            .body(())?;
+        let connected = model_socket::connect(address, request).await;
+        Ok(Self(connected.map_err(|error| anyhow::anyhow!("the bridge says {error:?}"))?))
     }
 
     /// The ages of the pieces of one answer.
@@ -93,11 +74,10 @@ impl Socket {
         if let Some(members) = request.as_object_mut() {
             members.insert("type".to_owned(), "response.create".into());
         }
-        self.0.send(Message::text(request.to_string())).await?;
+        self.0.sent.send(request.to_string().into()).await?;
         let mut ages = Vec::new();
         loop {
-            let message = self.0.next().await.context("the bridge closed the socket")??;
-            let text = message.into_text()?;
+            let text = self.0.received.recv().await.context("the bridge closed the socket")?;
             ages.extend(age(&text, clock));
             if text.contains("\"response.completed\"") {
                 return Ok(ages);
@@ -111,7 +91,7 @@ async fn connect(url: &str, tasks: &Shutdown) -> anyhow::Result<SendRequest<Full
     let socket = TcpStream::connect(url.authority().context("an address")?.as_str()).await?;
     socket.set_nodelay(true)?;
     let (client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
-    tasks.spawn(async move { drop(connection.with_upgrades().await) });
+    tasks.spawn(async move { drop(connection.await) });
     Ok(client)
 }
 

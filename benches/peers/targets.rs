@@ -78,6 +78,10 @@ fn targets(results: &Results) -> Vec<Target> {
     let share = |rounds: &Rounds| rounds.share(Which::Gateway, Which::Floor);
     let percent =
         |rounds: &Rounds| Some(share(rounds)? / rounds.median(Which::Floor, |s| s.last)? * 100.0);
+    // Core with the bridge in between is the floor; app-server points core at the model itself.
+    let bridged = |rounds: &Rounds| {
+        Some(rounds.median(Which::Kept, |s| s.last)? / rounds.median(Which::Floor, |s| s.last)?)
+    };
     let idle = idle.iter().find(|idle| idle.which == Which::Gateway);
     let cold = &turns.cold;
     vec![
@@ -101,6 +105,9 @@ fn targets(results: &Results) -> Vec<Target> {
         below("new conversation, over core directly", 5.0, "%", percent(cold)),
         below("warm turn, over core directly", 2.0, "ms", share(&turns.warm)),
         below("warm turn, over core directly", 5.0, "%", percent(&turns.warm)),
+        times("core with the model bridge, warm turn: app-server", 6.0, bridged(&turns.warm)),
+        times("the same, 10,000 deltas", 1.8, bridged(&turns.long)),
+        times("the same, new conversation", 1.5, bridged(cold)),
         below("idle live conversation", 500.0, "KB", idle.map(|idle| idle.conversation)),
         below("open stream", 50.0, "KB", idle.and_then(|idle| idle.stream)),
         below("start to ready", 150.0, "ms", idle.map(|idle| idle.ready.median())),

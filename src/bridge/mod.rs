@@ -1,14 +1,16 @@
 //! The model bridge: between codex-core and every model.
 //!
 //! Core speaks one dialect, the Responses API, and treats HTTP as cheap: over HTTP it builds a new
-//! client and a new connection for every call. So core's provider is a private listener of this
-//! process that speaks what core prefers, one WebSocket per conversation, and behind it are warm,
-//! pooled connections to the real providers, whatever they speak.
+//! client and a new connection for every call. So core's provider is this process, which speaks what core
+//! prefers, one WebSocket per conversation, and behind it are warm, pooled connections to the real
+//! providers, whatever they speak.
 //!
-//! Core asks `…/models` of its default provider only where a ChatGPT login lies in its home, to bring
-//! its catalogue of models up to date.
+//! The WebSockets stay within the process: their messages never see a network. On a private port of the
+//! machine, at the same address and with the same token, is what core uses HTTP for: `…/responses` where
+//! WebSockets fail it, and `…/models` of its default provider where a ChatGPT login lies in its home, to
+//! bring its catalogue of models up to date.
 //!
-//! - this file: the listener, its token, its routes;
+//! - this file: the two doors, their token, their routes;
 //! - [`socket`]: Responses over WebSocket, with core's incremental input made whole;
 //! - [`ask`]: one model call as core asked for it;
 //! - [`backend`]: who answers it: the [`demo`] model, or providers by their [`route`];
@@ -41,6 +43,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use codex_gateway_engine::model_socket;
+use codex_gateway_engine::model_socket::Listener;
 use futures::StreamExt;
 use http::Method;
 use http::Request;
@@ -72,7 +76,7 @@ pub struct Endpoint {
     pub bearer_token: String,
 }
 
-/// What a connection of core's needs.
+/// What a connection of core's needs, by either door.
 #[derive(Debug, Clone)]
 struct Door {
     authorization: Arc<str>,
@@ -81,7 +85,7 @@ struct Door {
     shutdown: Shutdown,
 }
 
-/// Starts the listener on a free loopback port.
+/// Opens both doors, at a free loopback port.
 ///
 /// # Errors
 /// There is no loopback to listen on.
@@ -91,8 +95,9 @@ pub async fn start(
     shutdown: &Shutdown,
 ) -> std::io::Result<Endpoint> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
     let endpoint = Endpoint {
-        base_url: format!("http://{}", listener.local_addr()?),
+        base_url: format!("http://{address}"),
         bearer_token: uuid::Uuid::new_v4().simple().to_string(),
     };
     let door = Door {
@@ -101,11 +106,64 @@ pub async fn start(
         calls,
         shutdown: shutdown.clone(),
     };
+    shutdown.spawn(connect(model_socket::listen(address), door.clone()));
     shutdown.spawn(accept(listener, door));
     Ok(endpoint)
 }
 
-/// Accepts until the end of the process, not of the drain: turns in flight still need their model.
+impl Door {
+    /// Who answers a request, and the resource it is for.
+    fn admit<'a, B>(&self, request: &'a Request<B>) -> Result<(Backend, &'a str), Refusal> {
+        let sent = request.headers().get(header::AUTHORIZATION);
+        let sent = sent.map_or(&b""[..], |value| value.as_bytes());
+        if !bool::from(sent.ct_eq(self.authorization.as_bytes())) {
+            return Err((
+                StatusCode::UNAUTHORIZED,
+                "this listener belongs to the gateway's own core",
+            ));
+        }
+        let mut segments = request.uri().path().trim_matches('/').split('/');
+        let backend = match (segments.next(), segments.next(), segments.next(), segments.next()) {
+            (Some(provider), Some("v1"), Some(resource), None) => {
+                self.backends.get(provider).map(|backend| (backend.clone(), resource))
+            }
+            _ => None,
+        };
+        backend.ok_or(NOT_FOUND)
+    }
+}
+
+/// A status, and a sentence to go with it.
+type Refusal = (StatusCode, &'static str);
+
+const NOT_FOUND: Refusal = (StatusCode::NOT_FOUND, "expected /{provider}/v1/responses or …/models");
+
+/// Answers core's WebSockets, until the end of the process: turns that are drained still need their model.
+async fn connect(mut listener: Listener, door: Door) {
+    loop {
+        let call = tokio::select! {
+            call = listener.next() => call,
+            () = door.shutdown.force.cancelled() => return,
+        };
+        let Some(call) = call else { return };
+        match door.admit(call.request()) {
+            Ok((backend, "responses")) => {
+                let Some(socket) = call.accept() else { continue };
+                let Door { calls, shutdown, .. } = door.clone();
+                door.shutdown.spawn(async move {
+                    tokio::select! {
+                        () = socket::serve(socket, backend, calls) => {}
+                        () = shutdown.force.cancelled() => {}
+                    }
+                });
+            }
+            Ok(_) => call.refuse(NOT_FOUND.0, NOT_FOUND.1),
+            Err((status, message)) => call.refuse(status, message),
+        }
+    }
+}
+
+/// The same over TCP.
 async fn accept(listener: TcpListener, door: Door) {
     loop {
         let accepted = tokio::select! {
@@ -139,48 +197,22 @@ async fn serve(socket: TcpStream, door: Door) {
         let door = door.clone();
         async move { Ok::<_, Infallible>(answer(request, door).await) }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .serve_connection(TokioIo::new(socket), service)
-        .with_upgrades();
+    let connection =
+        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
     if let Err(error) = connection.await {
         tracing::debug!(%error, "a connection of core's ended");
     }
 }
 
-async fn answer(mut request: Request<Incoming>, door: Door) -> Response<Body> {
-    let sent = request.headers().get(header::AUTHORIZATION);
-    let sent = sent.map_or(&b""[..], |value| value.as_bytes());
-    if !bool::from(sent.ct_eq(door.authorization.as_bytes())) {
-        return refuse(StatusCode::UNAUTHORIZED, "this listener belongs to the gateway's own core");
-    }
-    let path = request.uri().path().to_owned();
-    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let (backend, resource) = match segments.as_slice() {
-        [provider, "v1", resource] => (door.backends.get(*provider).cloned(), *resource),
-        _ => (None, ""),
-    };
-    let Some(backend) = backend else {
-        return refuse(StatusCode::NOT_FOUND, "expected /{provider}/v1/responses or …/models");
+async fn answer(request: Request<Incoming>, door: Door) -> Response<Body> {
+    let (backend, resource) = match door.admit(&request) {
+        Ok(admitted) => admitted,
+        Err(refusal) => return refuse(refusal),
     };
     match (request.method(), resource) {
-        (&Method::GET, "responses") if hyper_tungstenite::is_upgrade_request(&request) => {
-            match hyper_tungstenite::upgrade(&mut request, Some(socket::config())) {
-                Ok((response, upgraded)) => {
-                    let shutdown = door.shutdown.clone();
-                    shutdown.spawn(async move {
-                        tokio::select! {
-                            () = socket::serve(upgraded, backend, door.calls) => {}
-                            () = door.shutdown.force.cancelled() => {}
-                        }
-                    });
-                    response.map(|_| Body::whole(""))
-                }
-                Err(error) => refuse(StatusCode::BAD_REQUEST, &error.to_string()),
-            }
-        }
         (&Method::POST, "responses") => over_http(request, &backend, &door.calls).await,
         (&Method::GET, "models") => reply::json(StatusCode::OK, &models(&backend)),
-        _ => refuse(StatusCode::NOT_FOUND, "expected /{provider}/v1/responses or …/models"),
+        _ => refuse(NOT_FOUND),
     }
 }
 
@@ -203,11 +235,11 @@ async fn over_http(request: Request<Incoming>, backend: &Backend, calls: &Calls)
     let traceparent = traceparent.map(str::to_owned);
     let body = match request.into_body().collect().await {
         Ok(body) => body.to_bytes(),
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => return refuse((StatusCode::BAD_REQUEST, &error.to_string())),
     };
     let mut ask = match serde_json::from_slice(&body) {
         Ok(body) => Ask::new(body),
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => return refuse((StatusCode::BAD_REQUEST, &error.to_string())),
     };
     ask.traceparent = ask.traceparent.or(traceparent);
     ask.trace = calls.context_of(&ask);
@@ -227,7 +259,7 @@ async fn over_http(request: Request<Incoming>, backend: &Backend, calls: &Calls)
     reply::stream("text/event-stream", Body::stream(frames, ()))
 }
 
-fn refuse(status: StatusCode, message: &str) -> Response<Body> {
+fn refuse((status, message): (StatusCode, &str)) -> Response<Body> {
     let document = serde_json::json!({ "error": { "code": "bridge", "message": message } });
     reply::json(status, &document)
 }
@@ -235,6 +267,58 @@ fn refuse(status: StatusCode, message: &str) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use codex_gateway_engine::model_socket::NotConnected;
+    use codex_gateway_engine::model_socket::Socket;
+
+    async fn call(endpoint: &Endpoint, path: &str, token: &str) -> Result<Socket, NotConnected> {
+        let address = endpoint.base_url.trim_start_matches("http://").parse().unwrap();
+        let request = Request::get(path).header("authorization", token).body(()).unwrap();
+        model_socket::connect(address, request).await
+    }
+
+    #[tokio::test]
+    async fn core_is_answered_within_the_process_and_nobody_else_is() {
+        let demo = Backend::Demo(record::Records::default());
+        let shutdown = Shutdown::default();
+        let backends: Backends = Arc::new([("demo".to_owned(), demo)].into());
+        let endpoint = start(backends, Calls::default(), &shutdown).await.unwrap();
+        let token = format!("Bearer {}", endpoint.bearer_token);
+        for (path, token, expected) in [
+            ("/demo/v1/responses", "Bearer ", StatusCode::UNAUTHORIZED),
+            ("/demo/v1/responses", endpoint.bearer_token.as_str(), StatusCode::UNAUTHORIZED),
+            ("/other/v1/responses", &token, StatusCode::NOT_FOUND),
+            ("/demo/v1/models", &token, StatusCode::NOT_FOUND),
+            ("/demo/v1/responses/more", &token, StatusCode::NOT_FOUND),
+            ("/", &token, StatusCode::NOT_FOUND),
+        ] {
+            match call(&endpoint, path, token).await {
+                Err(NotConnected::Refused { status, .. }) => assert_eq!(status, expected, "{path}"),
+                other => panic!("{path}: {other:?}"),
+            }
+        }
+
+        let mut socket = call(&endpoint, "/demo/v1/responses", &token).await.unwrap();
+        for (sent, received) in [
+            ("{", "invalid_request"),
+            (r#"{ "type": "other" }"#, "response.create"),
+            (r#"{ "type": "response.create", "input": 1 }"#, "expected `input`"),
+        ] {
+            socket.sent.send(sent.into()).await.unwrap();
+            let text = socket.received.recv().await.unwrap();
+            assert!(text.contains(received), "{text}");
+        }
+        let ask = r#"{ "type": "response.create", "generate": false, "input": [] }"#;
+        socket.sent.send(ask.into()).await.unwrap();
+        for kind in ["response.created", "response.completed"] {
+            assert!(socket.received.recv().await.unwrap().contains(kind));
+        }
+        // The end of the process ends it.
+        shutdown.force.cancel();
+        assert!(socket.received.recv().await.is_none());
+        tokio::task::yield_now().await;
+        assert_eq!(call(&endpoint, "/", &token).await.unwrap_err(), NotConnected::Nobody);
+    }
 
     #[test]
     fn models_are_listed_as_openai_does_and_core_keeps_its_catalogue() {

@@ -1,15 +1,12 @@
-//! Responses over WebSocket, as core speaks it: `response.create` frames in, the events of a
-//! Responses stream out, one a frame. Core keeps one connection per conversation.
+//! Responses over WebSocket, as core speaks it: `response.create` messages in, the events of a
+//! Responses stream out, one a message. Core keeps one connection per conversation, within this process.
 //!
 //! After its first call core sends only what is new, with `previous_response_id`; the connection
 //! remembers the rest. A `generate: false` call is a warm-up: its input is remembered and nothing
 //! is asked of the model.
 
-use futures::SinkExt;
+use codex_gateway_engine::model_socket::Socket;
 use futures::StreamExt;
-use hyper_tungstenite::HyperWebsocket;
-use hyper_tungstenite::tungstenite::Message;
-use hyper_tungstenite::tungstenite::protocol::WebSocketConfig;
 use serde_json::Value;
 use serde_json::json;
 
@@ -19,16 +16,9 @@ use super::backend::Backend;
 use super::backend::Event;
 use super::calls::Calls;
 use super::origin::Origins;
-use crate::socket::line;
 
-/// A request holds the whole conversation, images included.
-const MAX_MESSAGE_BYTES: usize = 256 << 20;
-/// How many events go out between two flushes, where as many are there.
+/// How many events are handed to core at a time, where as many are there.
 const BURST: usize = 64;
-
-pub(super) fn config() -> WebSocketConfig {
-    line::config(MAX_MESSAGE_BYTES)
-}
 
 /// What the connection knows of the conversation so far.
 #[derive(Debug, Default)]
@@ -85,42 +75,32 @@ impl Memory {
 }
 
 /// Serves one connection until core closes it.
-pub(super) async fn serve(upgraded: HyperWebsocket, backend: Backend, calls: Calls) {
-    let socket = match upgraded.await {
-        Ok(socket) => socket,
-        Err(error) => {
-            tracing::debug!(%error, "core's upgrade did not complete");
-            return;
-        }
-    };
-    let (mut sink, mut source) = socket.split();
+pub(super) async fn serve(socket: Socket, backend: Backend, calls: Calls) {
+    let Socket { mut received, sent } = socket;
     let mut memory = Memory::default();
     // Core asks again as soon as it has the last event of an answer, which may not have ended yet.
     let mut early = None;
     loop {
         let text = match early.take() {
             Some(text) => text,
-            None => match source.next().await {
-                Some(Ok(Message::Text(text))) => text,
-                // Answered by the library.
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                Some(Ok(Message::Binary(_) | Message::Close(_) | Message::Frame(_)) | Err(_))
-                | None => return,
+            None => match received.recv().await {
+                Some(text) => text,
+                None => return,
             },
         };
         let mut bursts = ask(&text, &mut memory, &backend, &calls).ready_chunks(BURST);
+        drop(text);
         let mut answered = false;
         loop {
             let burst = tokio::select! {
                 burst = bursts.next() => burst,
-                message = source.next() => match message {
-                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
-                    Some(Ok(Message::Text(text))) if answered => {
+                text = received.recv() => match text {
+                    Some(text) if answered => {
                         early = Some(text);
                         break;
                     }
                     // Core sends nothing while it is being answered, but it may leave.
-                    Some(Ok(_) | Err(_)) | None => return,
+                    Some(_) | None => return,
                 },
             };
             // Over HTTP the end of the body would tell core; here it would wait until it loses patience.
@@ -129,21 +109,17 @@ pub(super) async fn serve(upgraded: HyperWebsocket, backend: Backend, calls: Cal
                 None if answered => break,
                 None => vec![cut()],
             };
-            for event in burst {
+            let Ok(places) = sent.reserve_many(burst.len()).await else { return };
+            for (event, place) in burst.into_iter().zip(places) {
                 memory.learn(&event);
                 answered |= event.is_last();
-                if sink.feed(Message::text(event.json)).await.is_err() {
-                    return;
-                }
-            }
-            if sink.flush().await.is_err() {
-                return;
+                place.send(event.json.into());
             }
         }
     }
 }
 
-/// Reads a frame of core's and answers it.
+/// Reads a message of core's and answers it.
 fn ask(text: &str, memory: &mut Memory, backend: &Backend, calls: &Calls) -> Answer {
     let only = |event: Event| -> Answer { Box::pin(futures::stream::iter([event])) };
     let mut request: Value = match serde_json::from_str(text) {
@@ -151,7 +127,7 @@ fn ask(text: &str, memory: &mut Memory, backend: &Backend, calls: &Calls) -> Ans
         Err(parse) => return only(error(400, "invalid_request", &parse.to_string())),
     };
     if request.get("type").and_then(Value::as_str) != Some("response.create") {
-        return only(error(400, "invalid_request", "expected a frame of type response.create"));
+        return only(error(400, "invalid_request", "expected a message of type response.create"));
     }
     let generate = request.as_object_mut().and_then(|request| request.remove("generate"));
     if let Err(refusal) = memory.complete(&mut request) {

@@ -35,7 +35,7 @@ const GOODBYE: Duration = Duration::from_secs(2);
 const BURST: usize = 64;
 
 /// What is read at a time. The library clears as much before every read, and keeps it for as long as the
-/// connection lives; of the bridge's, every conversation has one.
+/// connection lives.
 const READ_BYTES: usize = 16 * 1024;
 /// How many pings may wait for their answers to be written; the next is read after that.
 const PINGS: usize = 16;

@@ -14,6 +14,7 @@
 //! - [`process`]: a one-off command that is running;
 //! - [`patch`]: patches, applied in a folder of copies;
 //! - [`mcp`]: servers of tools;
+//! - [`model_socket`]: how core reaches its model;
 //! - [`terminal`]: the seam's other half: a program on a terminal of its own;
 //! - [`sandbox`]: what protects tool calls, found out by trying.
 
@@ -43,6 +44,17 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
+
+/// Core's connections to its model: WebSockets within this process, answered by whoever listens at the
+/// address that core was given.
+pub mod model_socket {
+    pub use codex_websocket_client::Call;
+    pub use codex_websocket_client::Listener;
+    pub use codex_websocket_client::NotConnected;
+    pub use codex_websocket_client::Socket;
+    pub use codex_websocket_client::connect;
+    pub use codex_websocket_client::listen;
+}
 
 /// Core's protocol types that cross the seam.
 pub mod protocol {

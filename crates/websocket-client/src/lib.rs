@@ -1,12 +1,16 @@
-//! How core gets to its model: over WebSocket to the gateway's bridge, on a private port of this machine.
+//! How core gets to its model: within this process, to the gateway's bridge.
 //!
-//! The crate of this name connects to any host, so it reads all root certificates before each connection,
-//! those of conversations that will never see TLS among them: a seventh of what a new conversation cost. It
-//! gives every connection a buffer of 128 KiB, and sends it through a proxy where the environment names one.
-//! The bridge needs none of it, and nobody else is to be reached this way: providers are the bridge's.
+//! The crate of this name connects to any host. It reads all root certificates before each connection, those
+//! of conversations that will never see TLS among them: a seventh of what a new conversation cost. It gives
+//! every connection a buffer of 128 KiB, and sends it through a proxy where the environment names one. Core
+//! reaches the bridge with it and nobody else, for providers are the bridge's; and the bridge is in this
+//! process. So nothing is connected: who [listens](listen) at the address that core calls is handed one end
+//! of a [`Socket`], and the messages of the WebSocket go through it as they are, without frames, masks or the
+//! kernel in between.
+
+mod socket;
 
 use std::io;
-use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::Context;
@@ -14,18 +18,24 @@ use std::task::Poll;
 
 use codex_http_client::BuildCustomCaTransportError;
 use codex_http_client::HttpClientFactory;
-use codex_tungstenite::WebSocketStream;
 use codex_tungstenite::tungstenite::Error;
 use codex_tungstenite::tungstenite::Message;
+use codex_tungstenite::tungstenite::Utf8Bytes;
 use codex_tungstenite::tungstenite::handshake::client::Request;
 use codex_tungstenite::tungstenite::handshake::client::Response;
+use codex_tungstenite::tungstenite::http::StatusCode;
 use codex_tungstenite::tungstenite::protocol::WebSocketConfig;
 use futures::Sink;
 use futures::Stream;
-use tokio::net::TcpStream;
+use tokio::sync::mpsc::Receiver;
+use tokio_util::sync::PollSender;
 
-/// What is read at a time; as much is kept for as long as the connection lives.
-const READ_BYTES: usize = 16 * 1024;
+pub use self::socket::Call;
+pub use self::socket::Listener;
+pub use self::socket::NotConnected;
+pub use self::socket::Socket;
+pub use self::socket::connect;
+pub use self::socket::listen;
 
 /// Connects to the bridge.
 #[derive(Debug, Clone)]
@@ -40,50 +50,59 @@ impl WebSocketConnector {
         Ok(Self(()))
     }
 
-    /// Connects and shakes hands (RFC 6455, section 4).
+    /// Connects; the answer is that of a handshake (RFC 6455, section 4.2.2).
     ///
     /// # Errors
-    /// The address is not `ws://` and a loopback address with a port; nobody listens there, or whoever does
+    /// The address is not `ws://` and one with a port; nobody in this process listens there, or whoever does
     /// refuses.
     pub async fn connect(
         &self,
         request: Request,
-        config: WebSocketConfig,
+        _config: WebSocketConfig,
     ) -> Result<(WebSocketConnection, Response), Error> {
-        let address = loopback(&request).ok_or_else(|| {
-            let uri = request.uri();
-            let message = format!("expected the bridge, ws:// at a loopback address, not {uri}");
-            Error::Io(io::Error::new(io::ErrorKind::Unsupported, message))
-        })?;
-        let stream = TcpStream::connect(address).await?;
-        // A request is a message; its last part waits for nothing.
-        stream.set_nodelay(true)?;
-        let config = config.read_buffer_size(READ_BYTES);
-        let (connection, response) =
-            codex_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
-        Ok((WebSocketConnection(connection), response))
+        let uri = request.uri().clone();
+        let nobody = || {
+            let message = format!("nobody in this process answers at {uri}");
+            Error::Io(io::Error::new(io::ErrorKind::ConnectionRefused, message))
+        };
+        let address = address(&request).ok_or_else(nobody)?;
+        match connect(address, request).await {
+            Ok(Socket { received, sent }) => {
+                let mut response = Response::new(None);
+                *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+                let sent = PollSender::new(sent);
+                Ok((WebSocketConnection { received, sent }, response))
+            }
+            Err(NotConnected::Refused { status, message }) => {
+                let mut response = Response::new(Some(message.into_bytes()));
+                *response.status_mut() = status;
+                Err(Error::Http(Box::new(response)))
+            }
+            Err(NotConnected::Nobody) => Err(nobody()),
+        }
     }
 }
 
-fn loopback(request: &Request) -> Option<SocketAddr> {
+fn address(request: &Request) -> Option<SocketAddr> {
     let uri = request.uri();
     if uri.scheme_str() != Some("ws") {
         return None;
     }
-    let host = uri.host()?.trim_matches(['[', ']']);
-    let address: IpAddr = host.parse().ok()?;
-    address.is_loopback().then_some(SocketAddr::new(address, uri.port_u16()?))
+    uri.authority()?.as_str().parse().ok()
 }
 
 /// A connection to the bridge.
 #[derive(Debug)]
-pub struct WebSocketConnection(WebSocketStream<TcpStream>);
+pub struct WebSocketConnection {
+    received: Receiver<Utf8Bytes>,
+    sent: PollSender<Utf8Bytes>,
+}
 
 impl Stream for WebSocketConnection {
     type Item = Result<Message, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.0).poll_next(context)
+        self.received.poll_recv(context).map(|text| text.map(|text| Ok(Message::Text(text))))
     }
 }
 
@@ -91,40 +110,119 @@ impl Sink<Message> for WebSocketConnection {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Pin::new(&mut self.0).poll_ready(context)
+        self.sent.poll_reserve(context).map_err(|_| Error::ConnectionClosed)
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
-        Pin::new(&mut self.0).start_send(message)
+        if let Message::Text(text) = message {
+            return self.sent.send_item(text).map_err(|_| Error::ConnectionClosed);
+        }
+        // Its place is free again.
+        self.sent.abort_send();
+        match message {
+            Message::Close(_) => self.sent.close(),
+            Message::Binary(_) | Message::Frame(_) => {
+                let message = "the bridge takes text messages";
+                return Err(Error::Io(io::Error::new(io::ErrorKind::Unsupported, message)));
+            }
+            // Whether the other end lives is seen without asking.
+            Message::Ping(_) | Message::Pong(_) | Message::Text(_) => {}
+        }
+        Ok(())
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Pin::new(&mut self.0).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Pin::new(&mut self.0).poll_close(context)
+    fn poll_close(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.sent.close();
+        Poll::Ready(Ok(()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use codex_http_client::OutboundProxyPolicy;
     use codex_tungstenite::tungstenite::client::IntoClientRequest;
+    use futures::SinkExt;
+    use futures::StreamExt;
 
     use super::*;
 
-    #[test]
-    fn only_the_bridge_is_reached() {
-        for (url, reached) in [
-            ("ws://127.0.0.1:4711/demo/v1/responses", true),
-            ("ws://[::1]:4711/", true),
-            ("wss://127.0.0.1:4711/", false),
-            ("ws://127.0.0.1/", false),
-            ("ws://10.0.0.1:4711/", false),
-            ("ws://api.example.com:443/v1/responses", false),
-        ] {
-            let request = url.into_client_request().unwrap();
-            assert_eq!(loopback(&request).is_some(), reached, "{url}");
+    async fn call(url: &str) -> Result<(WebSocketConnection, Response), Error> {
+        let connector =
+            WebSocketConnector::new(&HttpClientFactory::new(OutboundProxyPolicy::ReqwestDefault));
+        let request = url.into_client_request()?;
+        connector.unwrap().connect(request, WebSocketConfig::default()).await
+    }
+
+    #[tokio::test]
+    async fn messages_go_both_ways_until_one_end_is_dropped() {
+        let mut listener = listen(([127, 0, 0, 1], 1).into());
+        let answered = async {
+            let call = listener.next().await.unwrap();
+            assert_eq!(call.request().uri().path(), "/demo/v1/responses");
+            call.accept().unwrap()
+        };
+        let (connected, mut theirs) =
+            futures::join!(call("ws://127.0.0.1:1/demo/v1/responses"), answered);
+        let (mut ours, response) = connected.unwrap();
+        assert_eq!(response.status(), StatusCode::SWITCHING_PROTOCOLS);
+
+        ours.send(Message::text("ask")).await.unwrap();
+        ours.send(Message::Pong(Vec::new().into())).await.unwrap();
+        assert_eq!(theirs.received.recv().await.unwrap().as_str(), "ask");
+        theirs.sent.send("answer".into()).await.unwrap();
+        assert_eq!(ours.next().await.unwrap().unwrap(), Message::text("answer"));
+        assert!(ours.send(Message::Binary(Vec::new().into())).await.is_err());
+        drop(theirs);
+        assert!(ours.next().await.is_none());
+        assert!(ours.send(Message::text("ask")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_is_slow_holds_up_who_sends() {
+        let mut listener = listen(([127, 0, 0, 1], 2).into());
+        let (connected, theirs) = futures::join!(call("ws://127.0.0.1:2/"), async {
+            listener.next().await.unwrap().accept().unwrap()
+        });
+        let (mut ours, _) = connected.unwrap();
+        let mut sent = 0;
+        while theirs.sent.try_send("piece".into()).is_ok() {
+            sent += 1;
+        }
+        assert!(sent < 1000, "{sent}");
+        assert!(ours.next().await.is_some());
+        theirs.sent.try_send("piece".into()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn nobody_else_is_reached() {
+        for url in ["ws://127.0.0.1:3/", "wss://127.0.0.1:3/", "ws://api.example.com/v1/responses"]
+        {
+            let error = call(url).await.unwrap_err().to_string();
+            assert!(error.contains("nobody in this process"), "{error}");
+        }
+        // Nor who has left.
+        drop(listen(([127, 0, 0, 1], 3).into()));
+        assert!(call("ws://127.0.0.1:3/").await.is_err());
+        assert!(!socket::listens(([127, 0, 0, 1], 3).into()));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_that_of_a_handshake() {
+        let mut listener = listen(([127, 0, 0, 1], 4).into());
+        let (connected, ()) = futures::join!(call("ws://127.0.0.1:4/"), async {
+            let call = listener.next().await.unwrap();
+            call.refuse(StatusCode::UNAUTHORIZED, "not you");
+        });
+        match connected.unwrap_err() {
+            Error::Http(response) => {
+                assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+                assert_eq!(response.body().as_deref(), Some(&b"not you"[..]));
+            }
+            other => panic!("{other}"),
         }
     }
 }
