@@ -1,9 +1,10 @@
 //! Where a conversation works: a folder of its own under the workspace root, or the one inside the
 //! root that its `cwd` names.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
-use std::collections::HashSet;
 use std::collections::hash_map::Entry;
+use std::ops::Bound;
 use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
@@ -32,10 +33,23 @@ pub struct Claims(Mutex<Folders>);
 
 #[derive(Debug, Default)]
 struct Folders {
-    /// Of conversations, for good.
-    kept: HashSet<PathBuf>,
+    /// Of conversations, for good. In order, a folder comes right before what is inside it.
+    kept: BTreeSet<PathBuf>,
     /// Of one-off commands, with how many of them run there.
     visited: HashMap<PathBuf, usize>,
+}
+
+impl Folders {
+    /// Whether a folder lies inside or around one in use.
+    fn is_nested(&self, folder: &Path) -> bool {
+        let inside = folder.ancestors().skip(1).any(|outer| self.kept.contains(outer));
+        let next = self.kept.range::<Path, _>((Bound::Excluded(folder), Bound::Unbounded)).next();
+        let around = next.is_some_and(|next| next.starts_with(folder));
+        let nested = |other: &PathBuf| {
+            other != folder && (other.starts_with(folder) || folder.starts_with(other))
+        };
+        inside || around || self.visited.keys().any(nested)
+    }
 }
 
 impl Claims {
@@ -65,10 +79,7 @@ impl Claims {
             ));
         }
         let folders = self.folders();
-        let nested = |other: &PathBuf| {
-            other != folder && (other.starts_with(folder) || folder.starts_with(other))
-        };
-        if folders.kept.iter().chain(folders.visited.keys()).any(nested) {
+        if folders.is_nested(folder) {
             return Err(Error::invalid(
                 "cwd: expected a folder that is not inside or around another conversation's",
             ));
@@ -239,13 +250,18 @@ mod tests {
 
     #[test]
     fn one_conversations_folder_is_not_inside_anothers() {
-        let (root, claims) = (Path::new("/r"), Claims::new([PathBuf::from("/r/a/b")]));
+        let kept = ["/r/a/b", "/r/a-b/x", "/r/z"].map(PathBuf::from);
+        let (root, claims) = (Path::new("/r"), Claims::new(kept));
         for (folder, allowed) in [
             ("/r", false),
             ("/r/a", false),
             ("/r/a/b/c", false),
             ("/r/a/b", true),
+            ("/r/a/b-c", true),
             ("/r/a/c", true),
+            ("/r/a-b", false),
+            ("/r/a-b/x/y/z", false),
+            ("/r/a-b/xy", true),
             ("/r/ab", true),
         ] {
             assert_eq!(claims.claim(root, Path::new(folder)).is_ok(), allowed, "{folder}");

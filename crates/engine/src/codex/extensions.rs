@@ -117,11 +117,12 @@ fn spawn_agent(
 /// Events that extensions emit, handed to the conversation they belong to.
 #[derive(Debug, Default)]
 pub(super) struct ExtensionEvents {
-    queues: Mutex<HashMap<ThreadId, mpsc::Sender<Event>>>,
+    queues: Mutex<HashMap<ThreadId, mpsc::Sender<Box<Event>>>>,
 }
 
 impl ExtensionEvents {
-    pub(super) fn subscribe(&self, thread: ThreadId) -> mpsc::Receiver<Event> {
+    /// In boxes: a queue makes room for its first 32 at once, and every conversation has one.
+    pub(super) fn subscribe(&self, thread: ThreadId) -> mpsc::Receiver<Box<Event>> {
         let (sender, receiver) = mpsc::channel(EVENT_QUEUE);
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         queues.retain(|_, queue| !queue.is_closed());
@@ -139,7 +140,7 @@ impl ExtensionEventSink for ExtensionEvents {
         };
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = queues.get(&goal.thread_id)
-            && let Err(error) = queue.try_send(event)
+            && let Err(error) = queue.try_send(Box::new(event))
         {
             tracing::warn!(%error, "an extension's event was dropped");
         }

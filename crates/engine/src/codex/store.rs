@@ -72,7 +72,7 @@ use tokio::sync::Mutex;
 
 use self::recording::Recording;
 
-/// How long what is known of a conversation is held back at most.
+/// How long what is known of a conversation is held back, where not many are to be written.
 const DELAY: Duration = Duration::from_millis(100);
 
 const NOT_STORED: &str = "what is known of the conversation was not stored";
@@ -84,6 +84,8 @@ pub(super) struct MergingStore(Arc<Inner>);
 struct Inner {
     store: Arc<dyn ThreadStore>,
     live: StdMutex<HashMap<ThreadId, Arc<Live>>>,
+    /// Rows whose time has come are written one after another: the turns of a crowd come first.
+    in_turn: Mutex<()>,
 }
 
 /// A live conversation.
@@ -107,7 +109,7 @@ struct Row {
 
 impl MergingStore {
     pub(super) fn new(store: Arc<dyn ThreadStore>) -> Self {
-        Self(Arc::new(Inner { store, live: StdMutex::default() }))
+        Self(Arc::new(Inner { store, live: StdMutex::default(), in_turn: Mutex::default() }))
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<ThreadId, Arc<Live>>> {
@@ -209,6 +211,7 @@ impl MergingStore {
         let this = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(DELAY).await;
+            let _turn = this.0.in_turn.lock().await;
             this.settle_live(id, &live).await;
         });
     }

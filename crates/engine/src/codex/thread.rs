@@ -41,7 +41,7 @@ pub(super) struct CodexThread {
     manager: Arc<ThreadManager>,
     thread: Arc<codex_core::CodexThread>,
     /// Behind a lock because receiving needs `&mut`; the pump is the only one to take it.
-    extension_events: Mutex<mpsc::Receiver<Event>>,
+    extension_events: Mutex<mpsc::Receiver<Box<Event>>>,
     permissions: Permissions,
     mcp: mcp::Servers,
 }
@@ -50,7 +50,7 @@ impl CodexThread {
     pub(super) fn new(
         manager: Arc<ThreadManager>,
         started: NewThread,
-        extension_events: mpsc::Receiver<Event>,
+        extension_events: mpsc::Receiver<Box<Event>>,
         spec: &ThreadSpec,
         permissions: Permissions,
     ) -> Self {
@@ -152,7 +152,7 @@ impl Thread for CodexThread {
             let mut extension_events = self.extension_events.lock().await;
             let event = tokio::select! {
                 event = self.thread.next_event() => event.ok(),
-                Some(event) = extension_events.recv() => Some(event),
+                Some(event) = extension_events.recv() => Some(*event),
             };
             if let Some(event) = &event {
                 self.mcp.learn(&event.msg);
