@@ -131,29 +131,21 @@ impl MergingStore {
         self.all().insert(id, Arc::new(live));
     }
 
-    /// Has the recording be there, by `ask`, where it may not be.
+    /// Has the recording be there, with all that was said, by `ask` where it may not be. Core wants
+    /// that when it has a prompt, before the model hears of it, and before it ends a turn.
     async fn record(&self, id: ThreadId, ask: ThreadStoreFuture<'_, ()>) -> ThreadStoreResult<()> {
         let live = self.live_to_write(id);
-        if live.as_ref().is_some_and(|live| live.recording.exists()) {
-            return Ok(());
+        if let Some(live) = &live {
+            live.recording.written().await;
+            if live.recording.exists() {
+                return Ok(());
+            }
         }
         ask.await?;
         if let Some(live) = live {
             live.recording.set_exists(true);
         }
         Ok(())
-    }
-
-    /// The same, with all that was said.
-    async fn record_all(
-        &self,
-        id: ThreadId,
-        ask: ThreadStoreFuture<'_, ()>,
-    ) -> ThreadStoreResult<()> {
-        if let Some(live) = self.live(id) {
-            live.recording.written().await;
-        }
-        self.record(id, ask).await
     }
 
     /// What is still to be written of a conversation that was live goes with it.
@@ -416,7 +408,7 @@ impl ThreadStore for MergingStore {
     }
 
     fn flush_thread(&self, thread_id: ThreadId) -> ThreadStoreFuture<'_, ()> {
-        Box::pin(self.record_all(thread_id, self.0.store.flush_thread(thread_id)))
+        Box::pin(self.record(thread_id, self.0.store.flush_thread(thread_id)))
     }
 
     fn shutdown_thread(&self, thread_id: ThreadId) -> ThreadStoreFuture<'_, ()> {

@@ -2,7 +2,8 @@
 //!
 //! Core says something ten times a turn and waits each time until it is on disk, over three threads. Here
 //! it goes on at once: what is said while something is being written is written together, after it. Core
-//! asks before it ends a turn that all of it be on disk, and reckons with stores that write only then.
+//! asks that all of it be on disk when it has a prompt, before the model hears of it, and before it ends a
+//! turn; it reckons with stores that write only then.
 
 use std::sync::Arc;
 use std::sync::Mutex;
