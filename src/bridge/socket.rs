@@ -17,9 +17,6 @@ use super::backend::Event;
 use super::calls::Calls;
 use super::origin::Origins;
 
-/// How many events are handed to core at a time, where as many are there.
-const BURST: usize = 64;
-
 /// What the connection knows of the conversation so far.
 #[derive(Debug, Default)]
 struct Memory {
@@ -77,6 +74,8 @@ impl Memory {
 /// Serves one connection until core closes it.
 pub(super) async fn serve(socket: Socket, backend: Backend, calls: Calls) {
     let Socket { mut received, sent } = socket;
+    // How many events are handed to core at a time, where as many are there.
+    let most = sent.max_capacity();
     let mut memory = Memory::default();
     // Core asks again as soon as it has the last event of an answer, which may not have ended yet.
     let mut early = None;
@@ -88,7 +87,7 @@ pub(super) async fn serve(socket: Socket, backend: Backend, calls: Calls) {
                 None => return,
             },
         };
-        let mut bursts = ask(&text, &mut memory, &backend, &calls).ready_chunks(BURST);
+        let mut bursts = ask(&text, &mut memory, &backend, &calls).ready_chunks(most);
         drop(text);
         let mut answered = false;
         loop {
