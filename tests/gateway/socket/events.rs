@@ -160,7 +160,8 @@ async fn a_conversation_that_rests_says_so_to_its_subscriber() {
 
 #[tokio::test]
 async fn a_subscriber_that_stops_reading_costs_its_queue_and_is_told_what_it_lost() {
-    let gateway = Gateway::config("[gateway]\nevent_log_bytes = 1048576\n").start();
+    // Enough for the one that reads, and far less than the turn.
+    let gateway = Gateway::config("[gateway]\nevent_log_bytes = 4194304\n").start();
     // Warm: what a turn of this size costs without anyone who listens.
     gateway.exec(json!({ "prompt": "deltas: 60000", "session_id": "warm" })).await;
     gateway.exec(json!({ "prompt": "say: x", "session_id": "s" })).await;
