@@ -42,6 +42,9 @@
 //! - A stream cannot fail, it can only end. Hyper sees no errors.
 //! - Every task is in [`server::Shutdown`]; draining comes before forcing.
 
+// They panic when nobody reads the other end; `cli::tell` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod access;
 pub mod api;
 pub mod assembly;

@@ -11,6 +11,7 @@ use codex_gateway_engine::ThreadSpec;
 use codex_gateway_engine::arg0::HelperPaths;
 use futures::StreamExt;
 
+use super::tell;
 use super::terminal::Terminal;
 use crate::api::prompt::selector;
 use crate::assembly::Assembly;
@@ -50,7 +51,7 @@ pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> any
     let Assembly { config, engine, facts, conversations, shutdown, .. } =
         Assembly::open(config, helpers).await?;
     if let Some(fix) = facts.sandbox.fix {
-        eprintln!("sandbox: {}\n    fix: {fix}", facts.sandbox.detail);
+        tell(format_args!("sandbox: {}\n    fix: {fix}", facts.sandbox.detail));
     }
     let alias = exec.model.as_deref().and_then(|model| config.models.get(model));
     let (model, model_provider) = match alias {
@@ -88,10 +89,10 @@ pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> any
     let report = turn.report().await?;
     if !exec.json {
         if let Some(error) = &report.error {
-            eprintln!("{}: {}", report.status.as_str(), error.message);
+            tell(format_args!("{}: {}", report.status.as_str(), error.message));
         }
         if std::io::stderr().is_terminal() {
-            eprintln!("session {}", conversation.session_id());
+            tell(format_args!("session {}", conversation.session_id()));
         }
     }
     engine.shutdown(Duration::from_secs(2)).await;

@@ -5,6 +5,9 @@ mod exec;
 mod serve;
 mod terminal;
 
+use std::fmt;
+use std::io;
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -86,4 +89,10 @@ pub async fn run(arguments: Arguments, helpers: HelperPaths) -> anyhow::Result<u
         }
         Command::Check => check::run(&config, helpers).await,
     }
+}
+
+/// Writes a line on standard error. Nobody has to be there to read it: `eprintln!` would panic, and a
+/// server would end because the one that started it has stopped listening.
+pub fn tell(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }

@@ -12,6 +12,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::time::Instant;
 
+use super::tell;
 use crate::assembly::Assembly;
 use crate::config::Config;
 use crate::server;
@@ -97,7 +98,7 @@ fn announce(config: &Config, facts: &EngineFacts, address: SocketAddr, took: Dur
         }
     };
     // Standard error, so that it is seen beside the log and never mixed into an answer.
-    eprintln!(
+    tell(format_args!(
         "codex-gateway {version} on http://{address} (ready in {took} ms)\n  \
          mode      {mode}\n  \
          model     {model} ({reason})\n  \
@@ -109,7 +110,7 @@ fn announce(config: &Config, facts: &EngineFacts, address: SocketAddr, took: Dur
         model = facts.model,
         reason = config.provider.reason(),
         workspace = config.workspace_root.display(),
-    );
+    ));
     tracing::info!(%address, model = facts.model, sandbox = ?facts.sandbox.mechanism, tools = ?facts.sandbox.tools, "serving");
     if let Some(fix) = facts.sandbox.fix {
         tracing::warn!(detail = facts.sandbox.detail, fix, "no sandbox");

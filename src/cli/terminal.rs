@@ -13,6 +13,7 @@ use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
 use serde_json::Value;
 
+use super::tell;
 use crate::conversation::log::Entry;
 
 /// Prints the answer to standard output and everything about it to standard error.
@@ -85,8 +86,13 @@ impl Terminal {
 
     fn note(&self, line: &str) {
         let grey = io::stderr().is_terminal();
-        self.spinner
-            .suspend(|| if grey { eprintln!("\x1b[2m{line}\x1b[0m") } else { eprintln!("{line}") });
+        self.spinner.suspend(|| {
+            if grey {
+                tell(format_args!("\x1b[2m{line}\x1b[0m"))
+            } else {
+                tell(format_args!("{line}"))
+            }
+        });
     }
 }
 

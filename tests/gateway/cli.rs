@@ -1,9 +1,12 @@
 //! The command line.
 
 use std::process::Output;
+use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::support::client;
+use crate::support::client::kinds;
 use crate::support::gateway::Setup;
 use crate::support::gateway::new_home;
 
@@ -70,4 +73,40 @@ fn what_is_wrong_is_said_in_a_sentence() {
         assert!(said.contains(says), "{arguments:?}: {said}");
         assert!(!said.contains("panicked"), "{said}");
     }
+}
+
+/// A pipe that nobody reads any more.
+fn unread() -> Stdio {
+    let (_, writer) = std::io::pipe().unwrap();
+    writer.into()
+}
+
+#[test]
+fn a_command_whose_words_nobody_reads_ends_with_its_own_code() {
+    for (arguments, code) in [(["exec", ""], 1), (["exec", "run: exit 3"], 0)] {
+        let mut command = Setup::default().command(&new_home());
+        let status =
+            command.args(arguments).stdout(Stdio::null()).stderr(unread()).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{arguments:?}");
+    }
+}
+
+/// Whoever starts a server may read until it is ready and no further.
+#[tokio::test]
+async fn a_server_whose_words_nobody_reads_serves() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let home = new_home();
+    let mut command = Setup::default().env("PORT", &port.to_string()).command(&home);
+    let mut child = command.stdout(unread()).stderr(unread()).spawn().unwrap();
+    let address = ([127, 0, 0, 1], port).into();
+    while std::net::TcpStream::connect(address).is_err() {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let body = serde_json::json!({ "prompt": "run: echo hi" }).to_string().into_bytes();
+    let headers = [("content-type", "application/json")];
+    let events = client::stream(address, "POST", "/exec", &headers, body).await.events().await;
+    assert_eq!(kinds(&events).last(), Some(&"task_complete"));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

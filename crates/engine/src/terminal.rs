@@ -6,6 +6,7 @@
 //! this binary again: it takes the terminal over ([`take_over`]) and becomes the shell.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -106,7 +107,7 @@ pub(crate) fn take_over(program: &OsString) -> anyhow::Error {
     // Refused where this process leads a session already, which is as good.
     let _ = rustix::process::setsid();
     if let Err(error) = rustix::process::ioctl_tiocsctty(std::io::stdin()) {
-        eprintln!("no job control and no Ctrl-C here: {error}\r");
+        let _ = writeln!(std::io::stderr(), "no job control and no Ctrl-C here: {error}\r");
     }
     let error = Command::new(program).exec();
     anyhow!("cannot run {}: {error}", program.display())
