@@ -216,6 +216,7 @@ mod tests {
     use super::*;
     use crate::bridge::provider::Surroundings;
     use crate::bridge::provider::Written;
+    use crate::bridge::request::ModelRequest;
 
     fn provider(env_key: Option<&str>) -> Arc<Provider> {
         let written: Written = toml::from_str(
@@ -230,9 +231,10 @@ mod tests {
     }
 
     fn ask(thread: &str, parent: &str, root: &str) -> Ask {
-        Ask::new(json!({ "client_metadata": {
+        let request = json!({ "client_metadata": {
             "thread_id": thread, "x-codex-parent-thread-id": parent, "session_id": root,
-        } }))
+        } });
+        Ask::new(ModelRequest::parse(request.to_string().as_bytes()).unwrap())
     }
 
     fn key(secret: &str) -> Key {

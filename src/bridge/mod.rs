@@ -12,7 +12,7 @@
 //!
 //! - this file: the two doors, their token, their routes;
 //! - [`socket`]: Responses over WebSocket, with core's incremental input made whole;
-//! - [`ask`]: one model call as core asked for it;
+//! - [`ask`]: one model call as core asked for it; [`request`]: what it asks, kept as core wrote it;
 //! - [`backend`]: who answers it: the [`demo`] model, or providers by their [`route`];
 //! - [`upstream`]: one provider, asked over its [`wire`]; [`provider`]: what is configured of it, or
 //!   [`built_in`]; [`client`]: the pooled connections; [`sse`]: its stream; [`origin`]: what only it
@@ -32,6 +32,7 @@ mod meter;
 pub mod origin;
 pub mod provider;
 pub mod record;
+pub mod request;
 pub mod route;
 mod socket;
 pub mod sse;
@@ -63,6 +64,7 @@ use self::ask::Ask;
 use self::backend::Backend;
 use self::backend::Backends;
 use self::calls::Calls;
+use self::request::ModelRequest;
 use crate::gateway::Body;
 use crate::gateway::reply;
 use crate::server::Shutdown;
@@ -237,8 +239,8 @@ async fn over_http(request: Request<Incoming>, backend: &Backend, calls: &Calls)
         Ok(body) => body.to_bytes(),
         Err(error) => return refuse((StatusCode::BAD_REQUEST, &error.to_string())),
     };
-    let mut ask = match serde_json::from_slice(&body) {
-        Ok(body) => Ask::new(body),
+    let mut ask = match ModelRequest::parse(&body) {
+        Ok(request) => Ask::new(request),
         Err(error) => return refuse((StatusCode::BAD_REQUEST, &error.to_string())),
     };
     ask.traceparent = ask.traceparent.or(traceparent);

@@ -19,6 +19,8 @@ use serde_json::json;
 
 use super::backend::Event;
 use super::provider::Api;
+use super::request::Item;
+use super::request::Kind;
 
 /// So many items are remembered; those of a longer conversation are as if after a restart.
 const REMEMBERED: usize = 16_384;
@@ -50,48 +52,39 @@ impl Origins {
         if !may_be_secret {
             return;
         }
-        let event: Value = serde_json::from_str(&event.json).unwrap_or_default();
-        let Some(item) = event.get("item").filter(|item| is_secret(item)) else { return };
+        let Some(item) = Item::done(&event.json).filter(|item| item.kind() != Kind::Other) else {
+            return;
+        };
         let mut makers = self.makers();
         if makers.len() < REMEMBERED {
-            makers.insert(identity(item), Arc::clone(provider));
+            makers.insert(identity(&item.to_value()), Arc::clone(provider));
         }
     }
 
     /// Takes out of an input what the audience is not the maker of.
-    pub(super) fn filter(&self, input: &mut Vec<Value>, audience: Audience<'_>) {
+    pub(super) fn filter(&self, input: &mut Vec<Item>, audience: Audience<'_>) {
         let makers = self.makers();
         input.retain_mut(|item| {
-            if !is_secret(item) {
+            if item.kind() == Kind::Other {
                 return true;
             }
-            let fits = match (makers.get(&identity(item)), marked(item), audience.api) {
+            let is_reasoning = item.kind() == Kind::Reasoning;
+            let value = item.to_value();
+            let fits = match (makers.get(&identity(&value)), marked(&value), audience.api) {
                 (Some(maker), ..) => **maker == *audience.provider,
                 // The wires look at their marks, and at nothing else.
                 (None, _, Api::Chat | Api::Anthropic | Api::Gemini) => true,
                 (None, true, Api::Responses) => false,
                 (None, false, Api::Responses) => audience.provider == audience.home,
             };
-            if !fits && audience.api == Api::Responses && !is_reasoning(item) {
+            if !fits && audience.api == Api::Responses && !is_reasoning {
                 // Without it the conversation would begin in the middle.
                 *item = note();
                 return true;
             }
-            fits || !is_reasoning(item)
+            fits || !is_reasoning
         });
     }
-}
-
-fn kind(item: &Value) -> &str {
-    item.get("type").and_then(Value::as_str).unwrap_or_default()
-}
-
-fn is_reasoning(item: &Value) -> bool {
-    kind(item) == "reasoning"
-}
-
-fn is_secret(item: &Value) -> bool {
-    matches!(kind(item), "reasoning" | "compaction" | "compaction_summary" | "context_compaction")
 }
 
 /// What an item is known by, whatever core does to the rest of it.
@@ -120,8 +113,8 @@ fn marked(item: &Value) -> bool {
         .is_some_and(|content| content.get("wire").is_some_and(Value::is_string))
 }
 
-fn note() -> Value {
-    json!({
+fn note() -> Item {
+    let note = json!({
         "type": "message",
         "role": "user",
         "content": [{
@@ -129,7 +122,8 @@ fn note() -> Value {
             "text": "(The conversation before this was compacted by another provider, in a form that \
                      only it can read.)",
         }],
-    })
+    });
+    Item::new(&note.to_string())
 }
 
 #[cfg(test)]
@@ -168,9 +162,10 @@ mod tests {
             ("c", Api::Chat, &[2, 3, 4, 5, 6]),
             ("d", Api::Chat, &[4, 5, 6]),
         ] {
-            let mut input = items.to_vec();
+            let item = |item: &Value| Item::new(&item.to_string());
+            let mut input: Vec<Item> = items.iter().map(item).collect();
             origins.filter(&mut input, Audience { provider, api, home: "a" });
-            let expected: Vec<Value> = kept.iter().map(|at: &usize| items[*at].clone()).collect();
+            let expected: Vec<Item> = kept.iter().map(|at: &usize| item(&items[*at])).collect();
             assert_eq!(input, expected, "{provider}");
         }
     }
@@ -183,9 +178,9 @@ mod tests {
         for (provider, api, stays) in
             [("a", Api::Responses, true), ("b", Api::Responses, false), ("c", Api::Chat, true)]
         {
-            let mut input = vec![compaction.clone()];
+            let mut input = vec![Item::new(&compaction.to_string())];
             origins.filter(&mut input, Audience { provider, api, home: "a" });
-            assert_eq!((input.len(), input[0] == compaction), (1, stays), "{provider}");
+            assert_eq!((input.len(), input[0].to_value() == compaction), (1, stays), "{provider}");
         }
     }
 }

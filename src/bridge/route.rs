@@ -130,13 +130,11 @@ impl Route {
 }
 
 /// The call as one target is asked.
-fn prepare(ask: Ask, target: &Target, home: &str) -> Ask {
-    let mut ask = ask.with_model(&target.model);
-    let origins = ask.origins.clone();
-    if let Some(input) = ask.input_mut() {
-        let Target { upstream, .. } = target;
-        origins.filter(input, Audience { provider: upstream.id(), api: upstream.api(), home });
-    }
+fn prepare(mut ask: Ask, target: &Target, home: &str) -> Ask {
+    let Target { upstream, model } = target;
+    ask.request.set_model(model);
+    let audience = Audience { provider: upstream.id(), api: upstream.api(), home };
+    ask.origins.filter(ask.request.input_mut(), audience);
     ask
 }
 

@@ -7,7 +7,7 @@
 
 use codex_gateway_engine::model_socket::Socket;
 use futures::StreamExt;
-use serde_json::Value;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::ask::Ask;
@@ -16,6 +16,8 @@ use super::backend::Backend;
 use super::backend::Event;
 use super::calls::Calls;
 use super::origin::Origins;
+use super::request::Item;
+use super::request::ModelRequest;
 
 /// What the connection knows of the conversation so far.
 #[derive(Debug, Default)]
@@ -23,31 +25,24 @@ struct Memory {
     /// The last response.
     response_id: String,
     /// All input up to it, and its output.
-    items: Vec<Value>,
+    items: Vec<Item>,
     /// Who made what of it.
     origins: Origins,
 }
 
 impl Memory {
     /// Makes an incremental request whole.
-    fn complete(&mut self, request: &mut Value) -> Result<(), Event> {
-        let Some(members) = request.as_object_mut() else {
-            return Err(error(400, "invalid_request", "expected an object"));
-        };
-        let new = match members.get_mut("input").map(Value::take) {
-            Some(Value::Array(new)) => new,
-            _ => return Err(error(400, "invalid_request", "expected `input`, a list")),
-        };
-        match members.remove("previous_response_id") {
-            Some(Value::String(id)) if id == self.response_id => self.items.extend(new),
-            Some(Value::String(id)) => {
+    fn complete(&mut self, request: &mut ModelRequest) -> Result<(), Event> {
+        let new = std::mem::take(request.input_mut());
+        match request.take::<String>("previous_response_id") {
+            Some(id) if id == self.response_id => self.items.extend(new),
+            Some(id) => {
                 let message = format!("the response {id} is not known on this connection");
                 return Err(error(400, "previous_response_not_found", &message));
             }
-            Some(_) | None => self.items = new,
+            None => self.items = new,
         }
-        members.insert("input".to_owned(), self.items.clone().into());
-        members.remove("type");
+        request.input_mut().clone_from(&self.items);
         Ok(())
     }
 
@@ -55,20 +50,26 @@ impl Memory {
     fn learn(&mut self, event: &Event) {
         match event.kind.as_str() {
             "response.output_item.done" => {
-                let item = serde_json::from_str(&event.json)
-                    .ok()
-                    .and_then(|mut event: Value| event.get_mut("item").map(Value::take));
-                self.items.extend(item);
+                self.items.extend(Item::done(&event.json));
             }
             "response.completed" => {
-                let id = serde_json::from_str(&event.json).ok().and_then(|event: Value| {
-                    event.pointer("/response/id").and_then(Value::as_str).map(str::to_owned)
-                });
-                self.response_id = id.unwrap_or_default();
+                let completed = serde_json::from_str(&event.json).ok();
+                self.response_id =
+                    completed.map(|Completed { response }| response.id).unwrap_or_default();
             }
             _ => {}
         }
     }
+}
+
+#[derive(Deserialize)]
+struct Completed {
+    response: Named,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: String,
 }
 
 /// Serves one connection until core closes it.
@@ -121,18 +122,18 @@ pub(super) async fn serve(socket: Socket, backend: Backend, calls: Calls) {
 /// Reads a message of core's and answers it.
 fn ask(text: &str, memory: &mut Memory, backend: &Backend, calls: &Calls) -> Answer {
     let only = |event: Event| -> Answer { Box::pin(futures::stream::iter([event])) };
-    let mut request: Value = match serde_json::from_str(text) {
+    let mut request = match ModelRequest::parse(text.as_bytes()) {
         Ok(request) => request,
         Err(parse) => return only(error(400, "invalid_request", &parse.to_string())),
     };
-    if request.get("type").and_then(Value::as_str) != Some("response.create") {
+    if request.take::<String>("type").as_deref() != Some("response.create") {
         return only(error(400, "invalid_request", "expected a message of type response.create"));
     }
-    let generate = request.as_object_mut().and_then(|request| request.remove("generate"));
+    let generate = request.take::<bool>("generate").unwrap_or(true);
     if let Err(refusal) = memory.complete(&mut request) {
         return only(refusal);
     }
-    if generate == Some(Value::Bool(false)) {
+    if !generate {
         return Box::pin(futures::stream::iter(warm_up()));
     }
     let mut ask = Ask::new(request);
@@ -183,10 +184,11 @@ mod tests {
 
     #[test]
     fn incremental_input_is_made_whole() {
+        let request = |json: &str| ModelRequest::parse(json.as_bytes()).unwrap();
         let mut memory = Memory::default();
-        let mut first = json!({ "type": "response.create", "input": [1, 2] });
+        let mut first = request(r#"{"model":"m","input":[1,2]}"#);
         memory.complete(&mut first).unwrap();
-        assert_eq!(first, json!({ "input": [1, 2] }));
+        assert_eq!(first.to_json(), r#"{"model":"m","input":[1,2]}"#);
         memory.learn(&Event {
             kind: "response.output_item.done".into(),
             json: json!({ "type": "response.output_item.done", "item": 3 }).to_string(),
@@ -195,14 +197,14 @@ mod tests {
             kind: "response.completed".into(),
             json: json!({ "type": "response.completed", "response": { "id": "r1" } }).to_string(),
         });
-        let mut second = json!({ "previous_response_id": "r1", "input": [4] });
+        let mut second = request(r#"{"model":"m","previous_response_id":"r1","input":[4]}"#);
         memory.complete(&mut second).unwrap();
-        assert_eq!(second, json!({ "input": [1, 2, 3, 4] }));
+        assert_eq!(second.to_json(), r#"{"model":"m","input":[1,2,3,4]}"#);
 
-        let mut unknown = json!({ "previous_response_id": "r0", "input": [5] });
+        let mut unknown = request(r#"{"previous_response_id":"r0","input":[5]}"#);
         assert!(memory.complete(&mut unknown).unwrap_err().json.contains("r0"));
-        let mut fresh = json!({ "input": [6] });
+        let mut fresh = request(r#"{"model":"m","previous_response_id":null,"input":[6]}"#);
         memory.complete(&mut fresh).unwrap();
-        assert_eq!(fresh["input"], json!([6]));
+        assert_eq!(fresh.to_json(), r#"{"model":"m","input":[6]}"#);
     }
 }

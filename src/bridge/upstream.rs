@@ -27,6 +27,8 @@ use super::credentials::Credentials;
 use super::meter::Meter;
 use super::provider::Api;
 use super::provider::Provider;
+use super::request::ModelRequest;
+use super::wire::Decoder;
 use super::wire::Failure;
 use super::wire::Outgoing;
 use reader::Reader;
@@ -48,6 +50,14 @@ pub struct Upstream {
     places: Arc<Semaphore>,
     /// Room to wait for a place.
     room: Arc<Semaphore>,
+}
+
+/// An answer under way.
+struct Begun {
+    place: OwnedSemaphorePermit,
+    /// `None` where the provider speaks core's own language.
+    decoder: Option<Box<dyn Decoder>>,
+    response: Response<Incoming>,
 }
 
 /// A request, ready to be sent as often as need be.
@@ -101,14 +111,16 @@ impl Upstream {
                     return;
                 }
             };
-            let (place, response) = match this.begin(&ask, &mut meter).await {
-                Ok(begun) => begun,
+            let begun = this.begin(&ask.request, &mut meter).await;
+            let (place, decoder, response) = match begun {
+                Ok(Begun { place, decoder, response }) => (place, decoder, response),
                 Err(setback) => {
                     yield Err(setback);
                     return;
                 }
             };
-            let decoder = this.provider.api.wire().map(|wire| wire.decoder(&ask.body));
+            // A history is not kept for as long as its answer lasts.
+            drop(ask);
             let mut reader = Reader::new(decoder);
             let mut body = response.into_body();
             loop {
@@ -141,11 +153,7 @@ impl Upstream {
     }
 
     /// Gets a place and has the provider begin to answer.
-    async fn begin(
-        &self,
-        ask: &Ask,
-        meter: &mut Meter,
-    ) -> Result<(OwnedSemaphorePermit, Response<Incoming>), Setback> {
+    async fn begin(&self, request: &ModelRequest, meter: &mut Meter) -> Result<Begun, Setback> {
         let Some(place) = self.place().await else {
             let Provider { id, max_concurrent, max_waiting, .. } = &*self.provider;
             let message =
@@ -154,9 +162,10 @@ impl Upstream {
             return Err(self.given_up(&failure, None, meter));
         };
         meter.queued();
-        let written = self.encode(ask).map_err(|failure| self.failed(&failure, meter))?;
+        let (written, decoder) =
+            self.encode(request).map_err(|failure| self.failed(&failure, meter))?;
         match self.open(written, meter).await {
-            Ok(response) => Ok((place, response)),
+            Ok(response) => Ok(Begun { place, decoder, response }),
             Err(refusal) => Err(self.refused(&refusal, meter)),
         }
     }
@@ -193,14 +202,24 @@ impl Upstream {
         }
     }
 
-    /// The request that asks this provider, its body written out.
-    fn encode(&self, ask: &Ask) -> Result<Written, Failure> {
+    /// The request that asks this provider, its body written out, and who reads the answer, where it is
+    /// to be translated.
+    fn encode(
+        &self,
+        request: &ModelRequest,
+    ) -> Result<(Written, Option<Box<dyn Decoder>>), Failure> {
         let Some(wire) = self.provider.api.wire() else {
             let (path, headers) = ("/responses".to_owned(), Vec::new());
-            return Ok(Written { path, headers, body: ask.body.to_string().into() });
+            return Ok((Written { path, headers, body: request.to_json().into() }, None));
         };
-        let Outgoing { path, headers, body } = wire.encode(&ask.body)?;
-        Ok(Written { path, headers, body: body.to_string().into() })
+        let request = request.to_value().map_err(|error| Failure {
+            code: "invalid_prompt",
+            message: format!("{}: the request cannot be translated: {error}", self.provider.id),
+            retryable: false,
+        })?;
+        let Outgoing { path, headers, body } = wire.encode(&request)?;
+        let written = Written { path, headers, body: body.to_string().into() };
+        Ok((written, Some(wire.decoder(&request))))
     }
 
     fn cut(&self, how: &str) -> Failure {

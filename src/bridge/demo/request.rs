@@ -22,7 +22,9 @@ pub(super) struct Request {
 impl Request {
     pub(super) fn new(ask: &Ask) -> Self {
         let mut request = Self::default();
-        for item in ask.input() {
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let asked = ask.request.to_value().unwrap_or_default();
+        for item in list(&asked["input"]) {
             match item["type"].as_str() {
                 Some("message") | None if item["role"] == "user" => {
                     let text = text(&item["content"]);
@@ -40,8 +42,7 @@ impl Request {
         }
         let name =
             |tool: &Value| tool["name"].as_str().or(tool["type"].as_str()).map(str::to_owned);
-        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-        for tool in list(&ask.body["tools"]) {
+        for tool in list(&asked["tools"]) {
             match (name(&tool), tool["type"].as_str()) {
                 (Some(namespace), Some("namespace")) => {
                     let inner = list(&tool["tools"]);
@@ -84,6 +85,7 @@ fn text(content: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bridge::request::ModelRequest;
 
     #[test]
     fn what_the_user_said_is_told_from_what_core_added() {
@@ -102,7 +104,8 @@ mod tests {
                 { "type": "namespace", "name": "mcp__a", "tools": [{ "type": "function", "name": "b" }] },
             ],
         });
-        let request = Request::new(&Ask::new(body));
+        let request =
+            Request::new(&Ask::new(ModelRequest::parse(body.to_string().as_bytes()).unwrap()));
         assert_eq!(request.prompts, ["one", "two"]);
         assert_eq!(request.outputs, ["new"]);
         assert_eq!(request.tools, ["shell_command", "web_search"]);
