@@ -30,6 +30,9 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::stream::Until;
 
+/// How soon a prompt that is to steer a turn looks again for one.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// How long core may take to roll a conversation back.
 const ROLLBACK_WITHIN: Duration = Duration::from_secs(30);
 
@@ -103,8 +106,12 @@ impl Conversation {
                     IfBusy::Queue => self.queue().await?,
                     IfBusy::Steer => match self.steer(&prompt).await? {
                         Some(turn) => return Ok(turn),
-                        // The turn ended meanwhile: the prompt starts one of its own.
-                        None => continue,
+                        // Core's turn is not there yet, or no longer, or it is no turn that holds the
+                        // place: soon there is a turn, or the prompt starts one of its own.
+                        None => {
+                            tokio::time::sleep(LOOK_AGAIN).await;
+                            continue;
+                        }
                     },
                 },
             };
@@ -192,11 +199,7 @@ impl Conversation {
         };
         match self.thread.submit(new_turn_id().to_string(), steer, None).await {
             Ok(()) => Ok(Some(Turn { conversation: Arc::clone(self), id: turn_id, after, report })),
-            // Core's turn is not there yet, or no longer: ask again in a moment.
-            Err(EngineError::NoActiveTurn) => {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                Ok(None)
-            }
+            Err(EngineError::NoActiveTurn) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

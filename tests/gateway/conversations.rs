@@ -1,10 +1,13 @@
 //! Conversations as REST and as `conversation.*`: the same functions.
 
+use futures::future::join;
+use futures::future::join_all;
 use serde_json::Value;
 use serde_json::json;
 
 use crate::support::Gateway;
 use crate::support::eventually;
+use crate::support::soon;
 
 async fn ask(gateway: &Gateway, session: &str, prompt: &str) -> Value {
     let body = json!({ "prompt": prompt, "session_id": session });
@@ -31,7 +34,7 @@ async fn a_conversation_is_started_without_a_turn_or_with_one_that_is_not_waited
     assert_eq!(answer["conversation_id"], started["conversation_id"]);
     assert!(answer.to_string().contains("Read-only file system"), "{answer}");
 
-    let begun = call(&gateway, "start", json!({ "session_id": "b", "prompt": "slow: 3" })).await;
+    let begun = call(&gateway, "start", json!({ "session_id": "b", "prompt": "slow: 30" })).await;
     assert_eq!(begun["status"], "running");
     eventually("the turn ends", || async {
         call(&gateway, "status", json!({ "session_id": "b" })).await["status"] == "idle"
@@ -113,6 +116,22 @@ async fn history_is_what_was_said_and_done_and_a_rollback_takes_it_back() {
     assert!(!heard["task_result"]["summary"].to_string().contains("echo out"), "{heard}");
     let zero = gateway.post(&format!("{path}/rollback"), json!({ "turns": 0 })).await;
     assert_eq!(zero.status, 400);
+}
+
+#[tokio::test]
+async fn prompts_that_would_steer_find_no_turn_while_a_rollback_is_under_way_and_wait() {
+    let gateway = Gateway::start();
+    let body = json!({ "prompt": "say: plum", "session_id": "a", "if_busy": "steer" });
+    for _ in 0..3 {
+        ask(&gateway, "a", "say: pear").await;
+        let back = json!({ "session_id": "a", "turns": 1 });
+        let back = gateway.rpc("conversation.rollback", back);
+        let prompts = join_all((0..8).map(|_| gateway.post("/api/v1/exec", body.clone())));
+        let (_, answers) = soon("the prompts are answered", join(back, prompts)).await;
+        for answer in answers {
+            assert_eq!(answer.json()["status"], "completed");
+        }
+    }
 }
 
 #[tokio::test]
