@@ -69,7 +69,8 @@ pub(super) async fn run(
         _ = terminate.recv() => tracing::warn!("a second signal: not waiting any longer"),
         _ = interrupt.recv() => tracing::warn!("a second signal: not waiting any longer"),
     }
-    let unfinished = engine.shutdown(flush / 2).await;
+    let remaining = deadline.saturating_duration_since(Instant::now());
+    let unfinished = engine.shutdown(remaining.saturating_sub(flush / 4)).await;
     shutdown.force.cancel();
     let left = shutdown.wait(deadline.saturating_duration_since(Instant::now())).await;
     if unfinished + left > 0 {

@@ -142,6 +142,8 @@ impl Servers {
         };
         if let Some(Known::Live(conversation)) = of
             && let Err(error) = self.tell(conversation).await
+            // Put to rest meanwhile, it gets its servers when it comes back.
+            && !conversation.lock().closed
         {
             let mut sets = self.lock();
             if let Some(set) = sets.of.get_mut(&conversation.id) {

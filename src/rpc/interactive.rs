@@ -4,6 +4,7 @@
 //! `interactive.exited`; over plain HTTP both come from `interactive.read`. A terminal is its caller's
 //! (the name of the key); to others it is not found.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -80,6 +81,17 @@ impl Started {
     }
 }
 
+/// A terminal that nobody has heard of yet: dropped, it ends.
+struct Fresh(Option<Arc<Terminal>>);
+
+impl Drop for Fresh {
+    fn drop(&mut self) {
+        if let Some(terminal) = self.0.take() {
+            terminal.stop(Reason::Disconnected);
+        }
+    }
+}
+
 pub(super) async fn start(peer: &Peer, params: Start) -> Result<Started, Error> {
     let gateway = peer.gateway();
     let size = TerminalSize {
@@ -104,14 +116,20 @@ pub(super) async fn start(peer: &Peer, params: Start) -> Result<Started, Error> 
         detached: params.detached || peer.socket().is_none(),
         own_folder: own_folder.clone(),
     };
-    let terminal = match gateway.terminals().start(wanted).await {
-        Ok(terminal) => terminal,
-        Err(error) => {
-            if let Some(folder) = own_folder {
-                let _ = tokio::fs::remove_dir(folder).await;
+    let gateway_ = Arc::clone(gateway);
+    let starting = gateway.undisturbed(async move {
+        match gateway_.terminals().start(wanted).await {
+            Ok(terminal) => Ok(Fresh(Some(terminal))),
+            Err(error) => {
+                if let Some(folder) = own_folder {
+                    let _ = tokio::fs::remove_dir(folder).await;
+                }
+                Err(error)
             }
-            return Err(error);
         }
+    });
+    let Some(terminal) = starting.await?.0.take() else {
+        return Err(Error::new(Kind::Internal, "the terminal was lost"));
     };
     if let Some(socket) = peer.socket() {
         peer.then(terminal.follow(socket.clone(), 0));

@@ -289,12 +289,16 @@ pub(super) async fn disconnect(peer: &Peer, params: Disconnect) -> Result<Discon
     let gateway = peer.gateway();
     check_name("name", &params.name)?;
     let of = scope(gateway, params.session_id, params.conversation_id)?;
-    let conversations = gateway.conversations();
-    let live = |id: &_| match conversations.known(id) {
-        Some(Known::Live(conversation)) => Some(conversation),
-        Some(Known::Recorded(_)) | None => None,
-    };
-    if !conversations.servers().disconnect(of.as_ref(), &params.name, live).await? {
+    let (gateway_, name) = (Arc::clone(gateway), params.name.clone());
+    let disconnected = gateway.undisturbed(async move {
+        let conversations = gateway_.conversations();
+        let live = |id: &_| match conversations.known(id) {
+            Some(Known::Live(conversation)) => Some(conversation),
+            Some(Known::Recorded(_)) | None => None,
+        };
+        conversations.servers().disconnect(of.as_ref(), &name, live).await
+    });
+    if !disconnected.await? {
         return Err(Error::new(
             Kind::NotFound,
             format!("name: no MCP server is connected as {}; mcp.list names them", params.name),

@@ -97,7 +97,11 @@ pub(crate) async fn decide(
 ) -> Result<Decided, Error> {
     let decision = answer.decision;
     match find(gateway, id)? {
-        Known::Live(conversation) => conversation.answer(approval_id, answer, by).await?,
+        Known::Live(conversation) => {
+            let (approval_id, by) = (approval_id.to_owned(), by.to_owned());
+            let answered = async move { conversation.answer(&approval_id, answer, &by).await };
+            gateway.undisturbed(answered).await?;
+        }
         Known::Recorded(_) => {
             return Err(Error::new(
                 Kind::NotFound,
