@@ -92,7 +92,10 @@ impl Connection {
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<Response<Incoming>> {
-        self.client.ready().await?;
+        if self.client.ready().await.is_err() {
+            // It was idle for longer than the system waits: others had their turn.
+            *self = self.of.connect().await?;
+        }
         let request = Request::builder()
             .method(method)
             .uri(path)

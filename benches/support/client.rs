@@ -23,6 +23,7 @@ pub(crate) struct Took {
 
 /// A kept connection.
 pub(crate) struct Client {
+    address: SocketAddr,
     sender: SendRequest<Full<Bytes>>,
     _connection: JoinSet<()>,
 }
@@ -35,7 +36,7 @@ impl Client {
             hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { drop(connection.await) });
-        Ok(Self { sender, _connection: tasks })
+        Ok(Self { address, sender, _connection: tasks })
     }
 
     /// A turn through `/exec`.
@@ -49,7 +50,10 @@ impl Client {
             .header("host", "localhost")
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)))?;
-        self.sender.ready().await?;
+        if self.sender.ready().await.is_err() {
+            // It was idle for longer than a server waits: others had their turn.
+            *self = Self::connect(self.address).await?;
+        }
         let begun = Instant::now();
         let response = self.sender.send_request(request).await?;
         anyhow::ensure!(response.status().is_success(), "{}", response.status());
