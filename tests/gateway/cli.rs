@@ -96,8 +96,9 @@ fn a_command_whose_words_nobody_reads_ends_with_its_own_code() {
 async fn a_server_whose_words_nobody_reads_serves() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let home = new_home();
-    let mut command = Setup::default().env("PORT", &port.to_string()).command(&home);
-    let mut child = command.stdout(unread()).stderr(unread()).spawn().unwrap();
+    let command = Setup::default().env("PORT", &port.to_string()).command(&home);
+    let mut command = tokio::process::Command::from(command);
+    let mut child = command.stdout(unread()).stderr(unread()).kill_on_drop(true).spawn().unwrap();
     let address = ([127, 0, 0, 1], port).into();
     while std::net::TcpStream::connect(address).is_err() {
         assert_eq!(child.try_wait().unwrap(), None, "it ended");
@@ -107,6 +108,5 @@ async fn a_server_whose_words_nobody_reads_serves() {
     let headers = [("content-type", "application/json")];
     let events = client::stream(address, "POST", "/exec", &headers, body).await.events().await;
     assert_eq!(kinds(&events).last(), Some(&"task_complete"));
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill().await.unwrap();
 }

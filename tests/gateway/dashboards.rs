@@ -16,6 +16,7 @@ use codex_gateway::telemetry::names::Metric;
 use serde_json::Value;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpSocket;
 use tokio::process::Child;
 use tokio::process::Command;
 
@@ -179,6 +180,7 @@ struct Busy {
     provider: Provider,
     /// A turn that runs.
     _running: Lines,
+    _down: TcpSocket,
 }
 
 impl Busy {
@@ -189,8 +191,10 @@ impl Busy {
              base_url = \"{}/v1\"\nwire_api = \"responses\"\nrequest_max_retries = 1\nstream_max_retries = 0\n",
             provider.address
         );
-        // A port where nobody listens any more: a collector that is down.
-        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // A collector that is down: the port is taken, and nobody listens there.
+        let down = TcpSocket::new_v4().unwrap();
+        down.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let nobody = down.local_addr().unwrap();
         let gateway = Gateway::config(&config)
             .env("GATEWAY_API_KEY", KEY.1)
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{nobody}"))
@@ -199,7 +203,7 @@ impl Busy {
             .env("OTEL_BLRP_SCHEDULE_DELAY", "200")
             .start();
         let running = gateway.stream("/exec", &[KEY], json!({ "prompt": "slow: 3000" })).await;
-        Self { gateway, provider, _running: running }
+        Self { gateway, provider, _running: running, _down: down }
     }
 
     async fn exec(&self, body: Value) -> Vec<Value> {

@@ -169,7 +169,7 @@ async fn a_server_that_fails_is_refused_in_time_and_leaves_nothing_behind() {
         ("dies", 20_000, -32006, "no configuration found"),
         ("dies-later", 20_000, -32006, "exited with code 4"),
         ("hangs", 1_000, -32005, "did not list its tools within 1000 ms"),
-        ("prints", 1_000, -32005, "not MCP what it prints: Welcome"),
+        ("prints", 5_000, -32005, "not MCP what it prints: Welcome"),
         ("lies", 5_000, -32006, "is not to be understood"),
     ] {
         for session in [Some("m"), None] {

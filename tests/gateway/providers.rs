@@ -362,14 +362,12 @@ async fn silent() -> (String, tokio::task::JoinHandle<()>) {
 async fn a_provider_that_hangs_fails_the_turn_in_time() {
     for wire in ["responses", "chat"] {
         let (address, silent) = silent().await;
-        let config = |address: &str| {
-            format!(
-                "model = \"m\"\nmodel_provider = \"a\"\n{}first_byte_timeout_ms = 300\n\
-                 stream_idle_timeout_ms = 300\n",
-                table("a", wire, address)
-            )
+        let config = |address: &str, limit: &str| {
+            let table = table("a", wire, address);
+            format!("model = \"m\"\nmodel_provider = \"a\"\n{table}{limit} = 300\n")
         };
-        let answer = ask(&Gateway::config(&config(&address)).start(), "hello").await;
+        let gateway = Gateway::config(&config(&address, "first_byte_timeout_ms")).start();
+        let answer = ask(&gateway, "hello").await;
         silent.abort();
         assert_eq!(
             (&answer["status"], &answer["error"]["source"]),
@@ -390,7 +388,7 @@ async fn a_provider_that_hangs_fails_the_turn_in_time() {
         begun.body.truncate(half);
         begun.end = End::Hang;
         let provider = Provider::start([begun]).await;
-        let gateway = Gateway::config(&config(&provider.address)).start();
+        let gateway = Gateway::config(&config(&provider.address, "stream_idle_timeout_ms")).start();
         let answer = ask(&gateway, "hello").await;
         assert_eq!(
             (&answer["status"], &answer["error"]["source"]),

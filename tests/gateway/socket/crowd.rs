@@ -17,16 +17,13 @@ async fn a_thousand_subscribers_each_get_every_event_in_order() {
     let crowd = 1000.min(files.saturating_sub(200));
     let gateway = Gateway::config("[gateway]\nmax_connections = 2000\n").start();
     gateway.exec(json!({ "prompt": "say: hi", "session_id": "s" })).await;
-    let mut sockets = Vec::new();
+    let mut readers = Vec::new();
     for _ in 0..crowd {
         let mut socket = Socket::connect(&gateway, &[]).await;
         let answer = socket.call("conversation.subscribe", json!({ "session_id": "s" })).await;
         assert_eq!(answer["result"]["subscribed"], true);
-        sockets.push(socket);
-    }
-    assert_eq!(gateway.load().await["streams"], crowd);
-    let readers = sockets.into_iter().map(|mut socket| {
-        tokio::spawn(async move {
+        // From here on it is read: the gateway lets go of who answers no pings.
+        readers.push(tokio::spawn(async move {
             let mut seq = 0;
             loop {
                 let event = next_event(&mut socket).await;
@@ -39,9 +36,9 @@ async fn a_thousand_subscribers_each_get_every_event_in_order() {
             let completed = socket.notification().await;
             assert_eq!(completed["type"], "task_completed");
             seq
-        })
-    });
-    let readers: Vec<_> = readers.collect();
+        }));
+    }
+    assert_eq!(gateway.load().await["streams"], crowd);
     let turn = gateway.exec(json!({ "prompt": "deltas: 200", "session_id": "s" })).await;
     let last = turn.last().unwrap()["seq"].as_u64().unwrap();
     for seen in join_all(readers).await {

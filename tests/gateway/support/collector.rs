@@ -34,6 +34,7 @@ use prost::Message;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -84,6 +85,8 @@ pub struct Collector {
     acceptor: Option<TlsAcceptor>,
     state: Arc<State>,
     task: Option<JoinHandle<()>>,
+    /// The port, while nobody listens there.
+    held: Option<TcpSocket>,
 }
 
 impl Collector {
@@ -102,7 +105,7 @@ impl Collector {
         let address = listener.local_addr().unwrap();
         let (certificate, acceptor) = transport.identity().unzip();
         let task = Some(tokio::spawn(accept(listener, acceptor.clone(), Arc::clone(&state))));
-        Self { address, certificate, acceptor, state, task }
+        Self { address, certificate, acceptor, state, task, held: None }
     }
 
     pub fn mood(&self, mood: Mood) {
@@ -114,12 +117,16 @@ impl Collector {
         let task = self.task.take().expect("it runs");
         task.abort();
         let _ = task.await;
+        // The port stays its own: another process would be sent what this one is to miss.
+        let held = TcpSocket::new_v4().unwrap();
+        held.set_reuseaddr(true).unwrap();
+        held.bind(self.address).unwrap();
+        self.held = Some(held);
     }
 
     /// Listens again where it did.
     pub async fn come_back(&mut self) {
-        assert!(self.task.is_none(), "it is there");
-        let listener = TcpListener::bind(self.address).await.unwrap();
+        let listener = self.held.take().expect("it is not there").listen(1024).unwrap();
         let (acceptor, state) = (self.acceptor.clone(), Arc::clone(&self.state));
         self.task = Some(tokio::spawn(accept(listener, acceptor, state)));
     }

@@ -73,7 +73,10 @@ async fn without_a_caller_the_model_gets_the_trace_of_the_request() {
         let answer = gateway.post_with("/api/v1/exec", &headers, json!({ "prompt": "go" })).await;
         assert_eq!(answer.status, 200, "{traceparent:?}");
     }
-    let kept = turns(&collector, malformed.len()).await;
+    turns(&collector, malformed.len()).await;
+    // A request's span ends after its turn's, and may be of a later export.
+    let requests = |kept: &Kept| kept.named("POST /api/v1/exec").len() == malformed.len();
+    let kept = collector.until("the requests", requests).await;
     for asked in provider.asked() {
         let (trace, parent) = parts(header(&asked, "traceparent"));
         let chat = kept.spans.iter().find(|span| span.id == parent).unwrap();
@@ -110,7 +113,9 @@ async fn a_call_over_http_may_bring_a_trace_of_its_own() {
     // Two calls of one request, each of another caller's.
     let answers = gateway.post("/jsonrpc", json!([call(1), call(2)])).await.json();
     assert!(answers.as_array().unwrap().iter().all(|one| one["error"].is_null()), "{answers}");
-    let kept = turns(&collector, 2).await;
+    turns(&collector, 2).await;
+    let calls = |kept: &Kept| kept.named("conversation.prompt").len() == 2;
+    let kept = collector.until("the calls", calls).await;
     for id in [1, 2] {
         let (trace, parent) = parts(&caller(id));
         let spans = kept.trace(&trace);

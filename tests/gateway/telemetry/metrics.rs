@@ -33,7 +33,7 @@ async fn turns_are_counted_by_how_they_ended() {
     let mut endless = SPEAKS.begun("One ");
     endless.end = End::Hang;
     provider.now(endless);
-    let body = json!({ "prompt": "go", "session_id": "c", "timeout_ms": 1000 });
+    let body = json!({ "prompt": "go", "session_id": "c", "timeout_ms": 5000 });
     assert_eq!(gateway.post("/api/v1/exec", body).await.json()["status"], "timed_out");
     let mut lines =
         gateway.stream("/exec", &[], json!({ "prompt": "go", "session_id": "d" })).await;

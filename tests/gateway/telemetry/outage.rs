@@ -40,7 +40,9 @@ async fn a_collector_that_is_gone_is_missed_once_and_found_again() {
     for protocol in ["http/protobuf", "grpc"] {
         let mut collector = Collector::start().await;
         collector.stop().await;
-        let setup = impatient(&collector).env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
+        // One that is there may take its time; that it is not there is known at once.
+        let setup = impatient(&collector).env("OTEL_EXPORTER_OTLP_TIMEOUT", "5000");
+        let setup = setup.env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol);
         let gateway = setup.start();
         for round in 0..2 {
             a_turn(&gateway, &format!("{round}-down")).await;
