@@ -37,13 +37,10 @@ impl Http {
     /// # Errors
     /// The system does not listen.
     pub(crate) async fn connection(&self) -> anyhow::Result<Connection> {
-        loop {
-            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let Some(mut client) = idle else { return self.connect().await };
-            // One that the system has closed meanwhile is dropped.
-            if client.ready().await.is_ok() {
-                return Ok(Connection { client, of: self.clone() });
-            }
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match idle {
+            Some(client) => Ok(Connection { client, of: self.clone() }),
+            None => self.connect().await,
         }
     }
 

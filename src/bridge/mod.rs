@@ -108,8 +108,8 @@ pub async fn start(
         calls,
         shutdown: shutdown.clone(),
     };
-    shutdown.spawn(connect(model_socket::listen(address), door.clone()));
-    shutdown.spawn(accept(listener, door));
+    shutdown.spawn_until_forced(connect(model_socket::listen(address), door.clone()));
+    shutdown.spawn_door("the bridge", listener, move |socket| serve(socket, door.clone()));
     Ok(endpoint)
 }
 
@@ -142,51 +142,18 @@ const NOT_FOUND: Refusal = (StatusCode::NOT_FOUND, "expected /{provider}/v1/resp
 
 /// Answers core's WebSockets, until the end of the process: turns that are drained still need their model.
 async fn connect(mut listener: Listener, door: Door) {
-    loop {
-        let call = tokio::select! {
-            call = listener.next() => call,
-            () = door.shutdown.force.cancelled() => return,
-        };
-        let Some(call) = call else { return };
+    while let Some(call) = listener.next().await {
         match door.admit(call.request()) {
             Ok((backend, "responses")) => {
                 let Some(socket) = call.accept() else { continue };
-                let Door { calls, shutdown, .. } = door.clone();
-                door.shutdown.spawn(async move {
-                    tokio::select! {
-                        () = socket::serve(socket, backend, calls) => {}
-                        () = shutdown.force.cancelled() => {}
-                    }
-                });
+                door.shutdown.spawn_until_forced(socket::serve(
+                    socket,
+                    backend,
+                    door.calls.clone(),
+                ));
             }
             Ok(_) => call.refuse(NOT_FOUND.0, NOT_FOUND.1),
             Err((status, message)) => call.refuse(status, message),
-        }
-    }
-}
-
-/// The same over TCP.
-async fn accept(listener: TcpListener, door: Door) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = door.shutdown.force.cancelled() => return,
-        };
-        match accepted {
-            Ok((socket, _)) => {
-                let door_ = door.clone();
-                door.shutdown.spawn(async move {
-                    let force = door_.shutdown.force.clone();
-                    tokio::select! {
-                        () = serve(socket, door_) => {}
-                        () = force.cancelled() => {}
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the bridge cannot accept a connection");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
         }
     }
 }

@@ -70,6 +70,7 @@ pub(super) async fn run(
         _ = interrupt.recv() => tracing::warn!("a second signal: not waiting any longer"),
     }
     let remaining = deadline.saturating_duration_since(Instant::now());
+    // The rest is for the tasks that read them.
     let unfinished = engine.shutdown(remaining.saturating_sub(flush / 4)).await;
     shutdown.force.cancel();
     let left = shutdown.wait(deadline.saturating_duration_since(Instant::now())).await;

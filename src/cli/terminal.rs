@@ -86,13 +86,8 @@ impl Terminal {
 
     fn note(&self, line: &str) {
         let grey = io::stderr().is_terminal();
-        self.spinner.suspend(|| {
-            if grey {
-                tell(format_args!("\x1b[2m{line}\x1b[0m"))
-            } else {
-                tell(format_args!("{line}"))
-            }
-        });
+        let (grey, plain) = if grey { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        self.spinner.suspend(|| tell(format_args!("{grey}{line}{plain}")));
     }
 }
 

@@ -79,7 +79,9 @@ impl Door {
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
             .build(https);
-        shutdown.spawn(accept(listener, client, secret.into(), shutdown.clone()));
+        let secret: Arc<str> = secret.into();
+        let answer = move |socket| serve(socket, client.clone(), Arc::clone(&secret));
+        shutdown.spawn_door("the tool servers' door", listener, answer);
         Ok(Self { base: base.into() })
     }
 
@@ -133,31 +135,6 @@ impl Door {
 
 fn target(code: &str) -> Option<String> {
     String::from_utf8(URL_SAFE_NO_PAD.decode(code).ok()?).ok()
-}
-
-async fn accept(listener: TcpListener, client: Client, secret: Arc<str>, shutdown: Shutdown) {
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = shutdown.force.cancelled() => return,
-        };
-        match accepted {
-            Ok((socket, _)) => {
-                let (client, secret) = (client.clone(), Arc::clone(&secret));
-                let force = shutdown.force.clone();
-                shutdown.spawn(async move {
-                    tokio::select! {
-                        () = serve(socket, client, secret) => {}
-                        () = force.cancelled() => {}
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the tool servers' door cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    }
 }
 
 async fn serve(socket: TcpStream, client: Client, secret: Arc<str>) {

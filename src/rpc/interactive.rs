@@ -81,13 +81,23 @@ impl Started {
     }
 }
 
-/// A terminal that nobody has heard of yet: dropped, it ends.
-struct Fresh(Option<Arc<Terminal>>);
+/// A terminal that ends when this is dropped, unless somebody has heard of it.
+struct Fresh {
+    terminal: Arc<Terminal>,
+    heard_of: bool,
+}
+
+impl Fresh {
+    fn tell(mut self) -> Arc<Terminal> {
+        self.heard_of = true;
+        Arc::clone(&self.terminal)
+    }
+}
 
 impl Drop for Fresh {
     fn drop(&mut self) {
-        if let Some(terminal) = self.0.take() {
-            terminal.stop(Reason::Disconnected);
+        if !self.heard_of {
+            self.terminal.stop(Reason::Disconnected);
         }
     }
 }
@@ -119,7 +129,7 @@ pub(super) async fn start(peer: &Peer, params: Start) -> Result<Started, Error> 
     let gateway_ = Arc::clone(gateway);
     let starting = gateway.undisturbed(async move {
         match gateway_.terminals().start(wanted).await {
-            Ok(terminal) => Ok(Fresh(Some(terminal))),
+            Ok(terminal) => Ok(Fresh { terminal, heard_of: false }),
             Err(error) => {
                 if let Some(folder) = own_folder {
                     let _ = tokio::fs::remove_dir(folder).await;
@@ -128,9 +138,7 @@ pub(super) async fn start(peer: &Peer, params: Start) -> Result<Started, Error> 
             }
         }
     });
-    let Some(terminal) = starting.await?.0.take() else {
-        return Err(Error::new(Kind::Internal, "the terminal was lost"));
-    };
+    let terminal = starting.await?.tell();
     if let Some(socket) = peer.socket() {
         peer.then(terminal.follow(socket.clone(), 0));
     }

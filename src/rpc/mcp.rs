@@ -70,21 +70,17 @@ pub(super) async fn connect(peer: &Peer, params: Connect) -> Result<ConnectedTo,
     let of = scope(gateway, params.session_id, params.conversation_id)?;
     let server = params.server_config.check(gateway)?;
     // A client that leaves in between leaves nothing half done.
-    let (sender, connected) = tokio::sync::oneshot::channel();
     let gateway_ = Arc::clone(gateway);
     let conversation_id = of.as_ref().map(|known| known.id().to_string());
-    gateway.shutdown().spawn(async move {
+    let connecting = gateway.undisturbed(async move {
         let servers = gateway_.conversations().servers();
         let force = &gateway_.shutdown().force;
-        let done = tokio::select! {
-            done = servers.connect(of.as_ref(), server) => done,
+        tokio::select! {
+            connected = servers.connect(of.as_ref(), server) => connected,
             () = force.cancelled() => Err(Error::new(Kind::Unavailable, "the gateway is going")),
-        };
-        // Nobody has to be there to hear it.
-        let _ = sender.send(done);
+        }
     });
-    let connected =
-        connected.await.map_err(|_| Error::new(Kind::Internal, "the server was lost"))??;
+    let connected = connecting.await?;
     let Connected { server, tools, .. } = connected;
     Ok(ConnectedTo { connected: true, name: server.name, tools, conversation_id })
 }

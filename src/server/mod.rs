@@ -14,11 +14,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::gateway::Gateway;
+
+/// How long a door of the process's own rests after an error.
+const DOOR_PAUSE: Duration = Duration::from_millis(50);
 
 /// The two stages of the end, and everything that has to end.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +42,40 @@ impl Shutdown {
         F: Future<Output = ()> + Send + 'static,
     {
         self.tasks.spawn(task);
+    }
+
+    /// Spawns a task that goes on while the process drains, and is dropped when that is over.
+    pub(crate) fn spawn_until_forced<F>(&self, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let force = self.force.clone();
+        self.spawn(async move {
+            let _ = force.run_until_cancelled_owned(task).await;
+        });
+    }
+
+    /// Serves a port of the process's own, as long as that: `serve` answers one connection.
+    pub(crate) fn spawn_door<F>(
+        &self,
+        name: &'static str,
+        listener: TcpListener,
+        serve: impl Fn(TcpStream) -> F + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let this = self.clone();
+        self.spawn_until_forced(async move {
+            loop {
+                match listener.accept().await {
+                    Ok((socket, _)) => this.spawn_until_forced(serve(socket)),
+                    Err(error) => {
+                        tracing::warn!(%error, "{name} cannot accept a connection");
+                        tokio::time::sleep(DOOR_PAUSE).await;
+                    }
+                }
+            }
+        });
     }
 
     /// How many tasks are running.

@@ -23,6 +23,7 @@ use tokio::process::Command;
 use crate::support::Gateway;
 use crate::support::client;
 use crate::support::client::Lines;
+use crate::support::deaf_port;
 use crate::support::eventually;
 use crate::support::provider::Provider;
 use crate::support::provider::sse;
@@ -191,10 +192,8 @@ impl Busy {
              base_url = \"{}/v1\"\nwire_api = \"responses\"\nrequest_max_retries = 1\nstream_max_retries = 0\n",
             provider.address
         );
-        // A collector that is down: the port is taken, and nobody listens there.
-        let down = TcpSocket::new_v4().unwrap();
-        down.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let nobody = down.local_addr().unwrap();
+        // A collector that is down.
+        let (down, nobody) = deaf_port();
         let gateway = Gateway::config(&config)
             .env("GATEWAY_API_KEY", KEY.1)
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{nobody}"))

@@ -5,9 +5,9 @@ use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
-use tokio::net::TcpSocket;
 
 use crate::support::Gateway;
+use crate::support::deaf_port;
 use crate::support::provider::Answer;
 use crate::support::provider::End;
 use crate::support::provider::Provider;
@@ -244,10 +244,8 @@ async fn an_answer_is_bounded_in_size_and_time() {
         Provider::start([hanging]).await,
         Provider::start([cut]).await,
     );
-    // Taken, and nobody listens there.
-    let gone = TcpSocket::new_v4().unwrap();
-    gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let gone_address = format!("http://{}", gone.local_addr().unwrap());
+    let (_gone, gone) = deaf_port();
+    let gone_address = format!("http://{gone}");
     let small = format!("{PRIVATE}\nmax_response_bytes = 4999");
     let config = [
         table("large", &large.address, &small),

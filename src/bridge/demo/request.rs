@@ -22,7 +22,6 @@ pub(super) struct Request {
 impl Request {
     pub(super) fn new(ask: &Ask) -> Self {
         let mut request = Self::default();
-        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
         let asked = ask.request.to_value().unwrap_or_default();
         for item in list(&asked["input"]) {
             match item["type"].as_str() {
@@ -43,11 +42,10 @@ impl Request {
         let name =
             |tool: &Value| tool["name"].as_str().or(tool["type"].as_str()).map(str::to_owned);
         for tool in list(&asked["tools"]) {
-            match (name(&tool), tool["type"].as_str()) {
+            match (name(tool), tool["type"].as_str()) {
                 (Some(namespace), Some("namespace")) => {
                     let inner = list(&tool["tools"]);
-                    let inner =
-                        inner.iter().filter_map(|tool| Some((namespace.clone(), name(tool)?)));
+                    let inner = inner.filter_map(|tool| Some((namespace.clone(), name(tool)?)));
                     request.namespaced.extend(inner);
                 }
                 (Some(name), _) => request.tools.push(name),
@@ -69,6 +67,11 @@ impl Request {
     pub(super) fn offers(&self, tool: &str) -> bool {
         self.tools.iter().any(|offered| offered == tool)
     }
+}
+
+/// The members of a list; none of what is not one.
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
 }
 
 /// Content is a string, or a list of parts with a `text` each.
