@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use codex_gateway::assembly;
-use codex_gateway::assembly::Assembly;
+use codex_gateway::app;
+use codex_gateway::app::Assembly;
 use codex_gateway::bridge;
 use codex_gateway::bridge::Endpoint;
 use codex_gateway::bridge::calls::Calls;
@@ -32,7 +32,7 @@ use codex_gateway::bridge::credentials::Credentials;
 use codex_gateway::bridge::record::Records;
 use codex_gateway::config::Config;
 use codex_gateway::config::Overrides;
-use codex_gateway::server::Shutdown;
+use codex_gateway::shutdown::Shutdown;
 use codex_gateway_engine::Engine;
 use codex_gateway_engine::Thread;
 use codex_gateway_engine::arg0::HelperPaths;
@@ -129,7 +129,7 @@ async fn through_the_bridge(
     let cwd = assembly.config.workspace_root.join("bridged");
     std::fs::create_dir_all(&cwd)?;
     let (config, shutdown) = (assembly.config.clone(), assembly.shutdown.clone());
-    let (_gateway, engine) = assembly.into_gateway();
+    let (_gateway, engine) = assembly.into_app();
     Ok((Side { engine, cwd }, config, shutdown))
 }
 
@@ -266,7 +266,7 @@ fn stamped(full: bool) -> (String, usize) {
 
 /// A bridge like the gateway's, whose address is known here.
 async fn another_bridge(config: &Config, tasks: &Shutdown) -> anyhow::Result<Endpoint> {
-    let backends = assembly::backends(config, &Records::default(), &Credentials::default())?;
+    let backends = app::backends(config, &Records::default(), &Credentials::default())?;
     Ok(bridge::start(backends, Calls::default(), tasks).await?)
 }
 

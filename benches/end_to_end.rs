@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use codex_gateway::assembly::Assembly;
+use codex_gateway::app::Assembly;
 use codex_gateway::config::Config;
 use codex_gateway::config::Overrides;
 use codex_gateway::server;
@@ -69,7 +69,7 @@ fn start_to_ready(home: &Path) -> anyhow::Result<Duration> {
 async fn measure(helpers: HelperPaths, rounds: usize) -> anyhow::Result<()> {
     let config = Config::load(&Overrides::default())?;
     let workspace = config.workspace_root.clone();
-    let (gateway, engine) = Assembly::open(config, helpers).await?.into_gateway();
+    let (gateway, engine) = Assembly::open(config, helpers).await?.into_app();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     gateway.shutdown().spawn({

@@ -8,58 +8,70 @@
 //! ```text
 //! socket → server::run                   take a connection permit, then accept
 //!        → server::connection::serve     h1 or h2c; client closed | drain | force
-//!        → gateway::Gateway::call        request id, span; Route::parse → access::admit → dispatch;
+//!        → gateway::call                 request id, span; Route::parse → access::admit → dispatch;
 //!                                        the one place where an Error becomes a response
-//!        → api::<noun>, rpc, socket      decode → one call → reply
-//!        → conversation::Conversation    prompt, stop, cursor
+//!        → api::<noun>, rpc              decode → one call → reply
+//!        → conversation::Conversation    prompt, interrupt, cursor
 //!          conversation::pump            core event → JSON, once
 //!          conversation::log::EventLog   under one lock: number, keep, wake
 //!        → stream::events                cursor + heartbeat + gap notice + goodbye
 //!        → stream::{jsonl, sse, task}    framing only
-//!        → gateway::Body                 owns what ends with it; Drop ends everything
+//!        → web::Body                     owns what ends with it; Drop ends everything
 //!        → hyper → socket
 //!
-//! core → bridge (private WebSocket) → bridge::route → bridge::upstream → provider, over its
-//!        bridge::wire
+//! core → bridge (in-process WebSocket) → fallback chain → upstream → provider, in its wire format
 //! ```
 //!
-//! # Reading order
+//! # Layers
 //!
-//! [`config`] · [`error`] · [`server`] · [`gateway`] · [`access`] · [`api`] · [`rpc`] ·
-//! [`socket`] · [`conversation`] · [`patch`] · [`stream`] · [`store`] · [`terminal`] · [`proxy`] ·
-//! [`bridge`] · [`telemetry`] · [`assembly`] · [`cli`]; and the crate `codex-gateway-engine`, the only one
-//! that names codex crates. The others in `crates/` stand in for crates of core's graph that cost each
-//! conversation more than they do for it; the patch table of `Cargo.toml` says what.
+//! A module imports from its own folder or from a layer above it in this list; a test checks.
+//!
+//! ```text
+//! foundation    error  text  shutdown  tls  access  web  ws  telemetry
+//! services      patch  terminal  bridge  proxy  conversation  stream
+//! application   config  app
+//! doors         api  rpc  gateway  server  cli
+//! ```
 //!
 //! # Invariants
 //!
-//! - Only `crates/engine`, and what stands in for them, names codex crates; only `stream` frames bytes; only [`error`] picks a
-//!   status. A test checks.
-//! - A route says who may call it, or it does not compile ([`gateway::Route::access`]).
+//! - Only `crates/engine`, and the stand-ins, name codex crates; only [`error`] picks a status.
+//!   Tests check.
+//! - A route says who may call it, or it does not compile ([`api::route::Route::access`]).
 //! - An event is encoded once; it is numbered and kept under one lock. A reader that comes too late
 //!   is told how many events it missed.
 //! - One turn at a time per conversation, stopped in one place (`conversation::keeper`).
 //! - A stream cannot fail, it can only end. Hyper sees no errors.
-//! - Every task is in [`server::Shutdown`]; draining comes before forcing.
+//! - Every task is in [`shutdown::Shutdown`]; draining comes before forcing.
 
 // They panic when nobody reads the other end; `cli::tell` does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+// Foundation: knows no conversation.
 pub mod access;
-pub mod api;
-pub mod assembly;
-pub mod bridge;
-pub mod cli;
-pub mod config;
-pub mod conversation;
 pub mod error;
-pub mod gateway;
+pub mod shutdown;
+pub mod telemetry;
+mod text;
+mod tls;
+pub mod web;
+pub mod ws;
+
+// Services: each usable alone.
+pub mod bridge;
+pub mod conversation;
 pub mod patch;
 pub mod proxy;
+pub mod stream;
+pub mod terminal;
+
+// Application.
+pub mod app;
+pub mod config;
+
+// Doors.
+pub mod api;
+pub mod cli;
+pub mod gateway;
 pub mod rpc;
 pub mod server;
-pub mod socket;
-pub mod store;
-pub mod stream;
-pub mod telemetry;
-pub mod terminal;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use codex_gateway::bridge::Endpoint;
 use codex_gateway::bridge::sse::Parser;
-use codex_gateway::server::Shutdown;
+use codex_gateway::shutdown::Shutdown;
 use codex_gateway_engine::model_socket;
 use http::Request;
 use http::Uri;

@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use codex_gateway::server::Shutdown;
+use codex_gateway::shutdown::Shutdown;
 use futures::Stream;
 use futures::StreamExt;
 use http::Method;

@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
-use codex_gateway::server::Shutdown;
+use codex_gateway::shutdown::Shutdown;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use codex_gateway::server::Shutdown;
+use codex_gateway::shutdown::Shutdown;
 use http::Method;
 use http::Request;
 use http::Response;

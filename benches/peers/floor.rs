@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use codex_gateway::assembly::Assembly;
+use codex_gateway::app::App;
+use codex_gateway::app::Assembly;
 use codex_gateway::config::Config;
 use codex_gateway::config::Overrides;
-use codex_gateway::gateway::Gateway;
 use codex_gateway_engine::Engine;
 use codex_gateway_engine::Thread;
 use codex_gateway_engine::arg0::HelperPaths;
@@ -27,7 +27,7 @@ use crate::system::System;
 pub(crate) struct Floor {
     engine: Arc<dyn Engine>,
     cwd: PathBuf,
-    _gateway: Arc<Gateway>,
+    _gateway: Arc<App>,
 }
 
 impl Floor {
@@ -40,7 +40,7 @@ impl Floor {
         let assembly = Assembly::open(Config::load(&Overrides::default())?, helpers).await?;
         let cwd = assembly.config.workspace_root.join("floor");
         std::fs::create_dir_all(&cwd)?;
-        let (gateway, engine) = assembly.into_gateway();
+        let (gateway, engine) = assembly.into_app();
         Ok(Self { engine, cwd, _gateway: gateway })
     }
 

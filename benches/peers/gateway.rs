@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Context;
-use codex_gateway::server::Shutdown;
+use codex_gateway::shutdown::Shutdown;
 use http::Method;
 use http_body_util::BodyExt;
 use serde_json::Value;

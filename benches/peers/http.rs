@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
-use codex_gateway::server::Shutdown;
+use codex_gateway::shutdown::Shutdown;
 use http::Method;
 use http::Request;
 use http::Response;

@@ -14,7 +14,7 @@ use std::convert::Infallible;
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;
-use codex_gateway::server::Shutdown;
+use codex_gateway::shutdown::Shutdown;
 use futures::SinkExt;
 use futures::StreamExt;
 use http::Request;

@@ -13,7 +13,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::Context;
-use codex_gateway::server::Shutdown;
+use codex_gateway::shutdown::Shutdown;
 use http::Method;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;

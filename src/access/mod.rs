@@ -12,7 +12,17 @@ pub use keys::Keys;
 
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Access;
+
+/// Who may call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone.
+    Open,
+    /// Whoever has a key.
+    Key,
+    /// Whoever has a key, or will show it in the first message.
+    Socket,
+}
 
 /// Who is calling.
 #[derive(Debug, Clone, PartialEq, Eq)]

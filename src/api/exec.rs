@@ -14,20 +14,21 @@ use http::StatusCode;
 use http::header;
 use hyper::body::Incoming;
 
-use super::json as body_json;
+use super::cancel_on_disconnect::CancelOnDrop;
 use super::prompt::PromptRequest;
 use super::task::Task;
-use super::tied::Tied;
+use crate::app::App;
 use crate::conversation::Turn;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
-use crate::gateway::Body;
-use crate::gateway::Context;
-use crate::gateway::Gateway;
-use crate::gateway::reply;
 use crate::stream;
 use crate::stream::Item;
+use crate::stream::StreamEnd;
 use crate::stream::task::TaskView;
+use crate::web::Body;
+use crate::web::RequestContext;
+use crate::web::json as body_json;
+use crate::web::reply;
 
 /// The framings of core's events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub(crate) enum Framing {
 
 impl Framing {
     /// What `Accept` asks for; JSON lines unless it names something else.
-    pub(crate) fn of(context: &Context) -> Self {
+    pub(crate) fn of(context: &RequestContext) -> Self {
         let accept = context.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
         match accept.unwrap_or_default() {
             accept if accept.contains("text/event-stream") => Self::Sse,
@@ -64,49 +65,49 @@ impl Framing {
 /// Reads the request and starts its turn, which may be tied to its client. Says also whether raw events
 /// are wanted.
 async fn start(
-    gateway: &Arc<Gateway>,
-    context: &Context,
+    app: &Arc<App>,
+    context: &RequestContext,
     conversation: Option<&ConversationId>,
     body: Incoming,
-) -> Result<(Turn, Tied, bool), Error> {
-    let bytes = body_json::read(&context.headers, body, &gateway.config().server).await?;
+) -> Result<(Turn, CancelOnDrop, bool), Error> {
+    let bytes = body_json::read(&context.headers, body, &app.config().server).await?;
     let mut request: PromptRequest = body_json::decode(&bytes)?;
     if let Some(id) = conversation {
         request.address(id)?;
     }
     let raw = request.raw_events;
-    let checked = request.check(gateway, context.caller())?;
-    let (turn, tied) = checked.start(gateway, Tied::wanted(context)).await?;
+    let checked = request.check(app, context.caller())?;
+    let (turn, tied) = checked.start(app, CancelOnDrop::wanted(context)).await?;
     Ok((turn, tied, raw))
 }
 
-fn items(gateway: &Gateway, turn: &Turn, raw: bool) -> impl Stream<Item = Item> + Send + 'static {
-    let until = turn.until_its_end();
-    stream::events(gateway.reading(&turn.conversation, turn.after, until, raw))
+fn items(app: &App, turn: &Turn, raw: bool) -> impl Stream<Item = Item> + Send + 'static {
+    let until = StreamEnd::end_of(turn);
+    stream::events(app.reading(&turn.conversation, turn.after, until, raw))
 }
 
 /// `POST /exec`, and `POST /api/v1/conversations/{id}/turns`, where the path names the conversation.
 pub async fn events(
-    gateway: &Arc<Gateway>,
-    context: &Context,
+    app: &Arc<App>,
+    context: &RequestContext,
     conversation: Option<&ConversationId>,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let (turn, tied, raw) = start(gateway, context, conversation, body).await?;
-    let owned = (tied, gateway.stream_guard());
-    Ok(named(Framing::of(context).reply(items(gateway, &turn, raw), owned), &turn, gateway))
+    let (turn, tied, raw) = start(app, context, conversation, body).await?;
+    let owned = (tied, app.stream_guard());
+    Ok(named(Framing::of(context).reply(items(app, &turn, raw), owned), &turn, app))
 }
 
 /// `POST /api/v1/exec/stream`
 pub async fn task_stream(
-    gateway: &Arc<Gateway>,
-    context: &Context,
+    app: &Arc<App>,
+    context: &RequestContext,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let (turn, tied, raw) = start(gateway, context, None, body).await?;
-    let owned = (tied, gateway.stream_guard());
-    let items = items(gateway, &turn, raw);
-    let mut view = TaskView::new(&turn, &gateway.facts().sandbox);
+    let (turn, tied, raw) = start(app, context, None, body).await?;
+    let owned = (tied, app.stream_guard());
+    let items = items(app, &turn, raw);
+    let mut view = TaskView::new(&turn, &app.facts().sandbox);
     let followed = turn.clone();
     let frames = async_stream::stream! {
         yield view.started(followed.after);
@@ -121,25 +122,25 @@ pub async fn task_stream(
             yield view.ended(seq, &report);
         }
     };
-    Ok(named(reply::stream("text/event-stream", Body::stream(frames, owned)), &turn, gateway))
+    Ok(named(reply::stream("text/event-stream", Body::stream(frames, owned)), &turn, app))
 }
 
 /// `POST /api/v1/exec`
 pub async fn task(
-    gateway: &Arc<Gateway>,
-    context: &Context,
+    app: &Arc<App>,
+    context: &RequestContext,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let (turn, _tied, _raw) = start(gateway, context, None, body).await?;
+    let (turn, _tied, _raw) = start(app, context, None, body).await?;
     let report = turn.report().await?;
-    Ok(named(reply::json(StatusCode::OK, &Task::of(gateway, &turn, &report)), &turn, gateway))
+    Ok(named(reply::json(StatusCode::OK, &Task::of(app, &turn, &report)), &turn, app))
 }
 
 /// Says in the head which conversation and turn this is, so that a client that is cut off before the
 /// first event can still come back; and what protects tool calls.
-fn named(mut response: Response<Body>, turn: &Turn, gateway: &Gateway) -> Response<Body> {
+fn named(mut response: Response<Body>, turn: &Turn, app: &App) -> Response<Body> {
     let headers = response.headers_mut();
-    let sandbox = &gateway.facts().sandbox;
+    let sandbox = &app.facts().sandbox;
     for (name, value) in [
         ("x-conversation-id", turn.conversation.id().as_str()),
         ("x-session-id", turn.conversation.session_id().as_str()),

@@ -7,42 +7,42 @@ use http::StatusCode;
 use http::header;
 use serde_json::json;
 
+use crate::app::App;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Body;
-use crate::gateway::Context;
-use crate::gateway::Gateway;
-use crate::gateway::reply;
+use crate::web::Body;
+use crate::web::RequestContext;
+use crate::web::reply;
 
 /// `GET /health`
-pub fn health(gateway: &Gateway, context: &Context) -> Response<Body> {
+pub fn health(app: &App, context: &RequestContext) -> Response<Body> {
     let accept = context.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if accept.is_some_and(|accept| accept.trim_start().starts_with("text/plain")) {
         return reply::text(StatusCode::OK, "OK");
     }
-    let facts = gateway.facts();
+    let facts = app.facts();
     reply::json(
         StatusCode::OK,
         &json!({
             "status": "healthy",
             "version": env!("CARGO_PKG_VERSION"),
-            "uptime_seconds": gateway.started().elapsed().as_secs(),
-            "ready": gateway.is_ready(),
-            "mode": if gateway.config().is_development() { "development" } else { "production" },
+            "uptime_seconds": app.started().elapsed().as_secs(),
+            "ready": app.is_ready(),
+            "mode": if app.config().is_development() { "development" } else { "production" },
             "engine": facts.name,
             "model": facts.model,
             "model_provider": facts.model_provider,
-            "model_reason": gateway.config().provider.reason(),
+            "model_reason": app.config().provider.reason(),
             "sandbox": facts.sandbox.mechanism,
             "tools": facts.sandbox.tools,
             "sandbox_detail": facts.sandbox.detail,
             "sandbox_fix": facts.sandbox.fix,
             "load": {
-                "conversations": gateway.conversations().len(),
-                "turns": gateway.conversations().running(),
-                "connections": gateway.shutdown().connections(),
-                "streams": gateway.open_streams(),
-                "tasks": gateway.shutdown().tasks(),
+                "conversations": app.conversations().len(),
+                "turns": app.conversations().running(),
+                "connections": app.shutdown().connections(),
+                "streams": app.open_streams(),
+                "tasks": app.shutdown().tasks(),
             },
         }),
     )
@@ -54,8 +54,8 @@ pub fn live() -> Response<Body> {
 }
 
 /// `GET /health/ready`
-pub fn ready(gateway: &Gateway) -> Result<Response<Body>, Error> {
-    if gateway.is_ready() {
+pub fn ready(app: &App) -> Result<Response<Body>, Error> {
+    if app.is_ready() {
         Ok(reply::json(StatusCode::OK, &json!({ "status": "ready" })))
     } else {
         Err(Error::new(Kind::Unavailable, "the gateway is starting or shutting down"))

@@ -7,9 +7,9 @@ use http::header;
 
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Body;
-use crate::gateway::reply;
 use crate::telemetry;
+use crate::web::Body;
+use crate::web::reply;
 
 /// Version 0.0.4 of the format.
 const CONTENT_TYPE: HeaderValue =

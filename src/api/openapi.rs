@@ -15,6 +15,7 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
+use crate::access::Access;
 use crate::api::conversations::Archived;
 use crate::api::conversations::Document;
 use crate::api::conversations::Page;
@@ -22,12 +23,11 @@ use crate::api::conversations::Start;
 use crate::api::conversations::act;
 use crate::api::conversations::look;
 use crate::api::prompt::PromptRequest;
+use crate::api::route::Action;
+use crate::api::route::Route;
 use crate::api::task::Task;
-use crate::gateway::Access;
-use crate::gateway::Action;
-use crate::gateway::Body;
-use crate::gateway::Route;
-use crate::gateway::reply;
+use crate::web::Body;
+use crate::web::reply;
 
 /// Stands for any conversation where a template becomes a route.
 const ANY_ID: &str = "00000000-0000-0000-0000-000000000000";

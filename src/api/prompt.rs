@@ -15,21 +15,21 @@ use serde_json::Value;
 use tracing::Instrument;
 use tracing::Span;
 
-use super::tied::Tied;
+use super::cancel_on_disconnect::CancelOnDrop;
+use crate::app::App;
+use crate::bridge::demo;
 use crate::config::Config;
-use crate::config::DEMO;
-use crate::config::TIMEOUT_RANGE_MS;
 use crate::config::models::ModelRef;
 use crate::conversation::Activity;
 use crate::conversation::IfBusy;
 use crate::conversation::Turn;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::SessionId;
+use crate::conversation::limits::TIMEOUT_RANGE_MS;
 use crate::conversation::registry::Opening;
 use crate::conversation::registry::Selector;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Gateway;
 use crate::telemetry::trace;
 
 /// The request as it is written.
@@ -104,8 +104,8 @@ impl PromptRequest {
     /// # Errors
     /// `InvalidRequest` that names the field and what it takes; `TooLarge` for the prompt;
     /// `Forbidden` for what the operator does not allow.
-    pub fn check(self, gateway: &Gateway, caller: &str) -> Result<Checked, Error> {
-        let config = gateway.config();
+    pub fn check(self, app: &App, caller: &str) -> Result<Checked, Error> {
+        let config = app.config();
         if self.prompt.trim().is_empty() {
             return Err(Error::invalid("prompt: expected a string that is not empty"));
         }
@@ -179,15 +179,15 @@ impl Checked {
     /// [`Conversation::prompt`](crate::conversation::Conversation::prompt) say.
     pub(crate) async fn start(
         mut self,
-        gateway: &Arc<Gateway>,
+        app: &Arc<App>,
         tied: bool,
-    ) -> Result<(Turn, Tied), Error> {
-        let gateway_ = Arc::clone(gateway);
+    ) -> Result<(Turn, CancelOnDrop), Error> {
+        let app_ = Arc::clone(app);
         let span = Span::current();
         self.opening.spec.trace = trace::for_core(&span);
-        let starting = gateway.undisturbed(async move {
-            let turn = self.run(&gateway_, &span).await?;
-            let tied = Tied::new(tied, &turn);
+        let starting = app.detached(async move {
+            let turn = self.run(&app_, &span).await?;
+            let tied = CancelOnDrop::new(tied, &turn);
             Ok((turn, tied))
         });
         starting.await
@@ -195,10 +195,10 @@ impl Checked {
 
     /// The turn is traced below `span`. Opening the conversation is not done inside it: core's tasks
     /// would hold it for as long as the conversation lives.
-    async fn run(self, gateway: &Gateway, span: &Span) -> Result<Turn, Error> {
+    async fn run(self, app: &App, span: &Span) -> Result<Turn, Error> {
         let provider = self.opening.spec.model_provider.clone();
         loop {
-            let conversation = gateway.conversations().open(&self.selector, &self.opening).await?;
+            let conversation = app.conversations().open(&self.selector, &self.opening).await?;
             let in_use = conversation.model_provider();
             if provider.as_ref().is_some_and(|provider| provider != in_use) {
                 return Err(Error::invalid(match &self.alias {
@@ -213,7 +213,7 @@ impl Checked {
                 }));
             }
             let mut prompt = self.prompt.clone();
-            if in_use == DEMO {
+            if in_use == demo::ID {
                 prompt.model = None;
             }
             let turn = conversation.prompt(prompt, self.timeout, self.if_busy);
@@ -277,7 +277,7 @@ pub(crate) fn only_data_uris(images: &[String]) -> Result<(), Error> {
         None => Ok(()),
         Some(bad) => Err(Error::invalid(format!(
             "images: expected `data:image/…;base64,…` URIs, got {}",
-            crate::conversation::id::excerpt(bad)
+            crate::text::excerpt(bad)
         ))),
     }
 }

@@ -5,12 +5,12 @@ use codex_gateway_engine::sandbox;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::app::App;
 use crate::conversation::Turn;
 use crate::conversation::report::Change;
 use crate::conversation::report::Failure;
 use crate::conversation::report::Report;
 use crate::conversation::report::Status;
-use crate::gateway::Gateway;
 
 /// What a turn came to.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -74,8 +74,8 @@ struct ArtifactMetadata {
 
 impl Task {
     /// The document of a turn that has ended.
-    pub(super) fn of(gateway: &Gateway, turn: &Turn, report: &Report) -> Self {
-        let sandbox = &gateway.facts().sandbox;
+    pub(super) fn of(app: &App, turn: &Turn, report: &Report) -> Self {
+        let sandbox = &app.facts().sandbox;
         Self {
             session_id: turn.conversation.session_id().to_string(),
             conversation_id: turn.conversation.id().to_string(),
@@ -86,7 +86,7 @@ impl Task {
                 success: report.status == Status::Completed,
                 summary: report.message.clone(),
                 artifacts: artifacts(report),
-                next_steps: next_steps(gateway, report),
+                next_steps: next_steps(app, report),
             },
             error: report.error.clone(),
             files_created: report.created(),
@@ -118,19 +118,19 @@ fn artifacts(report: &Report) -> Vec<Artifact> {
     created.collect()
 }
 
-fn next_steps(gateway: &Gateway, report: &Report) -> Vec<String> {
+fn next_steps(app: &App, report: &Report) -> Vec<String> {
     let mut steps = Vec::new();
     match report.status {
         Status::TimedOut => steps.push(format!(
             "The turn was interrupted after {} ms: send a longer timeout_ms (at most {}), or go on \
              with the same session_id.",
             report.duration_ms,
-            crate::config::TIMEOUT_RANGE_MS.end()
+            crate::conversation::limits::TIMEOUT_RANGE_MS.end()
         )),
         Status::Cancelled => steps.push("Go on with the same session_id.".to_owned()),
         Status::Failed => steps.push("See error, then send the prompt again.".to_owned()),
         Status::Completed => {}
     }
-    steps.extend(gateway.facts().sandbox.fix.map(|fix| format!("To sandbox tools: {fix}.")));
+    steps.extend(app.facts().sandbox.fix.map(|fix| format!("To sandbox tools: {fix}.")));
     steps
 }

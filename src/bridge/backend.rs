@@ -13,7 +13,6 @@ use super::demo;
 use super::meter::Meter;
 use super::record::Records;
 use super::route::Route;
-use crate::config::DEMO;
 
 /// One event of a Responses stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +59,7 @@ impl Backend {
     pub fn answer(&self, ask: Ask) -> Answer {
         match self {
             Self::Demo(records) => {
-                let mut meter = Meter::new(records, DEMO, &ask);
+                let mut meter = Meter::new(records, demo::ID, &ask);
                 meter.attempt();
                 Box::pin(demo::answer(&ask).inspect(move |event| meter.saw(event)))
             }
@@ -71,7 +70,7 @@ impl Backend {
     /// The models that configuration names.
     pub fn models(&self) -> Vec<&str> {
         match self {
-            Self::Demo(_) => vec![DEMO],
+            Self::Demo(_) => vec![demo::ID],
             Self::Provider(route) => route.models().iter().map(String::as_str).collect(),
         }
     }

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::LazyLock;
 use std::sync::OnceLock;
 use std::task::Context;
 use std::task::Poll;
@@ -26,10 +25,10 @@ use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use tokio::net::TcpStream;
 use tower_service::Service;
+
+use crate::tls;
 
 /// The connections of a client.
 pub type Pool = hyper_util::client::legacy::Client<HttpsConnector<Connector>, Full<Bytes>>;
@@ -52,9 +51,10 @@ impl Client {
     pub fn pool(&self) -> &Pool {
         let Setup { roots, connect_timeout, pool } = &*self.0;
         pool.get_or_init(|| {
-            let mut all = system_roots();
+            let mut all = tls::system_roots();
             all.roots.extend(roots.roots.iter().cloned());
-            let tls = tls(all).expect("ring has the cipher suites of TLS 1.2 and 1.3");
+            let tls =
+                tls::client_config(all).expect("ring has the cipher suites of TLS 1.2 and 1.3");
             let https = HttpsConnectorBuilder::new()
                 .with_tls_config(tls)
                 .https_or_http()
@@ -92,7 +92,7 @@ impl Clients {
         }
         let mut roots = RootCertStore::empty();
         if let Some(path) = ca_file {
-            for certificate in certificates(path)? {
+            for certificate in tls::certificates(path)? {
                 roots.add(certificate).with_context(|| path.display().to_string())?;
             }
         }
@@ -100,47 +100,6 @@ impl Clients {
         self.0.insert(key, client.clone());
         Ok(client)
     }
-}
-
-/// The certificates of a PEM file.
-///
-/// # Errors
-/// It cannot be read, is malformed, or holds none.
-pub fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let found: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).and_then(std::iter::Iterator::collect);
-    let found =
-        found.with_context(|| format!("cannot read certificates from {}", path.display()))?;
-    anyhow::ensure!(!found.is_empty(), "{} holds no certificate in PEM form", path.display());
-    Ok(found)
-}
-
-/// The system's root certificates, or those of `SSL_CERT_FILE`: read once per process.
-pub fn system_roots() -> RootCertStore {
-    static ROOTS: LazyLock<RootCertStore> = LazyLock::new(|| {
-        let mut roots = RootCertStore::empty();
-        let found = rustls_native_certs::load_native_certs();
-        for error in &found.errors {
-            tracing::warn!(%error, "some root certificates could not be read");
-        }
-        roots.add_parsable_certificates(found.certs);
-        roots
-    });
-    ROOTS.clone()
-}
-
-/// A client's TLS, which trusts these.
-///
-/// # Errors
-/// The TLS library cannot be set up.
-pub fn tls(roots: RootCertStore) -> anyhow::Result<rustls::ClientConfig> {
-    Ok(rustls::ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .context("TLS")?
-    .with_root_certificates(roots)
-    .with_no_client_auth())
 }
 
 /// Connects directly, or through the proxy that `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name.

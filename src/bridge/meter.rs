@@ -10,7 +10,7 @@ use super::backend::Event;
 use super::record::CallRecord;
 use super::record::Records;
 use super::record::Status;
-use crate::telemetry::call::CallSpan;
+use crate::bridge::span::CallSpan;
 
 /// A call under way.
 #[derive(Debug)]

@@ -35,6 +35,7 @@ pub mod record;
 pub mod request;
 pub mod route;
 mod socket;
+mod span;
 pub mod sse;
 pub mod upstream;
 pub mod wire;
@@ -65,9 +66,9 @@ use self::backend::Backend;
 use self::backend::Backends;
 use self::calls::Calls;
 use self::request::ModelRequest;
-use crate::gateway::Body;
-use crate::gateway::reply;
-use crate::server::Shutdown;
+use crate::shutdown::Shutdown;
+use crate::web::Body;
+use crate::web::reply;
 
 /// Where core finds its model.
 #[derive(Debug, Clone)]
@@ -109,7 +110,7 @@ pub async fn start(
         shutdown: shutdown.clone(),
     };
     shutdown.spawn_until_forced(connect(model_socket::listen(address), door.clone()));
-    shutdown.spawn_door("the bridge", listener, move |socket| serve(socket, door.clone()));
+    shutdown.spawn_listener("the bridge", listener, move |socket| serve(socket, door.clone()));
     Ok(endpoint)
 }
 

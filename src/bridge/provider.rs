@@ -16,11 +16,11 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::built_in::CHATGPT;
-use super::client;
 use super::wire::Wire;
 use super::wire::anthropic::Anthropic;
 use super::wire::chat::Chat;
 use super::wire::gemini::Gemini;
+use crate::tls;
 
 /// How a provider is spoken to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
@@ -226,7 +226,7 @@ impl Written {
         let Surroundings { env, folder, max_retries } = *surroundings;
         let ca_file = self.ca_file.as_ref().map(|path| folder.join(path));
         if let Some(path) = &ca_file {
-            client::certificates(path).with_context(|| format!("{place}.ca_file"))?;
+            tls::certificates(path).with_context(|| format!("{place}.ca_file"))?;
         }
         let api = self.wire_api.unwrap_or_default();
         let variables = self.env_key.iter().chain(self.env_http_headers.values());

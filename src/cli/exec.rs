@@ -14,7 +14,7 @@ use futures::StreamExt;
 use super::tell;
 use super::terminal::Terminal;
 use crate::api::prompt::selector;
-use crate::assembly::Assembly;
+use crate::app::Assembly;
 use crate::config::Config;
 use crate::config::models::ModelRef;
 use crate::conversation::IfBusy;
@@ -22,8 +22,9 @@ use crate::conversation::Turn;
 use crate::conversation::registry::Opening;
 use crate::stream;
 use crate::stream::Item;
-use crate::stream::Reading;
-use crate::telemetry::stream::StreamSpan;
+use crate::stream::ReadOptions;
+use crate::stream::StreamEnd;
+use crate::stream::span::StreamSpan;
 
 #[derive(Debug, Args)]
 pub(super) struct Exec {
@@ -102,15 +103,19 @@ pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> any
     Ok(u8::try_from(report.status.exit_code()).unwrap_or(1))
 }
 
-async fn follow(turn: &Turn, json: bool, shutdown: &crate::server::Shutdown) -> anyhow::Result<()> {
-    let items = stream::events(Reading {
+async fn follow(
+    turn: &Turn,
+    json: bool,
+    shutdown: &crate::shutdown::Shutdown,
+) -> anyhow::Result<()> {
+    let items = stream::events(ReadOptions {
         cursor: turn.cursor(),
         conversation_id: turn.conversation.id().clone(),
-        until: turn.until_its_end(),
+        until: StreamEnd::end_of(turn),
         raw: false,
         heartbeat: Duration::from_secs(3600),
         drain: shutdown.drain.clone(),
-        told: StreamSpan::default(),
+        span: StreamSpan::default(),
     });
     let mut items = std::pin::pin!(items);
     let mut terminal = Terminal::new();

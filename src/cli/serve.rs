@@ -13,7 +13,7 @@ use tokio::signal::unix::signal;
 use tokio::time::Instant;
 
 use super::tell;
-use crate::assembly::Assembly;
+use crate::app::Assembly;
 use crate::config::Config;
 use crate::server;
 use crate::telemetry::Telemetry;
@@ -39,11 +39,11 @@ pub(super) async fn run(
 
     let assembly = Assembly::open(config, helpers).await?;
     announce(&assembly.config, &assembly.facts, address, begun.elapsed());
-    let (gateway, engine) = assembly.into_gateway();
-    let shutdown = gateway.shutdown().clone();
-    let limit = gateway.config().server.drain_timeout;
+    let (app, engine) = assembly.into_app();
+    let shutdown = app.shutdown().clone();
+    let limit = app.config().server.drain_timeout;
 
-    let serving = server::run(listener, gateway);
+    let serving = server::run(listener, app);
     tokio::pin!(serving);
     let name = tokio::select! {
         served = serving.as_mut() => return served.map(|()| 0).context("the server ended"),

@@ -32,10 +32,14 @@ use toml::Value as TomlValue;
 use crate::access::Keys;
 use crate::bridge::Endpoint;
 use crate::bridge::built_in::BUILT_IN;
+use crate::bridge::demo;
 use crate::bridge::provider;
+use crate::conversation;
+use crate::conversation::limits::TIMEOUT_RANGE_MS;
 use crate::proxy::upstream::Upstream;
 use crate::telemetry;
 use crate::terminal::TerminalLimits;
+use crate::web;
 
 pub use choice::Provider;
 pub use file::File;
@@ -71,9 +75,9 @@ pub struct Config {
     /// The folder under which conversations work.
     pub workspace_root: PathBuf,
     /// Bounds of connections and bodies.
-    pub server: ServerLimits,
+    pub server: web::Limits,
     /// Bounds of turns and their events.
-    pub turns: TurnLimits,
+    pub turns: conversation::limits::Limits,
     /// Bounds of terminals.
     pub terminals: TerminalLimits,
     /// Where reverse calls may go.
@@ -121,48 +125,6 @@ pub struct McpRules {
     /// The variables of this process that a server may get as its bearer token.
     pub token_variables: Vec<String>,
 }
-
-/// Bounds of connections and bodies.
-#[derive(Debug, Clone)]
-pub struct ServerLimits {
-    /// Open connections; more wait in the kernel's queue.
-    pub max_connections: usize,
-    /// The largest body.
-    pub body_limit: usize,
-    /// How long a request head may take.
-    pub header_timeout: Duration,
-    /// How long a body may take.
-    pub body_timeout: Duration,
-    /// From SIGTERM to exit.
-    pub drain_timeout: Duration,
-}
-
-/// Bounds of turns and their events.
-#[derive(Debug, Clone)]
-pub struct TurnLimits {
-    /// A turn's time limit unless the request names one.
-    pub default_timeout: Duration,
-    /// The longest prompt.
-    pub prompt_limit_chars: usize,
-    /// Prompts that may wait for a conversation's running turn.
-    pub max_queued: usize,
-    /// Conversations kept live; above it, those idle longest rest on disk.
-    pub max_live: usize,
-    /// How long an idle conversation stays live.
-    pub idle: Duration,
-    /// How many threads are started before anybody asks for one.
-    pub started_ahead: usize,
-    /// How much of a conversation's events is kept in memory.
-    pub event_log_bytes: usize,
-    /// The pause after which a silent stream gets a comment.
-    pub heartbeat: Duration,
-}
-
-/// The id of the demo model's provider.
-pub const DEMO: &str = "demo";
-
-/// Shortest and longest `timeout_ms` of a turn.
-pub const TIMEOUT_RANGE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
 
 impl Config {
     /// Resolves the command line, the environment and the file.
@@ -268,14 +230,14 @@ impl Config {
             port: port.unwrap_or(8080),
             keys,
             workspace_root,
-            server: ServerLimits {
+            server: web::Limits {
                 max_connections: at_least("max_connections", file.max_connections, 1, 1024)?,
                 body_limit: at_least("body_limit_bytes", file.body_limit_bytes, 1024, 1 << 20)?,
                 header_timeout: millis("header_timeout_ms", file.header_timeout_ms, 10_000)?,
                 body_timeout: millis("body_timeout_ms", file.body_timeout_ms, 30_000)?,
                 drain_timeout: millis("drain_timeout_ms", file.drain_timeout_ms, 10_000)?,
             },
-            turns: TurnLimits {
+            turns: conversation::limits::Limits {
                 default_timeout: Duration::from_millis(timeout),
                 prompt_limit_chars: at_least(
                     "prompt_limit_chars",
@@ -368,7 +330,7 @@ impl Config {
                 bearer_token: bridge.bearer_token.clone(),
                 providers: self.bridged(),
                 default: match &self.provider {
-                    Provider::Demo => Some(DEMO.to_owned()),
+                    Provider::Demo => Some(demo::ID.to_owned()),
                     Provider::BuiltIn(provider) => Some(provider.id.to_owned()),
                     Provider::Codex => alias.map(|alias| alias.primary.provider.clone()),
                 },
@@ -388,8 +350,8 @@ impl Config {
     /// What the bridge answers for.
     fn bridged(&self) -> Vec<Bridged> {
         let demo = matches!(self.provider, Provider::Demo).then(|| Bridged {
-            id: DEMO.to_owned(),
-            name: DEMO.to_owned(),
+            id: demo::ID.to_owned(),
+            name: demo::ID.to_owned(),
             stream_max_retries: None,
             secrets: Vec::new(),
             wire: None,
@@ -408,7 +370,7 @@ impl Config {
     pub fn models_of(&self, provider: &str) -> BTreeSet<&str> {
         let model = self.model.as_deref().filter(|model| self.models.get(model).is_none());
         let chosen = match &self.provider {
-            Provider::Demo => Some((DEMO, DEMO)),
+            Provider::Demo => Some((demo::ID, demo::ID)),
             Provider::BuiltIn(built_in) => Some((built_in.id, model.unwrap_or(built_in.model))),
             Provider::Codex => self.model_provider.as_deref().zip(model),
         };

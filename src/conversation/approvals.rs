@@ -18,11 +18,11 @@ use serde_json::Value;
 use super::Conversation;
 use super::State;
 use super::id::TurnId;
-use super::id::excerpt;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::telemetry::metrics;
 use crate::telemetry::names;
+use crate::text::excerpt;
 
 /// A question that waits.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ impl Conversation {
         let pending = state.questions.iter().map(|pending| PendingApproval {
             approval_id: pending.question.id.clone(),
             turn_id: pending.turn_id.to_string(),
-            asked_at: crate::api::rfc3339(pending.asked_at),
+            asked_at: crate::text::rfc3339(pending.asked_at),
             request: pending.request.clone(),
         });
         pending.collect()

@@ -10,6 +10,7 @@
 pub mod approvals;
 pub mod id;
 mod keeper;
+pub mod limits;
 pub mod log;
 mod pool;
 mod pump;
@@ -17,7 +18,9 @@ pub mod registry;
 pub mod report;
 mod rest;
 pub mod servers;
+pub(crate) mod sessions;
 mod shelf;
+pub(crate) mod span;
 mod turn;
 pub mod workspace;
 
@@ -57,11 +60,11 @@ use self::report::Status;
 pub use self::turn::IfBusy;
 pub use self::turn::Turn;
 use crate::bridge::calls::Calls;
+use crate::conversation::span::Facts;
+use crate::conversation::span::TurnSpan;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::server::Shutdown;
-use crate::telemetry::turn::Facts;
-use crate::telemetry::turn::TurnSpan;
+use crate::shutdown::Shutdown;
 
 /// Of how many turns a conversation knows what they came to.
 const KEPT_ENDINGS: usize = 16;
@@ -200,7 +203,7 @@ impl Conversation {
         session_id: SessionId,
         opening: Resumption,
         calls: Calls,
-        limits: &crate::config::TurnLimits,
+        limits: &limits::Limits,
         shutdown: &Shutdown,
         raw_events: bool,
     ) -> Arc<Self> {

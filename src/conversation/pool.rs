@@ -23,7 +23,7 @@ use super::registry::Opening;
 use super::registry::Registry;
 use super::workspace;
 use crate::error::Error;
-use crate::server::Counted;
+use crate::shutdown::CountGuard;
 
 /// How long one waits to be taken. What core read when it started, instructions and logins among it,
 /// does not get older than this.
@@ -59,8 +59,8 @@ impl Pool {
     }
 
     /// Somebody waits for a conversation to start; the pool stands back for as long as the guard lives.
-    pub(super) fn awaited(&self) -> Counted {
-        Counted::new(&self.awaited)
+    pub(super) fn awaited(&self) -> CountGuard {
+        CountGuard::new(&self.awaited)
     }
 
     /// The oldest, for a conversation that wants nothing that was chosen when it was started.

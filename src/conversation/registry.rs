@@ -31,13 +31,13 @@ use super::workspace;
 use crate::bridge::built_in::BuiltIn;
 use crate::bridge::calls::Calls;
 use crate::bridge::credentials::Credentials;
-use crate::config::DEMO;
-use crate::config::TurnLimits;
+use crate::bridge::demo;
+use crate::conversation::limits::Limits;
+use crate::conversation::sessions::Record;
+use crate::conversation::sessions::Sessions;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::server::Shutdown;
-use crate::store::sessions::Record;
-use crate::store::sessions::Sessions;
+use crate::shutdown::Shutdown;
 
 /// Which conversation a request means.
 #[derive(Debug, Clone, Default)]
@@ -119,7 +119,7 @@ pub struct Registry {
     calls: Calls,
     pub(super) servers: Servers,
     credentials: Credentials,
-    pub(super) limits: TurnLimits,
+    pub(super) limits: Limits,
     raw_events: bool,
     pub(super) shutdown: Shutdown,
     pub(super) pool: Pool,
@@ -141,7 +141,7 @@ impl Registry {
         sessions: Sessions,
         root: PathBuf,
         calls: Calls,
-        limits: TurnLimits,
+        limits: Limits,
         raw_events: bool,
         shutdown: Shutdown,
     ) -> Self {
@@ -405,7 +405,7 @@ impl Registry {
         let logged_in = || self.credentials.preferred(session_id.as_str());
         let provider = wanted.model_provider.clone().or_else(logged_in);
         let in_use = provider.as_deref().unwrap_or(default);
-        if in_use == DEMO {
+        if in_use == demo::ID {
             // The demo model is the only one there is, whatever a client is used to ask for: it answers
             // under its own name.
             return Ok((provider, None));
@@ -415,7 +415,7 @@ impl Registry {
             model = BuiltIn::find(in_use).map(|built_in| built_in.model.to_owned());
             // Of one that is not known, the engine says so.
             let known = facts.model_providers.iter().any(|known| known == in_use);
-            if model.is_none() && known && default == DEMO {
+            if model.is_none() && known && default == demo::ID {
                 return Err(Error::invalid(format!(
                     "model: expected the name of a model of {in_use}, which has no default"
                 )));

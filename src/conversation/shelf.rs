@@ -16,9 +16,9 @@ use super::registry::cell;
 use super::registry::generated_name;
 use super::registry::unknown;
 use super::workspace;
+use crate::conversation::sessions::Record;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::store::sessions::Record;
 
 impl Registry {
     /// Takes a conversation up again, also out of the archive.

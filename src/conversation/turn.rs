@@ -28,7 +28,6 @@ use super::report::Draft;
 use super::report::Report;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::stream::Until;
 
 /// How soon a prompt that is to steer a turn looks again for one.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -67,9 +66,9 @@ impl Turn {
         self.conversation.log.cursor(self.after)
     }
 
-    /// Where a stream of its events ends.
-    pub fn until_its_end(&self) -> Until {
-        Until::TurnEnds(self.id.clone(), self.report.clone())
+    /// A receiver of the turn's report, set once the turn has ended.
+    pub(crate) fn report_receiver(&self) -> watch::Receiver<Option<Arc<Report>>> {
+        self.report.clone()
     }
 
     /// Waits for the end.

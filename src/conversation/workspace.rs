@@ -141,7 +141,7 @@ pub async fn visit(root: &Path, cwd: Option<&str>, claims: &Arc<Claims>) -> Resu
 /// `field` is what the client calls it.
 pub async fn existing(root: &Path, path: &str, field: &'static str) -> Result<PathBuf, Error> {
     let wanted = root.join(path);
-    let excerpt = super::id::excerpt(path);
+    let excerpt = crate::text::excerpt(path);
     let there = tokio::fs::canonicalize(&wanted).await.ok().filter(|there| there.is_dir());
     let inside = |path: &Path| path.starts_with(root) && path != root;
     match there {
@@ -217,7 +217,7 @@ fn resolve(root: &Path, cwd: &Path) -> Result<PathBuf, Error> {
     let outside = || {
         Error::invalid(format!(
             "cwd: expected a folder inside the workspace root, got {}",
-            super::id::excerpt(&cwd.display().to_string())
+            crate::text::excerpt(&cwd.display().to_string())
         ))
     };
     if cwd.components().any(|part| matches!(part, Component::ParentDir)) {

@@ -29,9 +29,9 @@ pub use codex_gateway_engine::patch::Conflict;
 use self::copies::Copies;
 use self::tree::File;
 use self::tree::Tree;
-use crate::conversation::id::excerpt;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::text::excerpt;
 
 /// What the files that one patch names may weigh together.
 const MAX_BYTES: u64 = 64 << 20;

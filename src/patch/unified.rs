@@ -3,8 +3,8 @@
 //! This is not what applies the diff (git is): it decides which files git gets to see, and refuses
 //! what must not be asked for.
 
-use crate::conversation::id::excerpt;
 use crate::error::Error;
+use crate::text::excerpt;
 
 /// What a diff touches.
 #[derive(Debug, Default, PartialEq, Eq)]

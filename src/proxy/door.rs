@@ -38,10 +38,10 @@ use super::address;
 use super::connect::Connector;
 use super::connect::Private;
 use super::headers;
-use crate::bridge::client;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::server::Shutdown;
+use crate::shutdown::Shutdown;
+use crate::tls;
 
 /// How long a name may take to be resolved when a server is connected.
 const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ impl Door {
         let secret = uuid::Uuid::new_v4().simple().to_string();
         let base = format!("http://{}/{secret}/", listener.local_addr()?);
         let https = HttpsConnectorBuilder::new()
-            .with_tls_config(client::tls(client::system_roots())?)
+            .with_tls_config(tls::client_config(tls::system_roots())?)
             .https_or_http()
             .enable_http1()
             .enable_http2()
@@ -81,7 +81,7 @@ impl Door {
             .build(https);
         let secret: Arc<str> = secret.into();
         let answer = move |socket| serve(socket, client.clone(), Arc::clone(&secret));
-        shutdown.spawn_door("the tool servers' door", listener, answer);
+        shutdown.spawn_listener("the tool servers' door", listener, answer);
         Ok(Self { base: base.into() })
     }
 

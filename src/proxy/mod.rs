@@ -33,10 +33,10 @@ use self::connect::Private;
 use self::location::Location;
 use self::upstream::Upstream;
 use crate::access::Keys;
-use crate::bridge::client;
-use crate::conversation::id::excerpt;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::text::excerpt;
+use crate::tls;
 
 type Client = legacy::Client<HttpsConnector<Connector>, Full<Bytes>>;
 
@@ -79,7 +79,7 @@ impl Proxies {
         if upstreams.is_empty() {
             return Ok(Self(BTreeMap::new()));
         }
-        let tls = client::tls(client::system_roots())?;
+        let tls = tls::client_config(tls::system_roots())?;
         let entry = |upstream: &Upstream| {
             let https = HttpsConnectorBuilder::new()
                 .with_tls_config(tls.clone())
@@ -131,7 +131,7 @@ impl Proxies {
         *request.method_mut() = method;
         *request.headers_mut() = headers::outgoing(call.headers, &upstream.headers);
 
-        let exchange = async {
+        let request_span = async {
             let response =
                 client.request(request).await.map_err(|error| explain(upstream, &error))?;
             let (mut head, body) = response.into_parts();
@@ -139,7 +139,7 @@ impl Proxies {
             let body = read(upstream, body).await?;
             Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
         };
-        tokio::time::timeout(upstream.timeout, exchange).await.map_err(|_| {
+        tokio::time::timeout(upstream.timeout, request_span).await.map_err(|_| {
             let limit = upstream.timeout.as_millis();
             Error::new(
                 Kind::TimedOut,

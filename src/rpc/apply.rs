@@ -62,15 +62,15 @@ struct Conflict {
 }
 
 pub(super) async fn apply(peer: &Peer, params: Apply) -> Result<Applied, Error> {
-    let gateway = peer.gateway();
-    let config = gateway.config();
+    let app = peer.app();
+    let config = app.config();
     if params.repo_path.is_empty() {
         return Err(Error::invalid("repo_path: expected a string that is not empty"));
     }
     if params.patch.trim().is_empty() {
         return Err(Error::invalid("patch: expected a string that is not empty"));
     }
-    let _place = gateway.command_permit()?;
+    let _place = app.command_permit()?;
     let root = &config.workspace_root;
     let folder = workspace::existing(root, &params.repo_path, "repo_path").await?;
     let patch = Patch::parse(params.patch)?;

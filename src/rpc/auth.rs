@@ -62,8 +62,8 @@ pub(super) struct LoggedIn {
 }
 
 pub(super) async fn login(peer: &Peer, params: Login) -> Result<LoggedIn, Error> {
-    let gateway = peer.gateway();
-    let config = gateway.config();
+    let app = peer.app();
+    let config = app.config();
     let known = config.bridged_providers().map(|provider| provider.id.as_str());
     if !known.clone().any(|id| id == params.provider) {
         return Err(Error::invalid(format!(
@@ -77,7 +77,7 @@ pub(super) async fn login(peer: &Peer, params: Login) -> Result<LoggedIn, Error>
     };
     let (key, account) = read(&params.provider, params.credentials)?;
     let expires_at = key.expires_at.map(|end| end.to_rfc3339_opts(SecondsFormat::Millis, true));
-    gateway.conversations().credentials().login(session_id.as_str(), peer.caller(), key)?;
+    app.conversations().credentials().login(session_id.as_str(), peer.caller(), key)?;
     tracing::info!(%session_id, provider = params.provider, caller = peer.caller(), "logged in");
     Ok(LoggedIn {
         logged_in: true,
@@ -197,7 +197,7 @@ pub(super) struct LoggedOut {
 
 pub(super) async fn logout(peer: &Peer, params: Logout) -> Result<LoggedOut, Error> {
     let session_id = SessionId::parse(&params.session_id)?;
-    let credentials = peer.gateway().conversations().credentials();
+    let credentials = peer.app().conversations().credentials();
     if !credentials.logout(session_id.as_str(), peer.caller())? {
         return Err(Error::new(
             Kind::NotFound,

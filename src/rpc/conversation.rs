@@ -12,14 +12,14 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::peer::Peer;
+use crate::api::cancel_on_disconnect::CancelOnDrop;
 use crate::api::conversations::Document;
 pub(super) use crate::api::conversations::act::Cancelled;
 use crate::api::conversations::act::interrupt;
 pub(super) use crate::api::prompt::PromptRequest;
 use crate::api::prompt::selector;
-use crate::api::tied::Tied;
+use crate::app::App;
 use crate::conversation::Turn;
-use crate::conversation::id::excerpt;
 use crate::conversation::log::Entry;
 use crate::conversation::registry::Known;
 use crate::conversation::registry::Selector;
@@ -27,9 +27,10 @@ use crate::conversation::report::Report;
 use crate::conversation::report::Status;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Gateway;
 use crate::stream;
 use crate::stream::Item;
+use crate::stream::StreamEnd;
+use crate::text::excerpt;
 
 /// What an answer's events may weigh. Those beyond it are on the event endpoint, and the answer says
 /// that they are missing.
@@ -64,14 +65,14 @@ pub(super) struct AiResponse {
 
 /// Runs a prompt and answers when its turn has ended.
 pub(super) async fn prompt(peer: &Peer, request: PromptRequest) -> Result<AiResponse, Error> {
-    let (gateway, context) = (peer.gateway(), peer.context());
+    let (app, context) = (peer.app(), peer.context());
     let (include_deltas, raw) = (request.include_deltas, request.raw_events);
-    let checked = request.check(gateway, peer.caller())?;
-    let (turn, _tied) = checked.start(gateway, Tied::wanted(context)).await?;
+    let checked = request.check(app, peer.caller())?;
+    let (turn, _tied) = checked.start(app, CancelOnDrop::wanted(context)).await?;
 
     let (mut events, mut bytes) = (Vec::new(), 0);
-    let until = turn.until_its_end();
-    let items = stream::events(gateway.reading(&turn.conversation, turn.after, until, raw));
+    let until = StreamEnd::end_of(&turn);
+    let items = stream::events(app.reading(&turn.conversation, turn.after, until, raw));
     let mut items = std::pin::pin!(items);
     while let Some(item) = items.next().await {
         match item {
@@ -83,7 +84,7 @@ pub(super) async fn prompt(peer: &Peer, request: PromptRequest) -> Result<AiResp
                     }
                 }
             }
-            Item::Own(own) => events.push(json!({ pascal(own.kind()): { "seq": own.seq } })),
+            Item::Notice(own) => events.push(json!({ pascal(own.kind()): { "seq": own.seq } })),
             Item::Heartbeat => {}
         }
     }
@@ -91,17 +92,17 @@ pub(super) async fn prompt(peer: &Peer, request: PromptRequest) -> Result<AiResp
         events.push(json!({ "GatewayTruncated": { "limit_bytes": MAX_EVENT_BYTES } }));
     }
     let report = turn.report().await?;
-    answer(gateway, &turn, &report, events)
+    answer(app, &turn, &report, events)
 }
 
 fn answer(
-    gateway: &Gateway,
+    app: &App,
     turn: &Turn,
     report: &Report,
     events: Vec<Value>,
 ) -> Result<AiResponse, Error> {
     let conversation = &turn.conversation;
-    let sandbox = &gateway.facts().sandbox;
+    let sandbox = &app.facts().sandbox;
     let result = AiResponse {
         r#type: "ai_response",
         conversation_id: conversation.id().to_string(),
@@ -110,7 +111,7 @@ fn answer(
         status: report.status,
         content: report.message.clone(),
         model: conversation.snapshot().model,
-        timestamp: crate::api::rfc3339(chrono::Utc::now()),
+        timestamp: crate::text::rfc3339(chrono::Utc::now()),
         events,
         usage: report.usage.clone(),
         sandbox: sandbox.mechanism,
@@ -188,8 +189,8 @@ impl Which {
     ///
     /// # Errors
     /// `NotFound` where there is none.
-    pub(super) fn expect(&self, gateway: &Gateway) -> Result<Known, Error> {
-        gateway.conversations().find(&self.selector()?).ok_or_else(|| {
+    pub(super) fn expect(&self, app: &App) -> Result<Known, Error> {
+        app.conversations().find(&self.selector()?).ok_or_else(|| {
             let name = self.conversation_id.as_deref().or(self.session_id.as_deref());
             let name = excerpt(name.unwrap_or_default());
             Error::new(Kind::NotFound, format!("no conversation is known as {name}"))
@@ -198,8 +199,8 @@ impl Which {
 
     /// The conversation, or the result that says that there is none: clients ask to learn whether a
     /// session exists.
-    fn find(self, gateway: &Gateway) -> Result<Result<Known, NotFound>, Error> {
-        let found = gateway.conversations().find(&self.selector()?);
+    fn find(self, app: &App) -> Result<Result<Known, NotFound>, Error> {
+        let found = app.conversations().find(&self.selector()?);
         Ok(found.ok_or(NotFound {
             status: "not_found",
             session_id: self.session_id,
@@ -241,7 +242,7 @@ pub(super) struct StatusOf {
 }
 
 pub(super) async fn status(peer: &Peer, which: Which) -> Result<Found<StatusOf>, Error> {
-    let known = match which.find(peer.gateway())? {
+    let known = match which.find(peer.app())? {
         Ok(known) => known,
         Err(not_found) => return Ok(Found::NotFound(not_found)),
     };
@@ -264,7 +265,7 @@ pub(super) async fn status(peer: &Peer, which: Which) -> Result<Found<StatusOf>,
 }
 
 pub(super) async fn cancel(peer: &Peer, which: Which) -> Result<Found<Cancelled>, Error> {
-    match which.find(peer.gateway())? {
+    match which.find(peer.app())? {
         Ok(known) => Ok(Found::Known(interrupt(&known).await?)),
         Err(not_found) => Ok(Found::NotFound(not_found)),
     }

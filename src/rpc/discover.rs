@@ -14,8 +14,8 @@ use super::Method;
 use super::method::Over;
 use super::method::Spec;
 use super::peer::Peer;
+use crate::access::Access;
 use crate::error::Error;
-use crate::gateway::Access;
 
 /// The errors that a method may answer with.
 const ERRORS: [(&str, i32, &str); 11] = [

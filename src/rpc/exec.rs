@@ -26,10 +26,10 @@ use self::output::Output;
 use super::peer::Peer;
 use crate::api::prompt::allow_sandbox;
 use crate::api::prompt::time_limit;
-use crate::conversation::id::excerpt;
+use crate::app::App;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Gateway;
+use crate::text::excerpt;
 
 /// A command's time limit unless the call names one.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -95,31 +95,31 @@ pub(super) struct Executed {
 /// How a command came to its end.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    Own,
+    Notice,
     TimedOut,
     Drained,
 }
 
 pub(super) async fn exec(peer: &Peer, params: Exec) -> Result<Executed, Error> {
-    let gateway = peer.gateway();
-    let timeout = params.check(gateway)?;
-    let _place = gateway.command_permit()?;
-    let visit = gateway.conversations().visit(params.cwd.as_deref()).await?;
+    let app = peer.app();
+    let timeout = params.check(app)?;
+    let _place = app.command_permit()?;
+    let visit = app.conversations().visit(params.cwd.as_deref()).await?;
     let sandbox = params.sandbox.unwrap_or(Sandbox::WorkspaceWrite);
     let kept = params.max_output_bytes.unwrap_or(DEFAULT_OUTPUT_BYTES);
     let command = params.command(visit.folder(), sandbox)?;
 
     let started = Instant::now();
-    let mut process = gateway.conversations().engine().exec(command).await?;
+    let mut process = app.conversations().engine().exec(command).await?;
     let mut output = Output::new(kept, peer);
     let end = tokio::select! {
-        () = output.collect(&mut process) => End::Own,
+        () = output.collect(&mut process) => End::Notice,
         () = tokio::time::sleep(timeout) => End::TimedOut,
-        () = gateway.shutdown().drain.cancelled() => End::Drained,
+        () = app.shutdown().drain.cancelled() => End::Drained,
     };
     // It may have ended by itself while what it printed was still on its way.
-    let end = if process.exit_code().is_some() { End::Own } else { end };
-    if end != End::Own {
+    let end = if process.exit_code().is_some() { End::Notice } else { end };
+    if end != End::Notice {
         process.kill().await;
         let _ = tokio::time::timeout(LAST_WORDS, output.collect(&mut process)).await;
     }
@@ -128,7 +128,7 @@ pub(super) async fn exec(peer: &Peer, params: Exec) -> Result<Executed, Error> {
         stdout: stdout.text,
         stderr: stderr.text,
         exit_code: match end {
-            End::Own | End::Drained => process.exit_code().unwrap_or(-1),
+            End::Notice | End::Drained => process.exit_code().unwrap_or(-1),
             End::TimedOut => TIMED_OUT_EXIT_CODE,
         },
         timed_out: end == End::TimedOut,
@@ -138,7 +138,7 @@ pub(super) async fn exec(peer: &Peer, params: Exec) -> Result<Executed, Error> {
         cwd: visit.folder().display().to_string(),
         sandbox: match sandbox {
             Sandbox::DangerFullAccess => Mechanism::None,
-            Sandbox::ReadOnly | Sandbox::WorkspaceWrite => gateway.facts().sandbox.mechanism,
+            Sandbox::ReadOnly | Sandbox::WorkspaceWrite => app.facts().sandbox.mechanism,
         },
     };
     if end == End::Drained {
@@ -154,7 +154,7 @@ pub(super) async fn exec(peer: &Peer, params: Exec) -> Result<Executed, Error> {
 
 impl Exec {
     /// Checks every param but `cwd`; the time limit.
-    fn check(&self, gateway: &Gateway) -> Result<Duration, Error> {
+    fn check(&self, app: &App) -> Result<Duration, Error> {
         if self.command.trim().is_empty() {
             return Err(Error::invalid("command: expected a string that is not empty"));
         }
@@ -183,8 +183,8 @@ impl Exec {
                 "max_output_bytes: expected at most {MAX_OUTPUT_BYTES}"
             )));
         }
-        allow_sandbox(gateway.config(), self.sandbox)?;
-        let sandbox = &gateway.facts().sandbox;
+        allow_sandbox(app.config(), self.sandbox)?;
+        let sandbox = &app.facts().sandbox;
         match sandbox.tools {
             Tools::On | Tools::Unsandboxed => Ok(timeout.unwrap_or(DEFAULT_TIMEOUT)),
             Tools::Off => Err(Error::new(

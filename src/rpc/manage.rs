@@ -31,7 +31,7 @@ use crate::error::Error;
 
 /// The conversation that the params mean.
 fn find(peer: &Peer, session_id: Option<String>, id: Option<String>) -> Result<Known, Error> {
-    Which::new(session_id, id).expect(peer.gateway())
+    Which::new(session_id, id).expect(peer.app())
 }
 
 fn id_of(
@@ -43,27 +43,27 @@ fn id_of(
 }
 
 pub(super) async fn start(peer: &Peer, start: Start) -> Result<Document, Error> {
-    conversations::begin(peer.gateway(), start, peer.caller()).await
+    conversations::begin(peer.app(), start, peer.caller()).await
 }
 
 pub(super) async fn list(peer: &Peer, list: List) -> Result<Page, Error> {
-    conversations::page(peer.gateway(), &list)
+    conversations::page(peer.app(), &list)
 }
 
 pub(super) async fn resume(peer: &Peer, which: Which) -> Result<Document, Error> {
-    act::resume(peer.gateway(), &which.expect(peer.gateway())?.id(), peer.caller()).await
+    act::resume(peer.app(), &which.expect(peer.app())?.id(), peer.caller()).await
 }
 
 pub(super) async fn archive(peer: &Peer, which: Which) -> Result<Archived, Error> {
-    conversations::put_away(peer.gateway(), &which.expect(peer.gateway())?.id()).await
+    conversations::put_away(peer.app(), &which.expect(peer.app())?.id()).await
 }
 
 pub(super) async fn history(peer: &Peer, which: Which) -> Result<History, Error> {
-    look::past(peer.gateway(), &which.expect(peer.gateway())?.id()).await
+    look::past(peer.app(), &which.expect(peer.app())?.id()).await
 }
 
 pub(super) async fn compact(peer: &Peer, which: Which) -> Result<Ended, Error> {
-    act::compact(peer.gateway(), &which.expect(peer.gateway())?.id(), peer.caller()).await
+    act::compact(peer.app(), &which.expect(peer.app())?.id(), peer.caller()).await
 }
 
 /// A conversation, and where a fork leaves it.
@@ -80,7 +80,7 @@ pub(super) struct Fork {
 pub(super) async fn fork(peer: &Peer, fork: Fork) -> Result<Document, Error> {
     let Fork { session_id, conversation_id, after_turn, new_session_id } = fork;
     let id = id_of(peer, session_id, conversation_id)?;
-    act::fork(peer.gateway(), &id, act::Fork { after_turn, new_session_id }).await
+    act::fork(peer.app(), &id, act::Fork { after_turn, new_session_id }).await
 }
 
 /// A conversation, and what is added to its running turn.
@@ -97,7 +97,7 @@ pub(super) struct Steer {
 pub(super) async fn steer(peer: &Peer, steer: Steer) -> Result<Steered, Error> {
     let Steer { session_id, conversation_id, prompt, images } = steer;
     let id = id_of(peer, session_id, conversation_id)?;
-    act::steer(peer.gateway(), &id, act::Steer { prompt, images }, peer.caller()).await
+    act::steer(peer.app(), &id, act::Steer { prompt, images }, peer.caller()).await
 }
 
 /// A conversation, and how many of its turns are taken back.
@@ -112,7 +112,7 @@ pub(super) struct Rollback {
 pub(super) async fn rollback(peer: &Peer, rollback: Rollback) -> Result<RolledBack, Error> {
     let Rollback { session_id, conversation_id, turns } = rollback;
     let id = id_of(peer, session_id, conversation_id)?;
-    act::rollback(peer.gateway(), &id, act::Rollback { turns }, peer.caller()).await
+    act::rollback(peer.app(), &id, act::Rollback { turns }, peer.caller()).await
 }
 
 /// A conversation, and what is reviewed in it.
@@ -128,7 +128,7 @@ pub(super) struct ReviewParams {
 pub(super) async fn review(peer: &Peer, params: ReviewParams) -> Result<Ended, Error> {
     let ReviewParams { session_id, conversation_id, target, timeout_ms } = params;
     let id = id_of(peer, session_id, conversation_id)?;
-    act::review(peer.gateway(), &id, act::ReviewRequest { target, timeout_ms }, peer.caller()).await
+    act::review(peer.app(), &id, act::ReviewRequest { target, timeout_ms }, peer.caller()).await
 }
 
 /// A conversation, what it waits for, and the decision.
@@ -153,5 +153,5 @@ pub(super) async fn approve(peer: &Peer, approve: Approve) -> Result<Decided, Er
         approve;
     let id = id_of(peer, session_id, conversation_id)?;
     let answer = Answer { decision, reason, answers, content };
-    look::decide(peer.gateway(), &id, &approval_id, answer, peer.caller()).await
+    look::decide(peer.app(), &id, &approval_id, answer, peer.caller()).await
 }

@@ -16,12 +16,12 @@ use serde::Serialize;
 
 use super::conversation::Which;
 use super::peer::Peer;
-use crate::conversation::id::excerpt;
+use crate::app::App;
 use crate::conversation::registry::Known;
 use crate::conversation::servers::Connected;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Gateway;
+use crate::text::excerpt;
 
 /// How long a server may take until its tools are listed, in milliseconds.
 const STARTUP_RANGE_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
@@ -66,15 +66,15 @@ pub(super) struct ConnectedTo {
 }
 
 pub(super) async fn connect(peer: &Peer, params: Connect) -> Result<ConnectedTo, Error> {
-    let gateway = peer.gateway();
-    let of = scope(gateway, params.session_id, params.conversation_id)?;
-    let server = params.server_config.check(gateway)?;
+    let app = peer.app();
+    let of = scope(app, params.session_id, params.conversation_id)?;
+    let server = params.server_config.check(app)?;
     // A client that leaves in between leaves nothing half done.
-    let gateway_ = Arc::clone(gateway);
+    let app_ = Arc::clone(app);
     let conversation_id = of.as_ref().map(|known| known.id().to_string());
-    let connecting = gateway.undisturbed(async move {
-        let servers = gateway_.conversations().servers();
-        let force = &gateway_.shutdown().force;
+    let connecting = app.detached(async move {
+        let servers = app_.conversations().servers();
+        let force = &app_.shutdown().force;
         tokio::select! {
             connected = servers.connect(of.as_ref(), server) => connected,
             () = force.cancelled() => Err(Error::new(Kind::Unavailable, "the gateway is going")),
@@ -86,14 +86,14 @@ pub(super) async fn connect(peer: &Peer, params: Connect) -> Result<ConnectedTo,
 }
 
 fn scope(
-    gateway: &Gateway,
+    app: &App,
     session_id: Option<String>,
     conversation_id: Option<String>,
 ) -> Result<Option<Known>, Error> {
     if session_id.is_none() && conversation_id.is_none() {
         return Ok(None);
     }
-    Which::new(session_id, conversation_id).expect(gateway).map(Some)
+    Which::new(session_id, conversation_id).expect(app).map(Some)
 }
 
 fn check_name(place: &str, name: &str) -> Result<(), Error> {
@@ -108,7 +108,7 @@ fn check_name(place: &str, name: &str) -> Result<(), Error> {
 }
 
 impl ServerConfig {
-    fn check(self, gateway: &Gateway) -> Result<McpServer, Error> {
+    fn check(self, app: &App) -> Result<McpServer, Error> {
         check_name("server_config.name", &self.name)?;
         let startup_ms = self.startup_timeout_ms.unwrap_or(STARTUP_MS);
         if !STARTUP_RANGE_MS.contains(&startup_ms) {
@@ -121,8 +121,8 @@ impl ServerConfig {
         let startup = Duration::from_millis(startup_ms);
         let name = self.name.clone();
         let transport = match (self.command.is_some(), self.url.is_some()) {
-            (true, false) => self.stdio(gateway)?,
-            (false, true) => self.http(gateway)?,
+            (true, false) => self.stdio(app)?,
+            (false, true) => self.http(app)?,
             (true, true) | (false, false) => {
                 return Err(Error::invalid(
                     "server_config: expected either command, a program that speaks MCP over its \
@@ -133,7 +133,7 @@ impl ServerConfig {
         Ok(McpServer { name, transport, startup })
     }
 
-    fn stdio(self, gateway: &Gateway) -> Result<McpTransport, Error> {
+    fn stdio(self, app: &App) -> Result<McpTransport, Error> {
         if self.bearer_token_env.is_some() {
             return Err(Error::invalid(
                 "server_config.bearer_token_env: expected it beside url only; a program gets its \
@@ -156,7 +156,7 @@ impl ServerConfig {
                 ));
             }
         }
-        if !gateway.config().mcp.allow_stdio {
+        if !app.config().mcp.allow_stdio {
             return Err(Error::new(
                 Kind::Forbidden,
                 "server_config.command: a program outside the sandbox needs gateway.allow_mcp_stdio = \
@@ -166,7 +166,7 @@ impl ServerConfig {
         Ok(McpTransport::Stdio { command, args, env })
     }
 
-    fn http(self, gateway: &Gateway) -> Result<McpTransport, Error> {
+    fn http(self, app: &App) -> Result<McpTransport, Error> {
         if self.args.is_some() || self.env.is_some() {
             return Err(Error::invalid(
                 "server_config.args, .env: expected them beside command only",
@@ -184,7 +184,7 @@ impl ServerConfig {
                 "server_config.url: expected an http or https URL without a user name in it",
             ));
         }
-        let allowed = &gateway.config().mcp.token_variables;
+        let allowed = &app.config().mcp.token_variables;
         if let Some(name) = &self.bearer_token_env
             && !allowed.contains(name)
         {
@@ -234,9 +234,9 @@ struct ListedServer {
 }
 
 pub(super) async fn list(peer: &Peer, params: List) -> Result<Listed, Error> {
-    let gateway = peer.gateway();
-    let servers = gateway.conversations().servers();
-    let of = scope(gateway, params.session_id, params.conversation_id)?;
+    let app = peer.app();
+    let servers = app.conversations().servers();
+    let of = scope(app, params.session_id, params.conversation_id)?;
     let (connected, states) = match &of {
         Some(known) => (servers.of(&known.id()), servers.states(known)),
         None => (servers.for_new(), HashMap::new()),
@@ -282,12 +282,12 @@ pub(super) struct Disconnected {
 }
 
 pub(super) async fn disconnect(peer: &Peer, params: Disconnect) -> Result<Disconnected, Error> {
-    let gateway = peer.gateway();
+    let app = peer.app();
     check_name("name", &params.name)?;
-    let of = scope(gateway, params.session_id, params.conversation_id)?;
-    let (gateway_, name) = (Arc::clone(gateway), params.name.clone());
-    let disconnected = gateway.undisturbed(async move {
-        let conversations = gateway_.conversations();
+    let of = scope(app, params.session_id, params.conversation_id)?;
+    let (app_, name) = (Arc::clone(app), params.name.clone());
+    let disconnected = app.detached(async move {
+        let conversations = app_.conversations();
         let live = |id: &_| match conversations.known(id) {
             Some(Known::Live(conversation)) => Some(conversation),
             Some(Known::Recorded(_)) | None => None,

@@ -20,10 +20,10 @@ use super::peer::Peer;
 use super::proto;
 use super::proxy;
 use super::subscription;
-use crate::api::json;
+use crate::access::Access;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Access;
+use crate::web::json;
 
 /// What a method may be called over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,7 +210,7 @@ impl Method {
                 format!(
                     "method: expected one of {}, got {}",
                     known.join(", "),
-                    crate::conversation::id::excerpt(name)
+                    crate::text::excerpt(name)
                 ),
             )
         })

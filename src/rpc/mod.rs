@@ -1,6 +1,6 @@
 //! JSON-RPC 2.0 over `POST /jsonrpc`: single calls, batches, notifications.
 //!
-//! The same calls come over a [`crate::socket`]. The methods call the same functions as the REST
+//! The same calls come over a [`ws`]. The methods call the same functions as the REST
 //! endpoints. HTTP's status is 200 for anything that could be parsed, 202 where there is nothing to
 //! answer.
 //!
@@ -22,7 +22,9 @@ pub mod method;
 mod peer;
 mod proto;
 mod proxy;
+mod subscriber;
 mod subscription;
+pub(crate) mod ws;
 
 use futures::future::join_all;
 use http::Response;
@@ -36,20 +38,20 @@ use self::message::Answer;
 use self::message::Call;
 pub use self::method::Method;
 pub(crate) use self::peer::Peer;
-use crate::api::json;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Body;
-use crate::gateway::reply;
 use crate::telemetry::names;
 use crate::telemetry::rpc::RpcCall;
+use crate::web::Body;
+use crate::web::json;
+use crate::web::reply;
 
 /// More calls than this in one batch are refused: they all run at once.
 const MAX_BATCH: usize = 100;
 
 /// `POST /jsonrpc`
 pub(crate) async fn http(peer: &Peer, body: Incoming) -> Result<Response<Body>, Error> {
-    let limits = &peer.gateway().config().server;
+    let limits = &peer.app().config().server;
     let bytes = json::read(&peer.context().headers, body, limits).await?;
     Ok(match answer(peer, &bytes).await {
         Some(answer) => reply::json(StatusCode::OK, &answer),

@@ -7,11 +7,11 @@ use std::sync::PoisonError;
 
 use serde_json::Value;
 
+use crate::app::App;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Context;
-use crate::gateway::Gateway;
-use crate::socket::Socket;
+use crate::rpc::ws::Socket;
+use crate::web::RequestContext;
 
 /// A task that a method leaves behind.
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -19,8 +19,8 @@ type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The other side of a call.
 #[derive(Clone)]
 pub(crate) struct Peer {
-    gateway: Arc<Gateway>,
-    context: Arc<Context>,
+    app: Arc<App>,
+    context: Arc<RequestContext>,
     socket: Option<Socket>,
     call_id: Option<Value>,
     after_answer: Arc<Mutex<Vec<Task>>>,
@@ -36,12 +36,8 @@ impl std::fmt::Debug for Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(
-        gateway: Arc<Gateway>,
-        context: Arc<Context>,
-        socket: Option<Socket>,
-    ) -> Self {
-        Self { gateway, context, socket, call_id: None, after_answer: Arc::default() }
+    pub(crate) fn new(app: Arc<App>, context: Arc<RequestContext>, socket: Option<Socket>) -> Self {
+        Self { app, context, socket, call_id: None, after_answer: Arc::default() }
     }
 
     /// The same side, as the maker of one call of its message.
@@ -55,12 +51,12 @@ impl Peer {
     }
 
     /// The gateway that was called.
-    pub(crate) fn gateway(&self) -> &Arc<Gateway> {
-        &self.gateway
+    pub(crate) fn app(&self) -> &Arc<App> {
+        &self.app
     }
 
     /// The head of the request, or of the one that opened the socket.
-    pub(crate) fn context(&self) -> &Context {
+    pub(crate) fn context(&self) -> &RequestContext {
         &self.context
     }
 

@@ -16,16 +16,17 @@ use serde_json::value::RawValue;
 
 use super::conversation::Which;
 use super::peer::Peer;
+use crate::api::cancel_on_disconnect::CancelOnDrop;
 use crate::api::conversations::act::interrupt;
 use crate::api::conversations::look;
 use crate::api::prompt::PromptRequest;
-use crate::api::tied::Tied;
 use crate::conversation::Turn;
 use crate::conversation::registry::Known;
 use crate::error::Error;
-use crate::socket::Socket;
+use crate::rpc::ws::Socket;
 use crate::stream;
 use crate::stream::Item;
+use crate::stream::StreamEnd;
 
 /// A message in base64, on a stream that the client named.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
@@ -147,8 +148,9 @@ pub(super) async fn submit(peer: &Peer, envelope: Envelope) -> Result<Envelope, 
     let accepted = match submission.op {
         Some(Op::UserInput(input)) => {
             let request = input.request(session_id, conversation_id)?;
-            let checked = request.check(peer.gateway(), peer.caller())?;
-            let (turn, tied) = checked.start(peer.gateway(), Tied::wanted(peer.context())).await?;
+            let checked = request.check(peer.app(), peer.caller())?;
+            let (turn, tied) =
+                checked.start(peer.app(), CancelOnDrop::wanted(peer.context())).await?;
             let accepted = Accepted {
                 conversation_id: turn.conversation.id().to_string(),
                 session_id: turn.conversation.session_id().to_string(),
@@ -159,7 +161,7 @@ pub(super) async fn submit(peer: &Peer, envelope: Envelope) -> Result<Envelope, 
             accepted
         }
         Some(Op::Interrupt(Interrupt {})) => {
-            let known = Which::new(session_id, conversation_id).expect(peer.gateway())?;
+            let known = Which::new(session_id, conversation_id).expect(peer.app())?;
             let turn_id = interrupt(&known).await?.turn_id;
             let after_seq = match &known {
                 Known::Live(conversation) => conversation.log().last_seq(),
@@ -173,7 +175,7 @@ pub(super) async fn submit(peer: &Peer, envelope: Envelope) -> Result<Envelope, 
             }
         }
         Some(Op::Answer(answer)) => {
-            let known = Which::new(session_id, conversation_id).expect(peer.gateway())?;
+            let known = Which::new(session_id, conversation_id).expect(peer.app())?;
             let (turn_id, after_seq) = match &known {
                 Known::Live(conversation) => {
                     (conversation.snapshot().turn_id, conversation.log().last_seq())
@@ -181,7 +183,7 @@ pub(super) async fn submit(peer: &Peer, envelope: Envelope) -> Result<Envelope, 
                 Known::Recorded(_) => (None, 0),
             };
             let (approval_id, answer) = answer.read()?;
-            look::decide(peer.gateway(), &known.id(), &approval_id, answer, peer.caller()).await?;
+            look::decide(peer.app(), &known.id(), &approval_id, answer, peer.caller()).await?;
             Accepted {
                 conversation_id: known.id().to_string(),
                 session_id: known.session_id().to_string(),
@@ -268,11 +270,11 @@ fn read<T: DeserializeOwned>(request: Value) -> Result<T, Error> {
 
 /// Sends the turn's events as notifications, where the call came over a socket, once it has been
 /// answered.
-fn follow(peer: &Peer, stream_id: String, turn: Turn, tied: Tied) {
+fn follow(peer: &Peer, stream_id: String, turn: Turn, tied: CancelOnDrop) {
     let Some(socket) = peer.socket().cloned() else { return };
     let reading =
-        peer.gateway().reading(&turn.conversation, turn.after, turn.until_its_end(), false);
-    let counted = peer.gateway().stream_guard();
+        peer.app().reading(&turn.conversation, turn.after, StreamEnd::end_of(&turn), false);
+    let counted = peer.app().stream_guard();
     peer.then(async move {
         send(&socket, &stream_id, stream::events(reading)).await;
         drop((tied, counted));
@@ -286,7 +288,7 @@ async fn send(socket: &Socket, stream_id: &str, items: impl futures::Stream<Item
             Item::Events(entries) => {
                 entries.iter().filter_map(|entry| event(&entry.line)).collect()
             }
-            Item::Own(own) => event(own.line().as_bytes()).into_iter().collect(),
+            Item::Notice(own) => event(own.line().as_bytes()).into_iter().collect(),
             Item::Heartbeat => Vec::new(),
         };
         for event in events {

@@ -67,7 +67,7 @@ pub(super) struct Answered {
 }
 
 pub(super) async fn call(peer: &Peer, params: Call) -> Result<Answered, Error> {
-    let gateway = peer.gateway();
+    let app = peer.app();
     let mut headers = headers(params.headers)?;
     let (body, content_type) = body(params.body, params.body_encoding)?;
     if let Some(content_type) = content_type {
@@ -80,7 +80,7 @@ pub(super) async fn call(peer: &Peer, params: Call) -> Result<Answered, Error> {
         query: params.query.map(query).transpose()?,
         body,
     };
-    let answer = gateway.proxies().call(call, &gateway.config().keys).await?;
+    let answer = app.proxies().call(call, &app.config().keys).await?;
     let (body, body_encoding) = match String::from_utf8(answer.body.into()) {
         Ok(text) => (text, Encoding::Text),
         Err(bytes) => (STANDARD.encode(bytes.as_bytes()), Encoding::Base64),

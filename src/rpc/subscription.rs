@@ -6,12 +6,12 @@ use serde::Serialize;
 
 use super::conversation::Which;
 use super::peer::Peer;
+use super::subscriber::Wanted;
 use crate::api::prompt::allow_raw_events;
 use crate::conversation::id::Seq;
 use crate::conversation::registry::Known;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::socket::Wanted;
 
 /// Which events of which conversation.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -47,10 +47,10 @@ pub(super) struct Subscribed {
 
 pub(super) async fn subscribe(peer: &Peer, params: Subscribe) -> Result<Subscribed, Error> {
     let socket = peer.only_socket()?;
-    let gateway = peer.gateway();
-    allow_raw_events(gateway.config(), params.raw_events)?;
+    let app = peer.app();
+    allow_raw_events(app.config(), params.raw_events)?;
     let which = Which::new(params.session_id, params.conversation_id);
-    let conversation = match which.expect(gateway)? {
+    let conversation = match which.expect(app)? {
         Known::Live(conversation) => conversation,
         Known::Recorded(_) => {
             return Err(Error::new(
@@ -69,7 +69,7 @@ pub(super) async fn subscribe(peer: &Peer, params: Subscribe) -> Result<Subscrib
     }
     let wanted =
         Wanted { after: params.after_seq, deltas: params.include_deltas, raw: params.raw_events };
-    peer.then(socket.subscribe(gateway, &conversation, wanted)?);
+    peer.then(socket.subscribe(app, &conversation, wanted)?);
     Ok(Subscribed {
         subscribed: true,
         session_id: conversation.session_id().to_string(),
@@ -96,7 +96,7 @@ pub(super) struct Unsubscribed {
 
 pub(super) async fn unsubscribe(peer: &Peer, params: Unsubscribe) -> Result<Unsubscribed, Error> {
     let socket = peer.only_socket()?;
-    let known = Which::new(params.session_id, params.conversation_id).expect(peer.gateway())?;
+    let known = Which::new(params.session_id, params.conversation_id).expect(peer.app())?;
     let id = known.id();
     Ok(Unsubscribed { unsubscribed: socket.unsubscribe(&id), conversation_id: id.to_string() })
 }

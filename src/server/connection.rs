@@ -13,9 +13,10 @@ use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::Shutdown;
-use crate::config::ServerLimits;
-use crate::gateway::Gateway;
+use crate::app::App;
+use crate::gateway;
+use crate::shutdown::Shutdown;
+use crate::web::Limits;
 
 /// What an HTTP/2 client sends first (RFC 9113, section 3.4).
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -36,8 +37,8 @@ enum Version {
 pub(super) async fn serve(
     socket: TcpStream,
     peer: SocketAddr,
-    gateway: Arc<Gateway>,
-    limits: &ServerLimits,
+    app: Arc<App>,
+    limits: &Limits,
     shutdown: &Shutdown,
 ) {
     // Events are small and each is worth sending at once.
@@ -76,8 +77,8 @@ pub(super) async fn serve(
         Version::H2 => builder.http2_only(),
     };
     let service = service_fn(move |request| {
-        let gateway = Arc::clone(&gateway);
-        async move { Ok::<_, Infallible>(gateway.call(request).await) }
+        let app = Arc::clone(&app);
+        async move { Ok::<_, Infallible>(gateway::call(&app, request).await) }
     });
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service);
     tokio::pin!(connection);

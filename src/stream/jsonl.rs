@@ -20,7 +20,7 @@ pub fn frame(item: Item) -> Bytes {
                 bytes.freeze()
             }
         },
-        Item::Own(own) => own.line().into(),
+        Item::Notice(notice) => notice.line().into(),
         Item::Heartbeat => Bytes::from_static(b"\n"),
     }
 }

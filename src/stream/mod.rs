@@ -5,6 +5,7 @@
 //! turn). A stream cannot fail, it can only end.
 
 pub mod jsonl;
+pub(crate) mod span;
 pub mod sse;
 pub mod task;
 
@@ -15,6 +16,7 @@ use futures::Stream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::conversation::Turn;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::Seq;
 use crate::conversation::id::TurnId;
@@ -22,7 +24,7 @@ use crate::conversation::log::Cursor;
 use crate::conversation::log::Entry;
 use crate::conversation::log::Read;
 use crate::conversation::report::Report;
-use crate::telemetry::stream::StreamSpan;
+use crate::stream::span::StreamSpan;
 
 /// What a framing frames.
 #[derive(Debug)]
@@ -30,7 +32,7 @@ pub enum Item {
     /// The next events; one or more.
     Events(Vec<Entry>),
     /// An event of the gateway's own, not part of the log.
-    Own(Own),
+    Notice(Notice),
     /// Nothing happened for a while.
     Heartbeat,
 }
@@ -38,18 +40,18 @@ pub enum Item {
 /// An event of the gateway's own. Its `seq` is that of the last event before it, so that a client
 /// resumes from it without a gap.
 #[derive(Debug)]
-pub struct Own {
+pub struct Notice {
     /// The last event before it.
     pub seq: Seq,
     /// The conversation.
     pub conversation_id: ConversationId,
     /// What happened.
-    pub what: What,
+    pub what: NoticeKind,
 }
 
 /// What an event of the gateway's own says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum NoticeKind {
     /// Events are missing here: they were gone before this reader came for them.
     Lagged {
         /// How many.
@@ -59,20 +61,20 @@ pub enum What {
     Draining,
 }
 
-impl Own {
+impl Notice {
     /// `msg.type`.
     pub fn kind(&self) -> &'static str {
         match self.what {
-            What::Lagged { .. } => "gateway_lagged",
-            What::Draining => "gateway_draining",
+            NoticeKind::Lagged { .. } => "gateway_lagged",
+            NoticeKind::Draining => "gateway_draining",
         }
     }
 
     /// The wire event, with its line feed.
     pub fn line(&self) -> String {
         let members = match self.what {
-            What::Lagged { missed } => format!(r#","missed":{missed}"#),
-            What::Draining => r#","message":"the gateway is shutting down""#.to_owned(),
+            NoticeKind::Lagged { missed } => format!(r#","missed":{missed}"#),
+            NoticeKind::Draining => r#","message":"the gateway is shutting down""#.to_owned(),
         };
         format!(
             "{{\"seq\":{},\"conversation_id\":\"{}\",\"id\":\"\",\"msg\":{{\"type\":\"{}\"{members}}}}}\n",
@@ -85,37 +87,42 @@ impl Own {
 
 /// When a stream ends.
 #[derive(Debug, Clone)]
-pub enum Until {
+pub enum StreamEnd {
     /// With the last event of a turn, which shutdown interrupts, so it comes.
-    TurnEnds(TurnId, watch::Receiver<Option<Arc<Report>>>),
+    Turn(TurnId, watch::Receiver<Option<Arc<Report>>>),
     /// When it has caught up.
     CaughtUp,
     /// With the conversation, or the process.
-    Forever,
+    Never,
 }
 
-impl Until {
+impl StreamEnd {
+    /// The end of a turn.
+    pub fn end_of(turn: &Turn) -> Self {
+        Self::Turn(turn.id.clone(), turn.report_receiver())
+    }
+
     /// Whether the end lies behind a place in the log. A reader that was too late for a turn's last
     /// event finds out by its number.
     fn is_past(&self, seq: Seq) -> bool {
         match self {
-            Self::TurnEnds(_, report) => {
+            Self::Turn(_, report) => {
                 report.borrow().as_ref().is_some_and(|report| seq >= report.end_seq)
             }
-            Self::CaughtUp | Self::Forever => false,
+            Self::CaughtUp | Self::Never => false,
         }
     }
 }
 
 /// What a reader wants.
 #[derive(Debug)]
-pub struct Reading {
+pub struct ReadOptions {
     /// From where.
     pub cursor: Cursor,
     /// Of which conversation.
     pub conversation_id: ConversationId,
     /// Until when.
-    pub until: Until,
+    pub until: StreamEnd,
     /// Also the events that carry the system prompt, where the log has them.
     pub raw: bool,
     /// The pause after which a silent stream shows that it lives.
@@ -123,21 +130,22 @@ pub struct Reading {
     /// The process is going.
     pub drain: CancellationToken,
     /// What operators see of it.
-    pub(crate) told: StreamSpan,
+    pub(crate) span: StreamSpan,
 }
 
 /// The events that a reader wants, until they end.
-pub fn events(reading: Reading) -> impl Stream<Item = Item> + Send + 'static {
-    let Reading { mut cursor, conversation_id, until, raw, heartbeat, drain, mut told } = reading;
+pub fn events(reading: ReadOptions) -> impl Stream<Item = Item> + Send + 'static {
+    let ReadOptions { mut cursor, conversation_id, until, raw, heartbeat, drain, mut span } =
+        reading;
     async_stream::stream! {
         loop {
             match cursor.read() {
                 Read::Events(mut entries) => {
                     let end = match &until {
-                        Until::TurnEnds(turn, _) => {
+                        StreamEnd::Turn(turn, _) => {
                             entries.iter().position(|entry| entry.ends.as_ref() == Some(turn))
                         }
-                        Until::CaughtUp | Until::Forever => None,
+                        StreamEnd::CaughtUp | StreamEnd::Never => None,
                     };
                     if let Some(end) = end {
                         entries.truncate(end + 1);
@@ -146,7 +154,7 @@ pub fn events(reading: Reading) -> impl Stream<Item = Item> + Send + 'static {
                         entries.retain(|entry| !entry.is_raw());
                     }
                     if !entries.is_empty() {
-                        told.events(&entries, cursor.behind());
+                        span.events(&entries, cursor.behind());
                         yield Item::Events(entries);
                     }
                     if end.is_some() {
@@ -158,22 +166,22 @@ pub fn events(reading: Reading) -> impl Stream<Item = Item> + Send + 'static {
                     }
                 }
                 Read::Lagged { missed } => {
-                    told.lost(missed);
-                    let what = What::Lagged { missed };
-                    yield Item::Own(Own { seq: cursor.after(), conversation_id: conversation_id.clone(), what });
+                    span.lost(missed);
+                    let what = NoticeKind::Lagged { missed };
+                    yield Item::Notice(Notice { seq: cursor.after(), conversation_id: conversation_id.clone(), what });
                 }
                 Read::Ended => return,
-                Read::Pending if matches!(until, Until::CaughtUp) => return,
+                Read::Pending if matches!(until, StreamEnd::CaughtUp) => return,
                 Read::Pending => {
-                    let goodbye = matches!(until, Until::Forever);
+                    let goodbye = matches!(until, StreamEnd::Never);
                     tokio::select! {
                         // Events come in bursts: whoever runs first lets the pump finish its own, and
                         // one write carries them all.
                         () = cursor.changed() => tokio::task::yield_now().await,
                         () = tokio::time::sleep(heartbeat) => yield Item::Heartbeat,
                         () = drain.cancelled(), if goodbye => {
-                            let what = What::Draining;
-                            yield Item::Own(Own { seq: cursor.after(), conversation_id, what });
+                            let what = NoticeKind::Draining;
+                            yield Item::Notice(Notice { seq: cursor.after(), conversation_id, what });
                             return;
                         }
                     }
@@ -193,17 +201,17 @@ mod tests {
     fn reading(
         log: &std::sync::Arc<EventLog>,
         conversation_id: ConversationId,
-        until: Until,
+        until: StreamEnd,
         drain: &CancellationToken,
-    ) -> Reading {
-        Reading {
+    ) -> ReadOptions {
+        ReadOptions {
             cursor: log.cursor(0),
             conversation_id,
             until,
             raw: false,
             heartbeat: Duration::from_secs(15),
             drain: drain.clone(),
-            told: StreamSpan::default(),
+            span: StreamSpan::default(),
         }
     }
 
@@ -212,12 +220,12 @@ mod tests {
         let id = ConversationId::new("c");
         let log = EventLog::new(&id, 1 << 20);
         let drain = CancellationToken::new();
-        let stream = events(reading(&log, id, Until::Forever, &drain));
+        let stream = events(reading(&log, id, StreamEnd::Never, &drain));
         let mut stream = std::pin::pin!(stream);
         assert!(matches!(stream.next().await, Some(Item::Heartbeat)));
         drain.cancel();
-        let Some(Item::Own(own)) = stream.next().await else { panic!("expected a goodbye") };
-        assert_eq!(own.kind(), "gateway_draining");
+        let Some(Item::Notice(notice)) = stream.next().await else { panic!("expected a goodbye") };
+        assert_eq!(notice.kind(), "gateway_draining");
         assert!(stream.next().await.is_none());
     }
 
@@ -229,7 +237,7 @@ mod tests {
         log.append(event, None);
         log.append(event, Some("t".into()));
         log.append(event, None);
-        let until = Until::TurnEnds("t".into(), watch::channel(None).1);
+        let until = StreamEnd::Turn("t".into(), watch::channel(None).1);
         let stream = events(reading(&log, id, until, &CancellationToken::new()));
         let items: Vec<_> = stream.collect().await;
         let [Item::Events(entries)] = items.as_slice() else { panic!("{items:?}") };

@@ -22,9 +22,9 @@ pub fn frame(item: Item) -> Bytes {
             }
             out.freeze()
         }
-        Item::Own(own) => {
+        Item::Notice(notice) => {
             let mut out = BytesMut::new();
-            write(&mut out, Some(own.seq), own.kind(), own.line().as_bytes());
+            write(&mut out, Some(notice.seq), notice.kind(), notice.line().as_bytes());
             out.freeze()
         }
         Item::Heartbeat => Bytes::from_static(HEARTBEAT),

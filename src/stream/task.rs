@@ -74,10 +74,10 @@ impl TaskView {
                     self.event(&mut out, entry);
                 }
             }
-            Item::Own(own) => {
-                let params: Value = serde_json::from_str(&own.line()).unwrap_or_default();
+            Item::Notice(notice) => {
+                let params: Value = serde_json::from_str(&notice.line()).unwrap_or_default();
                 let data = json!({ "method": "task/progress", "params": params["msg"] });
-                put(&mut out, own.seq, "task_progress", &data);
+                put(&mut out, notice.seq, "task_progress", &data);
             }
             Item::Heartbeat => return Bytes::from_static(sse::HEARTBEAT),
         }

@@ -3,14 +3,12 @@
 //! ends with it, whatever ends it.
 
 use std::sync::Arc;
-use std::sync::Weak;
 
 use http::HeaderMap;
 use http::Method;
 use http::Request;
 use http::StatusCode;
 use http::Version;
-use opentelemetry::Context;
 use opentelemetry::KeyValue;
 use opentelemetry::trace::Status;
 use tokio::time::Instant;
@@ -21,37 +19,23 @@ use super::metrics::metrics;
 use super::names;
 use super::names::attribute;
 use super::trace;
+use super::trace::CauseAlive;
 use crate::error::Error;
 
 /// A request under way.
 #[derive(Debug)]
-pub(crate) struct Exchange {
+pub(crate) struct RequestSpan {
     span: Span,
     begun: Instant,
     method: &'static str,
     route: &'static str,
     status: StatusCode,
     error: Option<&'static str>,
-    /// See [`Asked`].
+    /// See [`CauseAlive`].
     _alive: Arc<()>,
 }
 
-/// In the context of whatever a request or a call causes: whether it is still there.
-pub(super) struct Asked(Weak<()>);
-
-impl Asked {
-    /// Whether what caused this has ended. What nobody caused is not outlived by anything.
-    pub(super) fn is_over(context: &Context) -> bool {
-        context.get::<Self>().is_some_and(|asked| asked.0.strong_count() == 0)
-    }
-
-    /// A context for what `alive` causes.
-    pub(super) fn put(context: &Context, alive: &Arc<()>) -> Context {
-        context.with_value(Self(Arc::downgrade(alive)))
-    }
-}
-
-impl Exchange {
+impl RequestSpan {
     /// A request begins; `route` is its template.
     pub(crate) fn begin<B>(request: &Request<B>, route: Option<&'static str>, id: &str) -> Self {
         let method = method(request.method());
@@ -70,7 +54,7 @@ impl Exchange {
         let alive = Arc::new(());
         let parent = trace::of_headers(request.headers()).unwrap_or_default();
         // Only a span that is not made refuses a parent.
-        drop(span.set_parent(Asked::put(&parent, &alive)));
+        drop(span.set_parent(CauseAlive::put(&parent, &alive)));
         span.set_attribute("url.path", request.uri().path().to_owned());
         span.set_attribute("url.scheme", "http");
         span.set_attribute("network.protocol.version", version(request.version()));
@@ -117,7 +101,7 @@ impl Exchange {
     }
 }
 
-impl Drop for Exchange {
+impl Drop for RequestSpan {
     fn drop(&mut self) {
         let method = KeyValue::new(names::METHOD, self.method);
         metrics().http_active.add(-1, std::slice::from_ref(&method));

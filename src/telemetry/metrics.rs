@@ -1,4 +1,4 @@
-//! The instruments. What only has to be looked at is in [`super::observe`].
+//! The instruments. What only has to be looked at is in the gauges of [`crate::app`].
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -16,7 +16,6 @@ use opentelemetry::metrics::UpDownCounter;
 use super::SCOPE;
 use super::names;
 use super::names::Metric;
-use crate::conversation::report::Status;
 use crate::error::Error;
 
 /// The instruments of the process.
@@ -56,7 +55,7 @@ pub(crate) fn metrics() -> &'static Metrics {
 
 /// A gauge that is read when somebody looks; it shows nothing where there is nothing to read. It lives with
 /// the process.
-pub(super) fn gauge(metric: Metric, read: impl Fn() -> Option<u64> + Send + Sync + 'static) {
+pub(crate) fn gauge(metric: Metric, read: impl Fn() -> Option<u64> + Send + Sync + 'static) {
     let meter = global::meter(SCOPE);
     let builder = meter.u64_observable_gauge(metric.name);
     let builder = builder.with_unit(metric.unit).with_description(metric.about);
@@ -116,15 +115,15 @@ impl Metrics {
 
     /// Counters whose labels are known beforehand begin at zero, so that the first that is counted is an
     /// increase to whoever asks for a rate.
-    pub(super) fn begin(&self, provider: &str) {
+    pub(crate) fn begin(&self, provider: &str, statuses: &[&'static str]) {
         for counter in [&self.stream_events, &self.stream_bytes, &self.stream_lost, &self.events] {
             counter.add(0, &[]);
         }
         let provider = KeyValue::new(names::PROVIDER, provider.to_owned());
         self.turns_started.add(0, std::slice::from_ref(&provider));
         self.model_retries.add(0, std::slice::from_ref(&provider));
-        for status in Status::ALL {
-            let status = KeyValue::new(names::STATUS, status.as_str());
+        for status in statuses {
+            let status = KeyValue::new(names::STATUS, *status);
             self.turns_ended.add(0, &[provider.clone(), status]);
         }
     }

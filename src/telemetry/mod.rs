@@ -12,21 +12,17 @@
 //! passes through to the model and the tools, and `GET /metrics` still answers. Content (prompts,
 //! arguments, output) stays out of all three signals unless `capture_content` is set.
 
-pub(crate) mod call;
 pub mod environment;
 mod export;
 pub(crate) mod http;
 pub mod logs;
 pub(crate) mod metrics;
 pub mod names;
-pub(crate) mod observe;
 mod process;
 mod resource;
 pub(crate) mod rpc;
 mod sampler;
-pub(crate) mod stream;
 pub mod trace;
-pub(crate) mod turn;
 
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
@@ -52,7 +48,7 @@ pub(crate) use self::metrics::metrics;
 use self::sampler::FromTheTop;
 
 /// The scope of the gateway's own spans and metrics.
-const SCOPE: &str = "codex_gateway";
+pub(crate) const SCOPE: &str = "codex_gateway";
 /// Core's events without content.
 const TRACE_SAFE: &str = "codex_otel.trace_safe";
 /// Core's events with content.

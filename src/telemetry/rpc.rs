@@ -12,10 +12,10 @@ use serde_json::value::RawValue;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use super::http::Asked;
 use super::metrics::metrics;
 use super::names;
 use super::trace;
+use super::trace::CauseAlive;
 use crate::error::Error;
 
 /// A call under way.
@@ -54,7 +54,7 @@ impl RpcCall {
         let parent = parent.or_else(|| trace::of_headers(opened_by?));
         let parent = parent.unwrap_or_else(opentelemetry::Context::current);
         // Only a span that is not made refuses a parent.
-        drop(span.set_parent(Asked::put(&parent, &alive)));
+        drop(span.set_parent(CauseAlive::put(&parent, &alive)));
         Self { span, _alive: alive }
     }
 

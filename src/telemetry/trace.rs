@@ -1,6 +1,9 @@
 //! Trace context, in and out (W3C Trace Context): from the headers of a request or the `_meta` of a
 //! JSON-RPC call, to core, to a provider.
 
+use std::sync::Arc;
+use std::sync::Weak;
+
 use http::HeaderMap;
 use http::HeaderName;
 use http::HeaderValue;
@@ -55,7 +58,7 @@ pub(crate) fn into_headers(context: &Context, headers: &mut HeaderMap) {
 
 /// Ends a span now. By itself it ends with the last span below it, and core's may live as long as their
 /// conversation.
-pub(super) fn end(span: &Span) {
+pub(crate) fn end(span: &Span) {
     span.context().span().end();
 }
 
@@ -65,6 +68,21 @@ pub(crate) fn for_core(span: &Span) -> Option<TraceContext> {
     into_headers(&span.context(), &mut headers);
     let text = |name| headers.get(name)?.to_str().ok().map(str::to_owned);
     Some(TraceContext { traceparent: text("traceparent")?, tracestate: text("tracestate") })
+}
+
+/// A marker in the context of everything that a request or call causes: whether the cause still runs.
+pub(crate) struct CauseAlive(Weak<()>);
+
+impl CauseAlive {
+    /// Returns whether the cause has ended. Work without a cause outlives nothing.
+    pub(crate) fn is_over(context: &Context) -> bool {
+        context.get::<Self>().is_some_and(|cause| cause.0.strong_count() == 0)
+    }
+
+    /// Returns a context for what `alive` causes.
+    pub(crate) fn put(context: &Context, alive: &Arc<()>) -> Context {
+        context.with_value(Self(Arc::downgrade(alive)))
+    }
 }
 
 struct Headers<'a>(&'a HeaderMap);

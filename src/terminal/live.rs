@@ -243,7 +243,7 @@ impl Terminal {
     }
 
     /// Makes someone its follower, whose earlier one loses it.
-    pub(super) fn taken_by(&self, follower: CancellationToken) {
+    pub(crate) fn taken_by(&self, follower: CancellationToken) {
         if let Some(earlier) = self.state().follower.replace(follower) {
             earlier.cancel();
         }

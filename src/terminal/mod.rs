@@ -1,13 +1,11 @@
 //! Terminals: shells in the sandbox that clients type into (`interactive.*`).
 //!
 //! - this file: which there are, whose they are, how many there may be;
-//! - [`live`]: one of them, from its start to its end; [`ring`]: what it printed;
-//! - [`follow`]: what it prints, as notifications.
+//! - [`live`]: one of them, from its start to its end; [`ring`]: what it printed.
 //!
 //! What a terminal prints goes into a ring that overwrites: no reader, slow or gone, ever holds a
 //! terminal's programs up, and every reader is told how many bytes it came too late for.
 
-mod follow;
 mod live;
 mod ring;
 
@@ -26,10 +24,10 @@ use tokio::sync::Semaphore;
 pub(crate) use self::live::Output;
 pub(crate) use self::live::Reason;
 pub(crate) use self::live::Terminal;
-use crate::conversation::id::excerpt;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::server::Shutdown;
+use crate::shutdown::Shutdown;
+use crate::text::excerpt;
 
 /// How long a terminal that has ended can still be read.
 const KEPT: Duration = Duration::from_secs(60);

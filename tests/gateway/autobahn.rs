@@ -8,11 +8,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::Stdio;
 
-use codex_gateway::socket::line;
-use codex_gateway::socket::line::Close;
-use codex_gateway::socket::line::Received;
-use codex_gateway::socket::outbox;
-use codex_gateway::socket::outbox::Outbox;
+use codex_gateway::ws::connection;
+use codex_gateway::ws::connection::Close;
+use codex_gateway::ws::connection::Received;
+use codex_gateway::ws::outbox;
+use codex_gateway::ws::outbox::Outbox;
 use hyper::service::service_fn;
 use hyper_tungstenite::tungstenite::Message;
 use hyper_util::rt::TokioIo;
@@ -26,7 +26,7 @@ const LIMIT: usize = 64 << 20;
 
 struct Echo(Outbox);
 
-impl line::Receive for Echo {
+impl connection::Receive for Echo {
     async fn receive(&mut self, message: Received) -> ControlFlow<Close> {
         let message = match message {
             Received::Text(text) => Message::Text(text),
@@ -41,13 +41,13 @@ async fn echo(listener: TcpListener) {
     loop {
         let (socket, _) = listener.accept().await.unwrap();
         let service = service_fn(|mut request| async move {
-            let config = line::config(LIMIT);
+            let config = connection::config(LIMIT);
             let (response, upgraded) =
                 hyper_tungstenite::upgrade(&mut request, Some(config)).unwrap();
             tokio::spawn(async move {
                 let (outbox, outgoing) = outbox::channel();
                 let stream = upgraded.await.unwrap();
-                line::serve(stream, outgoing, Echo(outbox), std::future::pending()).await;
+                connection::serve(stream, outgoing, Echo(outbox), std::future::pending()).await;
             });
             Ok::<_, Infallible>(response)
         });

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use codex_gateway::gateway::Route;
+use codex_gateway::api::route::Route;
 use codex_gateway::rpc::Method;
 use serde_json::Value;
 use serde_json::json;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::path::PathBuf;
 
-use codex_gateway::gateway::Route;
+use codex_gateway::api::route::Route;
 use codex_gateway::rpc::Method;
 use codex_gateway::telemetry::names::METRICS;
 

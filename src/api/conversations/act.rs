@@ -15,58 +15,56 @@ use tracing::Instrument;
 use tracing::Span;
 
 use super::super::exec;
-use super::super::json as body_json;
 use super::super::prompt::only_data_uris;
 use super::super::prompt::time_limit;
 use super::Document;
 use super::find;
-use crate::config::TIMEOUT_RANGE_MS;
+use crate::api::route::Action;
+use crate::app::App;
 use crate::conversation::Conversation;
 use crate::conversation::Turn;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::SessionId;
+use crate::conversation::limits::TIMEOUT_RANGE_MS;
 use crate::conversation::registry::Known;
 use crate::conversation::report::Failure;
 use crate::conversation::report::Status;
 use crate::error::Error;
-use crate::gateway::Action;
-use crate::gateway::Body;
-use crate::gateway::Context;
-use crate::gateway::Gateway;
-use crate::gateway::reply;
+use crate::web::Body;
+use crate::web::RequestContext;
+use crate::web::json as body_json;
+use crate::web::reply;
 
 /// `POST /api/v1/conversations/{id}/{action}`
 pub async fn act(
-    gateway: &Arc<Gateway>,
-    context: &Context,
+    app: &Arc<App>,
+    context: &RequestContext,
     id: &ConversationId,
     action: Action,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let (headers, limits) = (&context.headers, &gateway.config().server);
+    let (headers, limits) = (&context.headers, &app.config().server);
     let caller = context.caller();
     match action {
-        Action::Turns => exec::events(gateway, context, Some(id), body).await,
-        Action::Interrupt => {
-            Ok(reply::json(StatusCode::OK, &interrupt(&find(gateway, id)?).await?))
-        }
+        Action::Turns => exec::events(app, context, Some(id), body).await,
+        Action::Interrupt => Ok(reply::json(StatusCode::OK, &interrupt(&find(app, id)?).await?)),
         Action::Steer => {
             let steer = body_json::decode(&body_json::read(headers, body, limits).await?)?;
-            Ok(reply::json(StatusCode::OK, &self::steer(gateway, id, steer, caller).await?))
+            Ok(reply::json(StatusCode::OK, &self::steer(app, id, steer, caller).await?))
         }
         Action::Fork => {
             let fork = body_json::optional(headers, body, limits).await?;
-            Ok(reply::json(StatusCode::CREATED, &self::fork(gateway, id, fork).await?))
+            Ok(reply::json(StatusCode::CREATED, &self::fork(app, id, fork).await?))
         }
-        Action::Resume => Ok(reply::json(StatusCode::OK, &resume(gateway, id, caller).await?)),
-        Action::Compact => Ok(reply::json(StatusCode::OK, &compact(gateway, id, caller).await?)),
+        Action::Resume => Ok(reply::json(StatusCode::OK, &resume(app, id, caller).await?)),
+        Action::Compact => Ok(reply::json(StatusCode::OK, &compact(app, id, caller).await?)),
         Action::Rollback => {
             let rollback = body_json::decode(&body_json::read(headers, body, limits).await?)?;
-            Ok(reply::json(StatusCode::OK, &self::rollback(gateway, id, rollback, caller).await?))
+            Ok(reply::json(StatusCode::OK, &self::rollback(app, id, rollback, caller).await?))
         }
         Action::Review => {
             let review = body_json::decode(&body_json::read(headers, body, limits).await?)?;
-            Ok(reply::json(StatusCode::OK, &self::review(gateway, id, review, caller).await?))
+            Ok(reply::json(StatusCode::OK, &self::review(app, id, review, caller).await?))
         }
     }
 }
@@ -120,7 +118,7 @@ pub struct Steered {
 }
 
 pub(crate) async fn steer(
-    gateway: &Gateway,
+    app: &App,
     id: &ConversationId,
     steer: Steer,
     caller: &str,
@@ -130,8 +128,8 @@ pub(crate) async fn steer(
     }
     only_data_uris(&steer.images)?;
     let prompt = Prompt { text: steer.prompt, images: steer.images, ..Prompt::default() };
-    let known = find(gateway, id)?;
-    gateway.conversations().credentials().admit(known.session_id(), caller)?;
+    let known = find(app, id)?;
+    app.conversations().credentials().admit(known.session_id(), caller)?;
     let turn = match known {
         Known::Live(conversation) => conversation.steer(&prompt).await?,
         Known::Recorded(_) => None,
@@ -153,27 +151,26 @@ pub struct Fork {
 }
 
 pub(crate) async fn fork(
-    gateway: &Arc<Gateway>,
+    app: &Arc<App>,
     id: &ConversationId,
     fork: Fork,
 ) -> Result<Document, Error> {
-    let source = find(gateway, id)?;
+    let source = find(app, id)?;
     let session_id = fork.new_session_id.as_deref().map(SessionId::parse).transpose()?;
-    let gateway_ = Arc::clone(gateway);
-    let forked = gateway.undisturbed(async move {
-        gateway_.conversations().fork(&source, fork.after_turn, session_id).await
+    let app_ = Arc::clone(app);
+    let forked = app.detached(async move {
+        app_.conversations().fork(&source, fork.after_turn, session_id).await
     });
     Ok(Document::of(&Known::Live(forked.await?)))
 }
 
 pub(crate) async fn resume(
-    gateway: &Arc<Gateway>,
+    app: &Arc<App>,
     id: &ConversationId,
     caller: &str,
 ) -> Result<Document, Error> {
-    let (gateway_, id, caller) = (Arc::clone(gateway), id.clone(), caller.to_owned());
-    let revived =
-        gateway.undisturbed(async move { gateway_.conversations().revive(&id, &caller).await });
+    let (app_, id, caller) = (Arc::clone(app), id.clone(), caller.to_owned());
+    let revived = app.detached(async move { app_.conversations().revive(&id, &caller).await });
     let revived = revived.await?;
     Ok(Document::of(&Known::Live(revived)))
 }
@@ -195,7 +192,7 @@ pub struct Ended {
 
 /// Begins a turn and waits for its end.
 async fn ended<F>(
-    gateway: &Arc<Gateway>,
+    app: &Arc<App>,
     id: &ConversationId,
     caller: &str,
     begin: impl FnOnce(Arc<Conversation>) -> F + Send + 'static,
@@ -203,10 +200,10 @@ async fn ended<F>(
 where
     F: Future<Output = Result<Turn, Error>> + Send,
 {
-    let (gateway_, id, caller) = (Arc::clone(gateway), id.clone(), caller.to_owned());
+    let (app_, id, caller) = (Arc::clone(app), id.clone(), caller.to_owned());
     let span = Span::current();
-    let turn = gateway.undisturbed(async move {
-        let conversation = gateway_.conversations().wake(&id, &caller).await?;
+    let turn = app.detached(async move {
+        let conversation = app_.conversations().wake(&id, &caller).await?;
         begin(conversation).instrument(span).await
     });
     let turn = turn.await?;
@@ -223,11 +220,11 @@ where
 }
 
 pub(crate) async fn compact(
-    gateway: &Arc<Gateway>,
+    app: &Arc<App>,
     id: &ConversationId,
     caller: &str,
 ) -> Result<Ended, Error> {
-    ended(gateway, id, caller, async |conversation| conversation.compact().await).await
+    ended(app, id, caller, async |conversation| conversation.compact().await).await
 }
 
 /// What a review looks at.
@@ -238,14 +235,14 @@ pub struct ReviewRequest {
 }
 
 pub(crate) async fn review(
-    gateway: &Arc<Gateway>,
+    app: &Arc<App>,
     id: &ConversationId,
     request: ReviewRequest,
     caller: &str,
 ) -> Result<Ended, Error> {
     let limit = time_limit(request.timeout_ms, &TIMEOUT_RANGE_MS)?;
-    let limit = limit.unwrap_or(gateway.config().turns.default_timeout);
-    ended(gateway, id, caller, async move |conversation: Arc<Conversation>| {
+    let limit = limit.unwrap_or(app.config().turns.default_timeout);
+    ended(app, id, caller, async move |conversation: Arc<Conversation>| {
         conversation.review(request.target, limit).await
     })
     .await
@@ -267,7 +264,7 @@ pub struct RolledBack {
 }
 
 pub(crate) async fn rollback(
-    gateway: &Arc<Gateway>,
+    app: &Arc<App>,
     id: &ConversationId,
     Rollback { turns }: Rollback,
     caller: &str,
@@ -275,9 +272,9 @@ pub(crate) async fn rollback(
     if turns == 0 {
         return Err(Error::invalid("turns: expected 1 or more, got 0"));
     }
-    let (gateway_, wanted, caller) = (Arc::clone(gateway), id.clone(), caller.to_owned());
-    let rolled = gateway.undisturbed(async move {
-        gateway_.conversations().wake(&wanted, &caller).await?.rollback(turns).await
+    let (app_, wanted, caller) = (Arc::clone(app), id.clone(), caller.to_owned());
+    let rolled = app.detached(async move {
+        app_.conversations().wake(&wanted, &caller).await?.rollback(turns).await
     });
     rolled.await?;
     Ok(RolledBack { rolled_back: true, conversation_id: id.to_string(), turns })

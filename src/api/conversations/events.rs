@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::Response;
 
 use super::super::exec::Framing;
+use crate::app::App;
 use crate::conversation::Conversation;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::Seq;
@@ -13,20 +14,19 @@ use crate::conversation::registry::Known;
 use crate::conversation::registry::unknown;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Body;
-use crate::gateway::Context;
-use crate::gateway::Gateway;
 use crate::stream;
-use crate::stream::Until;
+use crate::stream::StreamEnd;
+use crate::web::Body;
+use crate::web::RequestContext;
 
 /// `GET /api/v1/conversations/{id}/events`
 pub async fn events(
-    gateway: &Arc<Gateway>,
-    context: &Context,
+    app: &Arc<App>,
+    context: &RequestContext,
     id: &ConversationId,
 ) -> Result<Response<Body>, Error> {
     let Range { after, follow } = range(context)?;
-    let conversation: Arc<Conversation> = match gateway.conversations().known(id) {
+    let conversation: Arc<Conversation> = match app.conversations().known(id) {
         Some(Known::Live(conversation)) => conversation,
         Some(Known::Recorded(_)) => {
             return Err(Error::new(
@@ -54,9 +54,9 @@ pub async fn events(
             "after: expected at most {last_seq}, the newest event"
         )));
     }
-    let until = if follow { Until::Forever } else { Until::CaughtUp };
-    let items = stream::events(gateway.reading(&conversation, after, until, false));
-    Ok(Framing::of(context).reply(items, gateway.stream_guard()))
+    let until = if follow { StreamEnd::Never } else { StreamEnd::CaughtUp };
+    let items = stream::events(app.reading(&conversation, after, until, false));
+    Ok(Framing::of(context).reply(items, app.stream_guard()))
 }
 
 /// Which events a request wants.
@@ -66,7 +66,7 @@ struct Range {
 }
 
 /// `after` and `follow` of the query; `Last-Event-ID` is where a browser's `EventSource` left off.
-fn range(context: &Context) -> Result<Range, Error> {
+fn range(context: &RequestContext) -> Result<Range, Error> {
     let mut range = Range { after: 0, follow: false };
     let last_event_id = context.headers.get("last-event-id").and_then(|value| value.to_str().ok());
     if let Some(text) = last_event_id {
@@ -85,7 +85,7 @@ fn range(context: &Context) -> Result<Range, Error> {
             (name, _) => {
                 return Err(Error::invalid(format!(
                     "expected the query parameters after and follow, got {}",
-                    crate::conversation::id::excerpt(name)
+                    crate::text::excerpt(name)
                 )));
             }
         }
@@ -97,7 +97,7 @@ fn parse_seq(name: &str, text: &str) -> Result<Seq, Error> {
     text.parse().map_err(|_| {
         Error::invalid(format!(
             "{name}: expected the seq of an event, got {}",
-            crate::conversation::id::excerpt(text)
+            crate::text::excerpt(text)
         ))
     })
 }

@@ -9,18 +9,18 @@ use hyper::body::Incoming;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::super::json as body_json;
 use super::find;
+use crate::app::App;
 use crate::conversation::approvals::PendingApproval;
 use crate::conversation::id::ConversationId;
-use crate::conversation::id::excerpt;
 use crate::conversation::registry::Known;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Body;
-use crate::gateway::Context;
-use crate::gateway::Gateway;
-use crate::gateway::reply;
+use crate::text::excerpt;
+use crate::web::Body;
+use crate::web::RequestContext;
+use crate::web::json as body_json;
+use crate::web::reply;
 
 /// The recorded turns of a conversation.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -29,15 +29,15 @@ pub struct History {
     turns: Vec<PastTurn>,
 }
 
-pub(crate) async fn past(gateway: &Gateway, id: &ConversationId) -> Result<History, Error> {
-    find(gateway, id)?;
-    let turns = gateway.conversations().history(id).await?;
+pub(crate) async fn past(app: &App, id: &ConversationId) -> Result<History, Error> {
+    find(app, id)?;
+    let turns = app.conversations().history(id).await?;
     Ok(History { conversation_id: id.to_string(), turns })
 }
 
 /// `GET /api/v1/conversations/{id}/history`
-pub async fn history(gateway: &Gateway, id: &ConversationId) -> Result<Response<Body>, Error> {
-    Ok(reply::json(StatusCode::OK, &past(gateway, id).await?))
+pub async fn history(app: &App, id: &ConversationId) -> Result<Response<Body>, Error> {
+    Ok(reply::json(StatusCode::OK, &past(app, id).await?))
 }
 
 /// What the newest turn changed.
@@ -51,8 +51,8 @@ pub struct Diff {
 }
 
 /// `GET /api/v1/conversations/{id}/diff`
-pub fn diff(gateway: &Gateway, id: &ConversationId) -> Result<Response<Body>, Error> {
-    let diff = match find(gateway, id)? {
+pub fn diff(app: &App, id: &ConversationId) -> Result<Response<Body>, Error> {
+    let diff = match find(app, id)? {
         Known::Live(conversation) => conversation.diff(),
         Known::Recorded(_) => None,
     };
@@ -70,8 +70,8 @@ pub struct Approvals {
 }
 
 /// `GET /api/v1/conversations/{id}/approvals`
-pub fn approvals(gateway: &Gateway, id: &ConversationId) -> Result<Response<Body>, Error> {
-    let approvals = match find(gateway, id)? {
+pub fn approvals(app: &App, id: &ConversationId) -> Result<Response<Body>, Error> {
+    let approvals = match find(app, id)? {
         Known::Live(conversation) => conversation.pending_approvals(),
         Known::Recorded(_) => Vec::new(),
     };
@@ -89,18 +89,18 @@ pub struct Decided {
 }
 
 pub(crate) async fn decide(
-    gateway: &Gateway,
+    app: &App,
     id: &ConversationId,
     approval_id: &str,
     answer: Answer,
     by: &str,
 ) -> Result<Decided, Error> {
     let decision = answer.decision;
-    match find(gateway, id)? {
+    match find(app, id)? {
         Known::Live(conversation) => {
             let (approval_id, by) = (approval_id.to_owned(), by.to_owned());
             let answered = async move { conversation.answer(&approval_id, answer, &by).await };
-            gateway.undisturbed(answered).await?;
+            app.detached(answered).await?;
         }
         Known::Recorded(_) => {
             return Err(Error::new(
@@ -122,14 +122,14 @@ pub(crate) async fn decide(
 
 /// `POST /api/v1/conversations/{id}/approvals/{approval_id}`
 pub async fn approve(
-    gateway: &Gateway,
-    context: &Context,
+    app: &App,
+    context: &RequestContext,
     id: &ConversationId,
     approval_id: &str,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let body = body_json::read(&context.headers, body, &gateway.config().server).await?;
+    let body = body_json::read(&context.headers, body, &app.config().server).await?;
     let answer: Answer = body_json::decode(&body)?;
-    let decided = decide(gateway, id, approval_id, answer, context.caller()).await?;
+    let decided = decide(app, id, approval_id, answer, context.caller()).await?;
     Ok(reply::json(StatusCode::OK, &decided))
 }

@@ -24,13 +24,12 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::json as body_json;
 use super::prompt::PromptRequest;
 use super::prompt::allow_approvals;
 use super::prompt::allow_sandbox;
 use super::prompt::choose;
 use super::prompt::selector;
-use super::rfc3339;
+use crate::app::App;
 use crate::bridge::record::CallRecord;
 use crate::conversation::Activity;
 use crate::conversation::approvals::PendingApproval;
@@ -40,10 +39,11 @@ use crate::conversation::registry::Known;
 use crate::conversation::registry::Opening;
 use crate::conversation::registry::unknown;
 use crate::error::Error;
-use crate::gateway::Body;
-use crate::gateway::Context;
-use crate::gateway::Gateway;
-use crate::gateway::reply;
+use crate::text::rfc3339;
+use crate::web::Body;
+use crate::web::RequestContext;
+use crate::web::json as body_json;
+use crate::web::reply;
 
 /// How many conversations a page holds, unless it is told, and at most.
 const PAGE: usize = 20;
@@ -131,14 +131,14 @@ impl Document {
 ///
 /// # Errors
 /// `NotFound`.
-pub(crate) fn find(gateway: &Gateway, id: &ConversationId) -> Result<Known, Error> {
-    gateway.conversations().known(id).ok_or_else(|| unknown(id))
+pub(crate) fn find(app: &App, id: &ConversationId) -> Result<Known, Error> {
+    app.conversations().known(id).ok_or_else(|| unknown(id))
 }
 
 /// `GET /api/v1/conversations/{id}`
-pub fn show(gateway: &Gateway, id: &ConversationId) -> Result<Response<Body>, Error> {
-    let document = Document::of(&find(gateway, id)?);
-    let model_calls = gateway.model_calls().recent(id.as_str(), MODEL_CALLS);
+pub fn show(app: &App, id: &ConversationId) -> Result<Response<Body>, Error> {
+    let document = Document::of(&find(app, id)?);
+    let model_calls = app.model_calls().recent(id.as_str(), MODEL_CALLS);
     Ok(reply::json(StatusCode::OK, &Shown { document, model_calls }))
 }
 
@@ -169,7 +169,7 @@ pub struct Page {
     next_cursor: Option<String>,
 }
 
-pub(crate) fn page(gateway: &Gateway, list: &List) -> Result<Page, Error> {
+pub(crate) fn page(app: &App, list: &List) -> Result<Page, Error> {
     let limit = list.limit.unwrap_or(PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(Error::invalid(format!("limit: expected 1 to {MAX_PAGE}, got {limit}")));
@@ -179,7 +179,7 @@ pub(crate) fn page(gateway: &Gateway, list: &List) -> Result<Page, Error> {
         cursor.map_err(|_| Error::invalid("cursor: expected next_cursor of a page"))?;
     let mut page = Page { conversations: Vec::new(), next_cursor: None };
     loop {
-        let found = gateway.conversations().newest_first(before.as_ref(), MAX_PAGE);
+        let found = app.conversations().newest_first(before.as_ref(), MAX_PAGE);
         let last = found.len() < MAX_PAGE;
         for known in &found {
             let document = Document::of(known);
@@ -205,7 +205,7 @@ pub(crate) fn page(gateway: &Gateway, list: &List) -> Result<Page, Error> {
 }
 
 /// `GET /api/v1/conversations`
-pub fn list(gateway: &Gateway, context: &Context) -> Result<Response<Body>, Error> {
+pub fn list(app: &App, context: &RequestContext) -> Result<Response<Body>, Error> {
     let mut list = List::default();
     for (name, value) in context.query() {
         match &*name {
@@ -223,12 +223,12 @@ pub fn list(gateway: &Gateway, context: &Context) -> Result<Response<Body>, Erro
             _ => {
                 return Err(Error::invalid(format!(
                     "expected the query parameters cursor, limit and status, got {}",
-                    crate::conversation::id::excerpt(&name)
+                    crate::text::excerpt(&name)
                 )));
             }
         }
     }
-    Ok(reply::json(StatusCode::OK, &page(gateway, &list)?))
+    Ok(reply::json(StatusCode::OK, &page(app, &list)?))
 }
 
 /// How a new conversation is to be.
@@ -247,20 +247,16 @@ pub struct Start {
 }
 
 /// Starts a conversation. The one that has the session's name already is taken as it is.
-pub(crate) async fn begin(
-    gateway: &Arc<Gateway>,
-    start: Start,
-    caller: &str,
-) -> Result<Document, Error> {
+pub(crate) async fn begin(app: &Arc<App>, start: Start, caller: &str) -> Result<Document, Error> {
     if start.prompt.is_some() {
-        let checked = PromptRequest::from(start).check(gateway, caller)?;
-        let (turn, _free) = checked.start(gateway, false).await?;
+        let checked = PromptRequest::from(start).check(app, caller)?;
+        let (turn, _free) = checked.start(app, false).await?;
         return Ok(Document::of(&Known::Live(turn.conversation)));
     }
-    allow_sandbox(gateway.config(), start.sandbox)?;
-    allow_approvals(gateway.config(), start.approval_policy)?;
+    allow_sandbox(app.config(), start.sandbox)?;
+    allow_approvals(app.config(), start.approval_policy)?;
     let selector = selector(start.session_id.as_deref(), None)?;
-    let chosen = choose(gateway.config(), start.model, start.model_provider)?;
+    let chosen = choose(app.config(), start.model, start.model_provider)?;
     let opening = Opening {
         cwd: start.cwd,
         caller: caller.to_owned(),
@@ -272,9 +268,8 @@ pub(crate) async fn begin(
             ..ThreadSpec::default()
         },
     };
-    let gateway_ = Arc::clone(gateway);
-    let opened = gateway
-        .undisturbed(async move { gateway_.conversations().open(&selector, &opening).await });
+    let app_ = Arc::clone(app);
+    let opened = app.detached(async move { app_.conversations().open(&selector, &opening).await });
     Ok(Document::of(&Known::Live(opened.await?)))
 }
 
@@ -296,18 +291,18 @@ impl From<Start> for PromptRequest {
 
 /// `POST /api/v1/conversations`
 pub async fn start(
-    gateway: &Arc<Gateway>,
-    context: &Context,
+    app: &Arc<App>,
+    context: &RequestContext,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let start = body_json::optional(&context.headers, body, &gateway.config().server).await?;
-    let document = begin(gateway, start, context.caller()).await?;
+    let start = body_json::optional(&context.headers, body, &app.config().server).await?;
+    let document = begin(app, start, context.caller()).await?;
     Ok(reply::json(StatusCode::CREATED, &document))
 }
 
 /// `DELETE /api/v1/conversations/{id}`
-pub async fn archive(gateway: &Arc<Gateway>, id: &ConversationId) -> Result<Response<Body>, Error> {
-    Ok(reply::json(StatusCode::OK, &put_away(gateway, id).await?))
+pub async fn archive(app: &Arc<App>, id: &ConversationId) -> Result<Response<Body>, Error> {
+    Ok(reply::json(StatusCode::OK, &put_away(app, id).await?))
 }
 
 /// A conversation is in the archive.
@@ -317,12 +312,9 @@ pub struct Archived {
     conversation_id: String,
 }
 
-pub(crate) async fn put_away(
-    gateway: &Arc<Gateway>,
-    id: &ConversationId,
-) -> Result<Archived, Error> {
+pub(crate) async fn put_away(app: &Arc<App>, id: &ConversationId) -> Result<Archived, Error> {
     let wanted = id.clone();
-    let gateway_ = Arc::clone(gateway);
-    gateway.undisturbed(async move { gateway_.conversations().archive(&wanted).await }).await?;
+    let app_ = Arc::clone(app);
+    app.detached(async move { app_.conversations().archive(&wanted).await }).await?;
     Ok(Archived { archived: true, conversation_id: id.to_string() })
 }

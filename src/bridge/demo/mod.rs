@@ -14,6 +14,9 @@ use futures::Stream;
 use super::ask::Ask;
 use super::backend::Event;
 
+/// The id of the demo model's provider, and of its model.
+pub const ID: &str = "demo";
+
 /// Answers a call.
 pub fn answer(ask: &Ask) -> impl Stream<Item = Event> + Send + use<> {
     let request = request::Request::new(ask);

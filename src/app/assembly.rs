@@ -9,27 +9,27 @@ use codex_gateway_engine::EngineFacts;
 use codex_gateway_engine::arg0::HelperPaths;
 use codex_gateway_engine::codex::CodexEngine;
 
+use crate::app::App;
 use crate::bridge;
 use crate::bridge::backend::Backend;
 use crate::bridge::backend::Backends;
 use crate::bridge::calls::Calls;
 use crate::bridge::client::Clients;
 use crate::bridge::credentials::Credentials;
+use crate::bridge::demo;
 use crate::bridge::record::Records;
 use crate::bridge::route::Route;
 use crate::bridge::route::Target;
 use crate::bridge::upstream::Upstream;
 use crate::config::Config;
-use crate::config::DEMO;
 use crate::config::Provider;
 use crate::conversation::registry::Registry;
+use crate::conversation::sessions::Sessions;
 use crate::conversation::workspace;
-use crate::gateway::Gateway;
 use crate::patch;
 use crate::proxy::Proxies;
 use crate::proxy::door::Door;
-use crate::server::Shutdown;
-use crate::store::sessions::Sessions;
+use crate::shutdown::Shutdown;
 use crate::terminal::Terminals;
 
 /// What a command of the command line works with.
@@ -105,13 +105,12 @@ impl Assembly {
     }
 
     /// The service over it, and the engine, which has to be shut down last.
-    pub fn into_gateway(self) -> (Arc<Gateway>, Arc<dyn Engine>) {
+    pub fn into_app(self) -> (Arc<App>, Arc<dyn Engine>) {
         let Self { config, engine, facts, conversations, model_calls, proxies, shutdown } = self;
         let limits = config.terminals.clone();
         let terminals = Terminals::new(Arc::clone(&engine), limits, shutdown.clone());
-        let gateway =
-            Gateway::new(config, facts, conversations, model_calls, terminals, proxies, shutdown);
-        (gateway, engine)
+        let app = App::new(config, facts, conversations, model_calls, terminals, proxies, shutdown);
+        (app, engine)
     }
 }
 
@@ -126,7 +125,7 @@ pub fn backends(
 ) -> anyhow::Result<Backends> {
     let mut backends = HashMap::new();
     if matches!(config.provider, Provider::Demo) {
-        backends.insert(DEMO.to_owned(), Backend::Demo(records.clone()));
+        backends.insert(demo::ID.to_owned(), Backend::Demo(records.clone()));
     }
     let mut clients = Clients::default();
     let mut upstreams = HashMap::new();

@@ -9,9 +9,9 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::config::ServerLimits;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::web::Limits;
 
 /// Reads a body that says it is JSON.
 ///
@@ -20,7 +20,7 @@ use crate::error::Kind;
 pub async fn read(
     headers: &HeaderMap,
     mut body: Incoming,
-    limits: &ServerLimits,
+    limits: &Limits,
 ) -> Result<Bytes, Error> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if !content_type.is_some_and(is_json) {
@@ -65,7 +65,7 @@ pub async fn read(
 pub async fn optional<T: DeserializeOwned + Default>(
     headers: &HeaderMap,
     body: Incoming,
-    limits: &ServerLimits,
+    limits: &Limits,
 ) -> Result<T, Error> {
     if http_body::Body::is_end_stream(&body) {
         return Ok(T::default());

@@ -8,12 +8,12 @@ use opentelemetry::trace::Status as SpanStatus;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use super::metrics::metrics;
-use super::names;
-use super::names::attribute;
-use super::trace;
 use crate::bridge::record::CallRecord;
 use crate::bridge::record::Status;
+use crate::telemetry::metrics::metrics;
+use crate::telemetry::names;
+use crate::telemetry::names::attribute;
+use crate::telemetry::trace;
 
 /// A model call under way.
 #[derive(Debug, Clone)]

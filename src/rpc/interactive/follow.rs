@@ -7,10 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::Reason;
-use super::Terminal;
-use crate::socket::Socket;
-use crate::socket::outbox::Closed;
+use crate::rpc::ws::Socket;
+use crate::terminal::Reason;
+use crate::terminal::Terminal;
+use crate::ws::outbox::Closed;
 
 /// The most output in one notification.
 const PIECE_BYTES: usize = 32 << 10;
@@ -30,22 +30,20 @@ impl Drop for Hold {
     }
 }
 
-impl Terminal {
-    /// Gives the terminal to a socket, which is sent what was printed after the first `after` bytes,
-    /// and the end. The task is to be run once that has been confirmed; the terminal is held from now on.
-    pub(crate) fn follow(
-        self: &Arc<Self>,
-        socket: Socket,
-        after: u64,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        let lost = CancellationToken::new();
-        self.taken_by(lost.clone());
-        let hold = Hold { terminal: Arc::clone(self), lost };
-        async move {
-            tokio::select! {
-                _ = deliver(&hold.terminal, &socket, after) => {}
-                () = hold.lost.cancelled() => {}
-            }
+/// Gives the terminal to a socket, which is sent the output after the first `after` bytes, and the
+/// end. The terminal is held from now on; run the task once the call has been answered.
+pub(crate) fn follow(
+    terminal: &Arc<Terminal>,
+    socket: Socket,
+    after: u64,
+) -> impl Future<Output = ()> + Send + use<> {
+    let lost = CancellationToken::new();
+    terminal.taken_by(lost.clone());
+    let hold = Hold { terminal: Arc::clone(terminal), lost };
+    async move {
+        tokio::select! {
+            _ = deliver(&hold.terminal, &socket, after) => {}
+            () = hold.lost.cancelled() => {}
         }
     }
 }

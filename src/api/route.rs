@@ -3,6 +3,7 @@
 
 use http::Method;
 
+use crate::access::Access;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
 use crate::error::Kind;
@@ -94,17 +95,6 @@ impl Action {
         let known = Self::TABLE.iter().find(|(_, action, _)| *action == self);
         known.map_or("/api/v1/conversations/{id}/{action}", |(.., template)| template)
     }
-}
-
-/// Who may call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Anyone.
-    Open,
-    /// Whoever has a key.
-    Key,
-    /// Whoever has a key, or will show it in the first message.
-    Socket,
 }
 
 impl Route {

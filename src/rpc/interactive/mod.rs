@@ -4,6 +4,8 @@
 //! `interactive.exited`; over plain HTTP both come from `interactive.read`. A terminal is its caller's
 //! (the name of the key); to others it is not found.
 
+mod follow;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +19,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::peer::Peer;
 use crate::api::prompt::selector;
+use crate::app::App;
 use crate::conversation::registry::unknown;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Gateway;
+use crate::rpc::peer::Peer;
 use crate::terminal::Output;
 use crate::terminal::Reason;
 use crate::terminal::Terminal;
@@ -103,12 +105,12 @@ impl Drop for Fresh {
 }
 
 pub(super) async fn start(peer: &Peer, params: Start) -> Result<Started, Error> {
-    let gateway = peer.gateway();
+    let app = peer.app();
     let size = TerminalSize {
         cols: cells("cols", params.cols.unwrap_or(DEFAULT_SIZE.cols))?,
         rows: cells("rows", params.rows.unwrap_or(DEFAULT_SIZE.rows))?,
     };
-    let conversations = gateway.conversations();
+    let conversations = app.conversations();
     let selector = selector(params.session_id.as_deref(), params.conversation_id.as_deref())?;
     let known = conversations.find(&selector);
     if let (None, Some(id)) = (&known, &selector.conversation_id) {
@@ -116,7 +118,7 @@ pub(super) async fn start(peer: &Peer, params: Start) -> Result<Started, Error> 
     }
     let sandbox = params.sandbox.or_else(|| known.as_ref().map(|known| known.sandbox()));
     let sandbox = sandbox.unwrap_or(Sandbox::WorkspaceWrite);
-    permitted(gateway, sandbox)?;
+    permitted(app, sandbox)?;
     let place = conversations.place(known.as_ref(), params.cwd.as_deref()).await?;
     let folder = place.folder.clone();
     let own_folder = place.is_new.then_some(place.folder);
@@ -126,9 +128,9 @@ pub(super) async fn start(peer: &Peer, params: Start) -> Result<Started, Error> 
         detached: params.detached || peer.socket().is_none(),
         own_folder: own_folder.clone(),
     };
-    let gateway_ = Arc::clone(gateway);
-    let starting = gateway.undisturbed(async move {
-        match gateway_.terminals().start(wanted).await {
+    let app_ = Arc::clone(app);
+    let starting = app.detached(async move {
+        match app_.terminals().start(wanted).await {
             Ok(terminal) => Ok(Fresh { terminal, heard_of: false }),
             Err(error) => {
                 if let Some(folder) = own_folder {
@@ -140,13 +142,13 @@ pub(super) async fn start(peer: &Peer, params: Start) -> Result<Started, Error> 
     });
     let terminal = starting.await?.tell();
     if let Some(socket) = peer.socket() {
-        peer.then(terminal.follow(socket.clone(), 0));
+        peer.then(follow::follow(&terminal, socket.clone(), 0));
     }
     Ok(Started::new(&terminal, 0))
 }
 
-fn permitted(gateway: &Gateway, sandbox: Sandbox) -> Result<(), Error> {
-    let found = &gateway.facts().sandbox;
+fn permitted(app: &App, sandbox: Sandbox) -> Result<(), Error> {
+    let found = &app.facts().sandbox;
     match found.tools {
         Tools::Off => {
             let fix = found.fix.unwrap_or_default();
@@ -156,8 +158,7 @@ fn permitted(gateway: &Gateway, sandbox: Sandbox) -> Result<(), Error> {
             ))
         }
         Tools::On | Tools::Unsandboxed
-            if sandbox == Sandbox::DangerFullAccess
-                && !gateway.config().allow_danger_full_access =>
+            if sandbox == Sandbox::DangerFullAccess && !app.config().allow_danger_full_access =>
         {
             Err(Error::new(
                 Kind::Forbidden,
@@ -321,7 +322,7 @@ pub(super) async fn attach(peer: &Peer, params: Attach) -> Result<Started, Error
     let terminal = find(peer, &params.terminal_id)?;
     let after = params.after.unwrap_or_else(|| terminal.printed());
     expect_printed(&terminal, "after", after)?;
-    peer.then(terminal.follow(socket.clone(), after));
+    peer.then(follow::follow(&terminal, socket.clone(), after));
     Ok(Started::new(&terminal, after))
 }
 
@@ -336,5 +337,5 @@ fn expect_printed(terminal: &Terminal, field: &str, after: u64) -> Result<(), Er
 }
 
 fn find(peer: &Peer, id: &str) -> Result<std::sync::Arc<Terminal>, Error> {
-    peer.gateway().terminals().find(peer.caller(), id)
+    peer.app().terminals().find(peer.caller(), id)
 }

@@ -4,9 +4,9 @@
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use super::metrics::metrics;
-use super::names::attribute;
 use crate::conversation::log::Entry;
+use crate::telemetry::metrics::metrics;
+use crate::telemetry::names::attribute;
 
 /// A reading under way.
 #[derive(Debug)]

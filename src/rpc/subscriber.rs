@@ -12,19 +12,19 @@ use hyper_tungstenite::tungstenite::Utf8Bytes;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::MAX_SUBSCRIPTIONS;
-use super::Socket;
-use super::outbox::Closed;
-use super::outbox::Gate;
+use super::ws::MAX_SUBSCRIPTIONS;
+use super::ws::Socket;
+use crate::app::App;
 use crate::conversation::Conversation;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::Seq;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Gateway;
 use crate::stream;
 use crate::stream::Item;
-use crate::stream::Until;
+use crate::stream::StreamEnd;
+use crate::ws::outbox::Closed;
+use crate::ws::outbox::Gate;
 
 /// Which of a conversation's events a client wants.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +45,7 @@ impl Socket {
     /// `Overloaded` where the socket follows too many.
     pub(crate) fn subscribe(
         &self,
-        gateway: &Gateway,
+        app: &App,
         conversation: &Arc<Conversation>,
         wanted: Wanted,
     ) -> Result<impl Future<Output = ()> + Send + 'static, Error> {
@@ -64,8 +64,8 @@ impl Socket {
                 earlier.stop();
             }
         }
-        let reading = gateway.reading(conversation, wanted.after, Until::Forever, wanted.raw);
-        let (socket, counted) = (self.clone(), gateway.stream_guard());
+        let reading = app.reading(conversation, wanted.after, StreamEnd::Never, wanted.raw);
+        let (socket, counted) = (self.clone(), app.stream_guard());
         let conversation = Arc::clone(conversation);
         Ok(async move {
             let items = stream::events(reading);
@@ -132,7 +132,7 @@ async fn follow(
                     }
                 }
             }
-            Item::Own(own) => {
+            Item::Notice(own) => {
                 send(notification(own.line().as_bytes())).await?;
             }
             // The socket has pings of its own.

@@ -1,15 +1,7 @@
 //! `GET /ws`: JSON-RPC 2.0 over one WebSocket (RFC 6455), many calls at a time.
 //!
-//! - this file: the upgrade, who is calling, the calls;
-//! - [`line`]: one connection, whatever it carries: reading, writing, pings, close codes;
-//! - [`outbox`]: what waits to be written, bounded in bytes;
-//! - [`subscription`]: the events of a conversation, as notifications.
-
-pub mod line;
-pub mod outbox;
-mod subscription;
-
-pub(crate) use self::subscription::Wanted;
+//! This file upgrades the request, authenticates the caller and runs the calls; [`crate::ws`] is the
+//! connection below it, [`super::subscriber`] the events of a conversation as notifications.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -34,36 +26,38 @@ use tokio::sync::TryAcquireError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::line::Close;
-use self::line::Received;
-use self::outbox::Outbox;
-use self::subscription::Following;
+use super::subscriber::Following;
 use crate::access;
+use crate::app::App;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::gateway::Body;
-use crate::gateway::Context;
-use crate::gateway::Gateway;
 use crate::rpc;
 use crate::rpc::Peer;
-use crate::server::Counted;
-use crate::server::Shutdown;
+use crate::shutdown::CountGuard;
+use crate::shutdown::Shutdown;
+use crate::web::Body;
+use crate::web::RequestContext;
+use crate::ws::connection;
+use crate::ws::connection::Close;
+use crate::ws::connection::Received;
+use crate::ws::outbox;
+use crate::ws::outbox::Outbox;
 
 /// How long a client without a key in its headers may take to send its `auth` message.
 const AUTHENTICATE_WITHIN: Duration = Duration::from_secs(10);
 /// Calls of one socket at a time, those of batches counted one by one; one more is refused as overloaded.
 const MAX_CALLS: usize = 128;
 /// Conversations that one socket follows at a time.
-const MAX_SUBSCRIPTIONS: usize = 256;
+pub(super) const MAX_SUBSCRIPTIONS: usize = 256;
 
 /// `GET /ws`
 ///
 /// # Errors
 /// `UpgradeRequired` where the request does not ask for a WebSocket.
-pub fn open(
-    gateway: &Arc<Gateway>,
-    context: Context,
+pub(crate) fn open(
+    app: &Arc<App>,
+    context: RequestContext,
     mut request: Request<()>,
 ) -> Result<Response<Body>, Error> {
     let version = request.headers().get(header::SEC_WEBSOCKET_VERSION);
@@ -74,21 +68,21 @@ pub fn open(
             "expected a WebSocket handshake (`Upgrade: websocket`, version 13, RFC 6455)",
         ));
     }
-    let config = line::config(gateway.config().server.body_limit);
+    let config = connection::config(app.config().server.body_limit);
     let (response, upgraded) = hyper_tungstenite::upgrade(&mut request, Some(config))
         .map_err(|error| Error::invalid(format!("expected a WebSocket handshake: {error}")))?;
-    let permit = gateway.socket_permit();
-    let counted = gateway.shutdown().connection();
-    gateway.shutdown().spawn(serve(upgraded, Arc::clone(gateway), context, permit, counted));
+    let permit = app.socket_permit();
+    let counted = app.shutdown().connection();
+    app.shutdown().spawn(serve(upgraded, Arc::clone(app), context, permit, counted));
     Ok(response.map(|_| Body::whole("")))
 }
 
 async fn serve(
     upgraded: HyperWebsocket,
-    gateway: Arc<Gateway>,
-    context: Context,
+    app: Arc<App>,
+    context: RequestContext,
     permit: Option<OwnedSemaphorePermit>,
-    counted: Counted,
+    counted: CountGuard,
 ) {
     let stream = match upgraded.await {
         Ok(stream) => stream,
@@ -98,7 +92,7 @@ async fn serve(
         }
     };
     let (outbox, outgoing) = outbox::channel();
-    let shutdown = gateway.shutdown().clone();
+    let shutdown = app.shutdown().clone();
     let socket = Socket {
         outbox,
         subscriptions: Arc::default(),
@@ -112,12 +106,8 @@ async fn serve(
     if context.caller.is_some() {
         known.cancel();
     }
-    let session = Session {
-        gateway,
-        context: Arc::new(context),
-        socket: socket.clone(),
-        known: known.clone(),
-    };
+    let session =
+        Session { app, context: Arc::new(context), socket: socket.clone(), known: known.clone() };
     let end = async {
         if permit.is_none() {
             return Close::new(CloseCode::Again, "too many sockets are open");
@@ -130,7 +120,7 @@ async fn serve(
         }
     };
     tokio::select! {
-        () = line::serve(stream, outgoing, session, end) => {}
+        () = connection::serve(stream, outgoing, session, end) => {}
         () = shutdown.force.cancelled() => {}
     }
     drop((permit, counted));
@@ -145,14 +135,14 @@ async fn unauthenticated(known: &CancellationToken) {
 
 /// The messages of one socket.
 struct Session {
-    gateway: Arc<Gateway>,
-    context: Arc<Context>,
+    app: Arc<App>,
+    context: Arc<RequestContext>,
     socket: Socket,
     /// Cancelled once the caller is known.
     known: CancellationToken,
 }
 
-impl line::Receive for Session {
+impl connection::Receive for Session {
     async fn receive(&mut self, message: Received) -> ControlFlow<Close> {
         let text = match message {
             Received::Text(text) => text,
@@ -166,11 +156,8 @@ impl line::Receive for Session {
         if self.context.caller.is_none() {
             return self.authenticate(&text).await;
         }
-        let peer = Peer::new(
-            Arc::clone(&self.gateway),
-            Arc::clone(&self.context),
-            Some(self.socket.clone()),
-        );
+        let peer =
+            Peer::new(Arc::clone(&self.app), Arc::clone(&self.context), Some(self.socket.clone()));
         // Those of a batch run at once, and count one by one.
         let calls = Arc::clone(&self.socket.calls);
         let places = match calls.try_acquire_many_owned(rpc::count(&text)) {
@@ -232,9 +219,9 @@ impl Session {
                 "expected first {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"auth\",\"params\":{\"api_key\":\"…\"}}",
             ));
         };
-        match access::by_key(&self.gateway.config().keys, params.api_key.as_bytes()) {
+        match access::by_key(&self.app.config().keys, params.api_key.as_bytes()) {
             Ok(caller) => {
-                self.context = Arc::new(Context {
+                self.context = Arc::new(RequestContext {
                     request_id: self.context.request_id.clone(),
                     headers: self.context.headers.clone(),
                     query: self.context.query.clone(),
@@ -259,7 +246,7 @@ impl Session {
 /// What the calls of a socket may do with it.
 #[derive(Debug, Clone)]
 pub(crate) struct Socket {
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
     subscriptions: Arc<Mutex<HashMap<ConversationId, Following>>>,
     calls: Arc<Semaphore>,
     /// Calls, subscriptions and terminals.
@@ -307,7 +294,7 @@ impl Socket {
         self.outbox.written().await;
     }
 
-    fn subscriptions(&self) -> MutexGuard<'_, HashMap<ConversationId, Following>> {
+    pub(super) fn subscriptions(&self) -> MutexGuard<'_, HashMap<ConversationId, Following>> {
         self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

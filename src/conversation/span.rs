@@ -15,15 +15,15 @@ use tokio::time::Instant;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use super::captures_content;
-use super::http::Asked;
-use super::metrics::metrics;
-use super::names;
-use super::names::attribute;
-use super::trace;
-use super::trace::TraceContext;
 use crate::conversation::report::Report;
 use crate::conversation::report::Status;
+use crate::telemetry::captures_content;
+use crate::telemetry::metrics::metrics;
+use crate::telemetry::names;
+use crate::telemetry::names::attribute;
+use crate::telemetry::trace;
+use crate::telemetry::trace::CauseAlive;
+use crate::telemetry::trace::TraceContext;
 
 /// Tool calls that are followed at a time; a model that announces more is not believed.
 const MAX_TOOLS: usize = 256;
@@ -311,7 +311,7 @@ impl TurnSpan {
         if captures_content() {
             span.set_attribute(attribute::OUTPUT, message("assistant", &report.message));
         }
-        if Asked::is_over(&cause) {
+        if CauseAlive::is_over(&cause) {
             span.add_link(cause.span().span_context().clone());
         }
         trace::end(&span);

@@ -1,0 +1,41 @@
+//! What is measured when somebody looks: how much of everything there is.
+
+use std::sync::Arc;
+
+use opentelemetry::KeyValue;
+use opentelemetry::global;
+
+use crate::app::App;
+use crate::conversation::report::Status;
+use crate::telemetry::SCOPE;
+use crate::telemetry::metrics;
+use crate::telemetry::names;
+use crate::telemetry::names::Metric;
+
+/// Registers what is measured of the gateway, for as long as it lives.
+pub(crate) fn register(app: &Arc<App>) {
+    let gauge = |metric: Metric, read: fn(&App) -> usize| {
+        let app = Arc::downgrade(app);
+        metrics::gauge(metric, move || Some(read(&*app.upgrade()?) as u64));
+    };
+    gauge(names::CONNECTIONS, |app| app.shutdown().connections());
+    gauge(names::STREAMS, App::open_streams);
+    gauge(names::CONVERSATIONS, |app| app.conversations().len());
+    gauge(names::TURNS_RUNNING, |app| app.conversations().running());
+    gauge(names::APPROVALS_PENDING, |app| app.conversations().pending_approvals());
+    gauge(names::EVENT_LOG, |app| app.conversations().event_log_bytes());
+
+    let runtime = tokio::runtime::Handle::current();
+    metrics::gauge(names::TASKS, move || Some(runtime.metrics().num_alive_tasks() as u64));
+
+    metrics().begin(&app.facts().model_provider, &Status::ALL.map(Status::as_str));
+
+    let labels = [
+        KeyValue::new(names::VERSION, env!("CARGO_PKG_VERSION")),
+        KeyValue::new(names::ENGINE, app.facts().name),
+    ];
+    let meter = global::meter(SCOPE);
+    let build = meter.u64_observable_gauge(names::BUILD.name);
+    let build = build.with_description(names::BUILD.about);
+    build.with_callback(move |observer| observer.observe(1, &labels)).build();
+}

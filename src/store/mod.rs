@@ -1,3 +1,0 @@
-//! What must outlive the process.
-
-pub mod sessions;

@@ -1,0 +1,51 @@
+//! TLS for outbound connections: root certificates and the rustls client configuration.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::LazyLock;
+
+use anyhow::Context as _;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+/// The certificates of a PEM file.
+///
+/// # Errors
+/// It cannot be read, is malformed, or holds none.
+pub(crate) fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let found: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).and_then(std::iter::Iterator::collect);
+    let found =
+        found.with_context(|| format!("cannot read certificates from {}", path.display()))?;
+    anyhow::ensure!(!found.is_empty(), "{} holds no certificate in PEM form", path.display());
+    Ok(found)
+}
+
+/// The system's root certificates, or those of `SSL_CERT_FILE`: read once per process.
+pub(crate) fn system_roots() -> RootCertStore {
+    static ROOTS: LazyLock<RootCertStore> = LazyLock::new(|| {
+        let mut roots = RootCertStore::empty();
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            tracing::warn!(%error, "some root certificates could not be read");
+        }
+        roots.add_parsable_certificates(found.certs);
+        roots
+    });
+    ROOTS.clone()
+}
+
+/// A client's TLS, which trusts these.
+///
+/// # Errors
+/// The TLS library cannot be set up.
+pub(crate) fn client_config(roots: RootCertStore) -> anyhow::Result<rustls::ClientConfig> {
+    Ok(rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .context("TLS")?
+    .with_root_certificates(roots)
+    .with_no_client_auth())
+}
