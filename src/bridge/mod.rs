@@ -238,10 +238,10 @@ fn refuse((status, message): (StatusCode, &str)) -> Response<Body> {
 mod tests {
     use super::*;
 
-    use codex_gateway_engine::model_socket::NotConnected;
+    use codex_gateway_engine::model_socket::ConnectError;
     use codex_gateway_engine::model_socket::Socket;
 
-    async fn call(endpoint: &Endpoint, path: &str, token: &str) -> Result<Socket, NotConnected> {
+    async fn call(endpoint: &Endpoint, path: &str, token: &str) -> Result<Socket, ConnectError> {
         let address = endpoint.base_url.trim_start_matches("http://").parse().unwrap();
         let request = Request::get(path).header("authorization", token).body(()).unwrap();
         model_socket::connect(address, request).await
@@ -263,7 +263,7 @@ mod tests {
             ("/", &token, StatusCode::NOT_FOUND),
         ] {
             match call(&endpoint, path, token).await {
-                Err(NotConnected::Refused { status, .. }) => assert_eq!(status, expected, "{path}"),
+                Err(ConnectError::Refused { status, .. }) => assert_eq!(status, expected, "{path}"),
                 other => panic!("{path}: {other:?}"),
             }
         }
@@ -287,7 +287,7 @@ mod tests {
         shutdown.force.cancel();
         assert!(socket.received.recv().await.is_none());
         tokio::task::yield_now().await;
-        assert_eq!(call(&endpoint, "/", &token).await.unwrap_err(), NotConnected::Nobody);
+        assert_eq!(call(&endpoint, "/", &token).await.unwrap_err(), ConnectError::NoListener);
     }
 
     #[test]

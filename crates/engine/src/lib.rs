@@ -49,8 +49,8 @@ use serde_json::Value;
 /// address that core was given.
 pub mod model_socket {
     pub use codex_websocket_client::Call;
+    pub use codex_websocket_client::ConnectError;
     pub use codex_websocket_client::Listener;
-    pub use codex_websocket_client::NotConnected;
     pub use codex_websocket_client::Socket;
     pub use codex_websocket_client::connect;
     pub use codex_websocket_client::listen;

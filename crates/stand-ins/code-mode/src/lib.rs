@@ -1,10 +1,10 @@
 //! The stand-in for `codex-code-mode`.
 //!
-//! Code mode runs JavaScript that the model writes, in V8. V8's build script downloads a prebuilt
-//! library of some 70 MB, which neither an offline build nor a small image can have. codex-core
-//! names this crate unconditionally, so it has to exist; it re-exports the protocol and refuses to
-//! create sessions with a sentence that reaches the user. `codex_code_mode_protocol::host`
-//! describes the wire of the real out-of-process host.
+//! Code mode runs JavaScript written by the model in V8. The build script of V8 downloads a
+//! prebuilt library of about 70 MB, which rules out offline builds and small images. codex-core
+//! depends on this crate unconditionally. The stand-in re-exports the protocol and refuses to
+//! create sessions, with an error that reaches the user. `codex_code_mode_protocol::host` describes
+//! the protocol of the real out-of-process host.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,12 +30,12 @@ impl CodeModeSessionProvider for InProcessCodeModeSessionProvider {
     }
 }
 
-/// Upstream: V8 in a host process of its own. Here: a refusal.
+/// Upstream: V8 in a separate host process. Here: a refusal.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct ProcessOwnedCodeModeSessionProvider;
 
 impl ProcessOwnedCodeModeSessionProvider {
-    /// Upstream's constructor; the program is never started.
+    /// The host program is never started.
     pub fn with_host_program(_host_program: PathBuf) -> Self {
         Self
     }

@@ -1,12 +1,13 @@
-//! How core gets to its model: within this process, to the gateway's bridge.
+//! The connection from core to the model bridge, within the process.
 //!
-//! The crate of this name connects to any host. It reads all root certificates before each connection, those
-//! of conversations that will never see TLS among them: a seventh of what a new conversation cost. It gives
-//! every connection a buffer of 128 KiB, and sends it through a proxy where the environment names one. Core
-//! reaches the bridge with it and nobody else, for providers are the bridge's; and the bridge is in this
-//! process. So nothing is connected: who [listens](listen) at the address that core calls is handed one end
-//! of a [`Socket`], and the messages of the WebSocket go through it as they are, without frames, masks or the
-//! kernel in between.
+//! The original crate connects to any host. Before each connection it reads all root certificates,
+//! TLS or not: a seventh of the cost of a new conversation. It allocates a buffer of 128 KiB per
+//! connection and honours the proxy variables of the environment.
+//!
+//! Core uses this crate only to reach the bridge, because every provider is behind it, and the
+//! bridge runs in the same process. So no TCP connection is opened: the [listener](listen) at the
+//! address that core calls gets one end of a [`Socket`]. Messages pass through it as they are,
+//! without frames, masks or the kernel.
 
 mod socket;
 
@@ -31,41 +32,41 @@ use tokio::sync::mpsc::Receiver;
 use tokio_util::sync::PollSender;
 
 pub use self::socket::Call;
+pub use self::socket::ConnectError;
 pub use self::socket::Listener;
-pub use self::socket::NotConnected;
 pub use self::socket::Socket;
 pub use self::socket::connect;
 pub use self::socket::listen;
 
-/// Connects to the bridge.
+/// Opens connections to the bridge.
 #[derive(Debug, Clone)]
 pub struct WebSocketConnector(());
 
 impl WebSocketConnector {
-    /// Core has one for each connection; there is nothing to prepare.
+    /// Core creates one per connection.
     ///
     /// # Errors
-    /// None; the original's are of certificates.
+    /// Never fails; the original reports certificate errors.
     pub fn new(_proxies: &HttpClientFactory) -> Result<Self, BuildCustomCaTransportError> {
         Ok(Self(()))
     }
 
-    /// Connects; the answer is that of a handshake (RFC 6455, section 4.2.2).
+    /// Connects, and returns the response of the handshake (RFC 6455, section 4.2.2).
     ///
     /// # Errors
-    /// The address is not `ws://` and one with a port; nobody in this process listens there, or whoever does
-    /// refuses.
+    /// If the URL is not `ws://` with an IP address and a port, the address has no listener in this
+    /// process, or the listener refuses.
     pub async fn connect(
         &self,
         request: Request,
         _config: WebSocketConfig,
     ) -> Result<(WebSocketConnection, Response), Error> {
         let uri = request.uri().clone();
-        let nobody = || {
-            let message = format!("nobody in this process answers at {uri}");
+        let no_listener = || {
+            let message = format!("no listener in this process at {uri}");
             Error::Io(io::Error::new(io::ErrorKind::ConnectionRefused, message))
         };
-        let address = address(&request).ok_or_else(nobody)?;
+        let address = address(&request).ok_or_else(no_listener)?;
         match connect(address, request).await {
             Ok(Socket { received, sent }) => {
                 let mut response = Response::new(None);
@@ -73,12 +74,12 @@ impl WebSocketConnector {
                 let sent = PollSender::new(sent);
                 Ok((WebSocketConnection { received, sent }, response))
             }
-            Err(NotConnected::Refused { status, message }) => {
+            Err(ConnectError::Refused { status, message }) => {
                 let mut response = Response::new(Some(message.into_bytes()));
                 *response.status_mut() = status;
                 Err(Error::Http(Box::new(response)))
             }
-            Err(NotConnected::Nobody) => Err(nobody()),
+            Err(ConnectError::NoListener) => Err(no_listener()),
         }
     }
 }
@@ -117,15 +118,15 @@ impl Sink<Message> for WebSocketConnection {
         if let Message::Text(text) = message {
             return self.sent.send_item(text).map_err(|_| Error::ConnectionClosed);
         }
-        // Its place is free again.
+        // Only text messages use the reserved slot.
         self.sent.abort_send();
         match message {
             Message::Close(_) => self.sent.close(),
             Message::Binary(_) | Message::Frame(_) => {
-                let message = "the bridge takes text messages";
+                let message = "the bridge accepts only text messages";
                 return Err(Error::Io(io::Error::new(io::ErrorKind::Unsupported, message)));
             }
-            // Whether the other end lives is seen without asking.
+            // A dropped end is noticed without keep-alives.
             Message::Ping(_) | Message::Pong(_) | Message::Text(_) => {}
         }
         Ok(())
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_go_both_ways_until_one_end_is_dropped() {
+    async fn messages_pass_until_one_end_drops() {
         let mut listener = listen(([127, 0, 0, 1], 1).into());
         let answered = async {
             let call = listener.next().await.unwrap();
@@ -182,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_slow_holds_up_who_sends() {
+    async fn slow_receiver_applies_backpressure() {
         let mut listener = listen(([127, 0, 0, 1], 2).into());
         let (connected, theirs) = futures::join!(call("ws://127.0.0.1:2/"), async {
             listener.next().await.unwrap().accept().unwrap()
@@ -198,29 +199,29 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_else_is_reached() {
+    async fn only_listeners_in_this_process_are_reached() {
         for url in ["ws://127.0.0.1:3/", "wss://127.0.0.1:3/", "ws://api.example.com/v1/responses"]
         {
             let error = call(url).await.unwrap_err().to_string();
-            assert!(error.contains("nobody in this process"), "{error}");
+            assert!(error.contains("no listener in this process"), "{error}");
         }
-        // Nor who has left.
+        // A dropped listener is not reached either.
         drop(listen(([127, 0, 0, 1], 3).into()));
         assert!(call("ws://127.0.0.1:3/").await.is_err());
-        assert!(!socket::listens(([127, 0, 0, 1], 3).into()));
+        assert!(!socket::has_listener(([127, 0, 0, 1], 3).into()));
     }
 
     #[tokio::test]
-    async fn a_refusal_is_that_of_a_handshake() {
+    async fn refusal_is_a_failed_handshake() {
         let mut listener = listen(([127, 0, 0, 1], 4).into());
         let (connected, ()) = futures::join!(call("ws://127.0.0.1:4/"), async {
             let call = listener.next().await.unwrap();
-            call.refuse(StatusCode::UNAUTHORIZED, "not you");
+            call.refuse(StatusCode::UNAUTHORIZED, "wrong token");
         });
         match connected.unwrap_err() {
             Error::Http(response) => {
                 assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-                assert_eq!(response.body().as_deref(), Some(&b"not you"[..]));
+                assert_eq!(response.body().as_deref(), Some(&b"wrong token"[..]));
             }
             other => panic!("{other}"),
         }

@@ -1,4 +1,4 @@
-//! What senders and receivers of every number see.
+//! Ordering, back-pressure, closing and cancellation, with any number of senders and receivers.
 
 use std::time::Duration;
 
@@ -9,57 +9,62 @@ use tokio::task::JoinSet;
 use super::*;
 
 #[tokio::test]
-async fn messages_come_in_order_until_the_last_sender_is_gone() {
+async fn last_sender_closes_after_its_messages() {
     let (sender, receiver) = unbounded();
     let other = sender.clone();
     sender.send(1).await.unwrap();
     drop(sender);
     other.send(2).await.unwrap();
     drop(other);
-    assert_eq!(receiver.len(), 2);
     assert_eq!(receiver.recv().await, Ok(1));
-    assert_eq!(receiver.try_recv(), Ok(2));
+    assert_eq!(receiver.recv().await, Ok(2));
     assert_eq!(receiver.recv().await, Err(RecvError));
-    assert_eq!(receiver.try_recv(), Err(TryRecvError::Closed));
 }
 
 #[tokio::test]
-async fn a_full_channel_makes_senders_wait() {
+async fn full_channel_makes_senders_wait() {
     let (sender, receiver) = bounded(1);
     sender.try_send(1).unwrap();
     assert_eq!(sender.try_send(2), Err(TrySendError::Full(2)));
-    let mut waiting = Box::pin(sender.send(2));
-    assert!(waiting.as_mut().now_or_never().is_none());
+    let mut sending = Box::pin(sender.send(2));
+    assert!(sending.as_mut().now_or_never().is_none());
     assert_eq!(receiver.recv().await, Ok(1));
-    waiting.await.unwrap();
+    sending.await.unwrap();
     assert_eq!(receiver.recv().await, Ok(2));
     assert!(receiver.recv().now_or_never().is_none());
 }
 
 #[tokio::test]
-async fn whoever_waits_is_told_that_the_channel_was_closed() {
+async fn last_receiver_wakes_waiting_senders() {
     let (sender, receiver) = bounded(1);
+    let other = receiver.clone();
     sender.send(1).await.unwrap();
-    let mut waiting = Box::pin(sender.send(2));
-    assert!(waiting.as_mut().now_or_never().is_none());
+    let mut sending = Box::pin(sender.send(2));
+    let mut closed = Box::pin(sender.closed());
     drop(receiver);
-    assert_eq!(waiting.await, Err(SendError(2)));
-    assert!(sender.is_closed() && !sender.close());
-
-    let (sender, receiver) = unbounded::<()>();
-    let mut end = Box::pin(sender.closed());
-    assert!(end.as_mut().now_or_never().is_none());
-    let mut waiting = Box::pin(receiver.recv());
-    assert!(waiting.as_mut().now_or_never().is_none());
-    assert!(sender.close());
-    assert_eq!(waiting.await, Err(RecvError));
-    end.await;
+    assert!(sending.as_mut().now_or_never().is_none());
+    assert!(closed.as_mut().now_or_never().is_none());
+    assert!(!sender.is_closed());
+    drop(other);
+    assert!(sender.is_closed());
+    assert_eq!(sending.await, Err(SendError(2)));
+    assert_eq!(sender.try_send(2), Err(TrySendError::Closed(2)));
+    closed.await;
     sender.closed().await;
 }
 
-/// One who is told of a message and leaves must not keep it from the next.
 #[tokio::test]
-async fn a_receiver_that_gives_up_passes_its_turn_on() {
+async fn last_sender_wakes_waiting_receivers() {
+    let (sender, receiver) = unbounded::<()>();
+    let mut receiving = Box::pin(receiver.recv());
+    assert!(receiving.as_mut().now_or_never().is_none());
+    drop(sender);
+    assert_eq!(receiving.await, Err(RecvError));
+}
+
+/// A notified receiver that is dropped must pass its notification on.
+#[tokio::test]
+async fn cancelled_receiver_loses_no_message() {
     let (sender, receiver) = unbounded();
     let other = receiver.clone();
     let (mut first, mut second) = (Box::pin(receiver.recv()), Box::pin(other.recv()));
@@ -71,7 +76,7 @@ async fn a_receiver_that_gives_up_passes_its_turn_on() {
 }
 
 #[tokio::test]
-async fn a_receiver_is_a_stream() {
+async fn receiver_is_a_stream() {
     let (sender, receiver) = bounded(2);
     let sending = async move {
         for n in 0..100 {
@@ -83,14 +88,15 @@ async fn a_receiver_is_a_stream() {
 }
 
 #[tokio::test]
-async fn what_a_burst_has_used_is_given_back() {
+async fn drained_queue_releases_its_memory() {
     let (sender, receiver) = bounded(512);
-    assert_eq!(sender.0.lock().queue.capacity(), 0);
+    let capacity = || sender.side.channel.lock().queue.capacity();
+    assert_eq!(capacity(), 0);
     for n in 0..512 {
         sender.send([n; 64]).await.unwrap();
     }
-    while receiver.try_recv().is_ok() {}
-    assert!(sender.0.lock().queue.capacity() <= KEPT);
+    while receiver.recv().now_or_never().is_some() {}
+    assert!(capacity() <= RETAINED_CAPACITY);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -110,7 +116,7 @@ async fn every_message_is_received_once() {
     }
     drop((sender, receiver));
     let all = tokio::time::timeout(Duration::from_secs(30), tasks.join_all()).await.unwrap();
-    let mut seen = all.concat();
-    seen.sort_unstable();
-    assert_eq!(seen, (0..4000).collect::<Vec<i32>>());
+    let mut received = all.concat();
+    received.sort_unstable();
+    assert_eq!(received, (0..4000).collect::<Vec<i32>>());
 }

@@ -1,13 +1,13 @@
-//! What the operating system is called, looked up once per process and without a subprocess.
+//! The name and version of the operating system, read once per process and without a subprocess.
 //!
-//! Core says it in the user agent of every client that it builds, one for each conversation at least.
-//! The crate of this name runs `lsb_release` and `getconf` each time, a dozen processes and some 50 ms of
-//! a core, while the thread that asks waits. Here it is what `os-release` says (os-release(5)), read once.
+//! Core puts them in the user agent of each HTTP client it builds, at least one per conversation.
+//! The original crate runs `lsb_release` and `getconf` each time: a dozen processes and about 50 ms
+//! of CPU, while the calling thread blocks. This one reads os-release(5) once.
 
 use std::fmt;
 use std::sync::OnceLock;
 
-/// Where distributions keep it, in the order in which it is looked for.
+/// The locations of os-release(5), in order of precedence.
 const FILES: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
 
 /// The operating system.
@@ -17,15 +17,15 @@ pub struct Info {
     version: Version,
 }
 
-/// Its name: `Debian GNU/Linux`.
+/// The name of an operating system, such as `Debian GNU/Linux`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Type(String);
 
-/// Its version: `12`; `Unknown` where it has none.
+/// The version of an operating system, such as `12`; `Unknown` without one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version(String);
 
-/// The operating system that this process runs on.
+/// Returns the operating system this process runs on.
 pub fn get() -> Info {
     static INFO: OnceLock<Info> = OnceLock::new();
     INFO.get_or_init(|| {
@@ -36,22 +36,20 @@ pub fn get() -> Info {
 }
 
 impl Info {
-    /// Its name.
     pub fn os_type(&self) -> &Type {
         &self.os_type
     }
 
-    /// Its version.
     pub fn version(&self) -> &Version {
         &self.version
     }
 
-    /// What the processor is called: `x86_64`.
+    /// The processor architecture this program was built for, such as `x86_64`.
     pub fn architecture(&self) -> Option<&str> {
         Some(std::env::consts::ARCH)
     }
 
-    /// Reads an `os-release`; an empty one where there is none.
+    /// Parses the text of an os-release file; an empty text yields the defaults.
     fn read(os_release: &str) -> Self {
         let value = |key: &str| {
             let mut pairs = os_release.lines().filter_map(|line| line.split_once('='));
@@ -82,19 +80,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_os_release_says_what_it_is() {
+    fn os_release_gives_name_and_version() {
         let read = |text: &str| {
             let info = Info::read(text);
             (info.os_type().to_string(), info.version().to_string())
         };
-        let debian = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nNAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\n";
+        let debian = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n\
+                      NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\n";
         assert_eq!(read(debian), ("Debian GNU/Linux".to_owned(), "12".to_owned()));
         assert_eq!(read("NAME=Arch\n"), ("Arch".to_owned(), "Unknown".to_owned()));
         assert_eq!(read("# nothing\n").0, std::env::consts::OS);
     }
 
     #[test]
-    fn this_one_has_a_name() {
+    fn current_system_has_a_name() {
         assert!(!get().os_type().to_string().is_empty());
         assert_eq!(get(), get());
     }
