@@ -1,4 +1,4 @@
-//! What a request costs before its body is read: route and key.
+//! The cost of a request before its body is read: route and key.
 //!
 //! `cargo bench --locked --bench admit`
 
@@ -26,7 +26,7 @@ fn admit(criterion: &mut Criterion) {
     for count in [1, 16] {
         let list: Vec<String> = (0..count).map(|n| format!("key-{}", 7 + n)).collect();
         let keys = Keys::parse(list.iter().map(String::as_str)).expect("keys");
-        group.bench_function(format!("key among {count}"), |bencher| {
+        group.bench_function(format!("one key of {count}"), |bencher| {
             bencher.iter(|| access::admit(black_box(&keys), Access::Key, black_box(&headers)));
         });
     }

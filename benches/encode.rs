@@ -1,4 +1,5 @@
-//! What an event costs on its way out: encoded by core's serde, numbered and kept by the log, framed.
+//! The cost of an event on its way out: encoded by core's serde, numbered and stored by the log,
+//! framed.
 //!
 //! `cargo bench --locked --bench encode`
 
@@ -36,25 +37,25 @@ fn encode(criterion: &mut Criterion) {
                 .expect("core's types are JSON");
         });
     });
-    let log_ = log();
-    group.bench_function("number, keep, wake", |bencher| {
-        bencher.iter(|| log_.append(black_box(&json), None));
+    let event_log = log();
+    group.bench_function("number, store, wake", |bencher| {
+        bencher.iter(|| event_log.append(black_box(&json), None));
     });
-    let log_ = log();
-    let mut cursor = log_.cursor(0);
+    let event_log = log();
+    let mut cursor = event_log.cursor(0);
     group.bench_function("append, read, frame as JSON lines", |bencher| {
         bencher.iter(|| {
-            log_.append(&json, None);
+            event_log.append(&json, None);
             match cursor.read() {
                 Read::Events(entries) => jsonl::frame(Item::Events(entries)),
                 Read::Lagged { .. } | Read::Pending | Read::Ended => bytes::Bytes::new(),
             }
         });
     });
-    let mut cursor = log_.cursor(log_.last_seq());
+    let mut cursor = event_log.cursor(event_log.last_seq());
     group.bench_function("append, read, frame as SSE", |bencher| {
         bencher.iter(|| {
-            log_.append(&json, None);
+            event_log.append(&json, None);
             match cursor.read() {
                 Read::Events(entries) => sse::frame(Item::Events(entries)),
                 Read::Lagged { .. } | Read::Pending | Read::Ended => bytes::Bytes::new(),

@@ -1,14 +1,8 @@
-//! Turns through HTTP beside the same turns on codex-core driven directly, in one process, turn and
-//! turn about (A B A B), on the demo model; and how long the process takes to be ready.
+//! The overhead of HTTP: the same turns through the gateway and on codex-core directly, in one
+//! process, alternating (A B A B), on the demo model. Also the time from start to ready.
 //!
-//! `cargo bench --locked --bench end_to_end`. Run by `cargo test`, it does each thing twice and
-//! measures nothing worth reading.
-
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/median.rs"]
-mod median;
-mod support;
+//! `cargo bench --locked --bench end_to_end`. Under `cargo test` it runs everything twice as a smoke
+//! test; those figures are meaningless.
 
 use std::path::Path;
 use std::process::Command;
@@ -18,6 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use bench_support::Client;
+use bench_support::Mode;
+use bench_support::TurnTiming;
+use bench_support::median;
+use bench_support::start;
+use bench_support::turn;
 use codex_gateway::app::Assembly;
 use codex_gateway::config::Config;
 use codex_gateway::config::Overrides;
@@ -27,25 +27,20 @@ use codex_gateway_engine::arg0::HelperPaths;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use self::client::Client;
-use self::client::Took;
-use self::median::median;
-use self::support::start;
-use self::support::turn;
-
 fn main() -> ExitCode {
-    support::run(readiness, measure)
+    let scratch = || Ok(env!("CARGO_TARGET_TMPDIR").into());
+    bench_support::run(Mode::of_bench_target(), scratch, readiness, measure)
 }
 
-fn readiness(home: &Path, rounds: usize, _measuring: &mut Command) -> anyhow::Result<()> {
-    println!("start to ready ({} runs)", rounds / 4 + 1);
-    let mut ready =
-        (0..=rounds / 4).map(|_| start_to_ready(home)).collect::<Result<Vec<_>, _>>()?;
+fn readiness(home: &Path, mode: Mode, _measuring: &mut Command) -> anyhow::Result<()> {
+    let runs = mode.rounds() / 4 + 1;
+    println!("start to ready ({runs} runs)");
+    let mut ready = (0..runs).map(|_| start_to_ready(home)).collect::<Result<Vec<_>, _>>()?;
     println!("  median {:>9.2?}   slowest {:>9.2?}", median(&mut ready), ready.last());
     Ok(())
 }
 
-/// From spawn until the gateway says where it listens.
+/// Measures the time from spawn until the gateway prints its address.
 fn start_to_ready(home: &Path) -> anyhow::Result<Duration> {
     use std::io::BufRead;
 
@@ -62,19 +57,20 @@ fn start_to_ready(home: &Path) -> anyhow::Result<Duration> {
     let took = begun.elapsed();
     child.kill()?;
     child.wait()?;
-    anyhow::ensure!(ready, "it did not start");
+    anyhow::ensure!(ready, "the gateway did not start");
     Ok(took)
 }
 
-async fn measure(helpers: HelperPaths, rounds: usize) -> anyhow::Result<()> {
+async fn measure(helpers: HelperPaths, mode: Mode) -> anyhow::Result<()> {
+    let rounds = mode.rounds();
     let config = Config::load(&Overrides::default())?;
     let workspace = config.workspace_root.clone();
-    let (gateway, engine) = Assembly::open(config, helpers).await?.into_app();
+    let (app, engine) = Assembly::open(config, helpers).await?.into_app();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    gateway.shutdown().spawn({
-        let gateway = Arc::clone(&gateway);
-        async move { drop(server::run(listener, gateway).await) }
+    app.shutdown().spawn({
+        let app = Arc::clone(&app);
+        async move { drop(server::run(listener, app).await) }
     });
     let mut client = Client::connect(address).await?;
     let direct_cwd = workspace.join("direct");
@@ -108,24 +104,24 @@ async fn measure(helpers: HelperPaths, rounds: usize) -> anyhow::Result<()> {
     }
     report("turn of 10,000 deltas", &pairs);
 
-    gateway.shutdown().drain.cancel();
+    app.shutdown().drain.cancel();
     engine.shutdown(Duration::from_secs(5)).await;
-    gateway.shutdown().force.cancel();
+    app.shutdown().force.cancel();
     Ok(())
 }
 
-fn report(name: &str, pairs: &[(Took, Took)]) {
-    let of = |pick: fn(&(Took, Took)) -> Duration| {
+fn report(name: &str, pairs: &[(TurnTiming, TurnTiming)]) {
+    let of = |pick: fn(&(TurnTiming, TurnTiming)) -> Duration| {
         median(&mut pairs.iter().map(pick).collect::<Vec<_>>())
     };
     let (direct, http) = (of(|pair| pair.0.last), of(|pair| pair.1.last));
-    // Of each pair, so that a machine that slows down on the way does not count.
-    let mut shares: Vec<f64> = pairs
+    // The difference per pair: it is robust against a machine that slows down during the run.
+    let mut overheads: Vec<f64> = pairs
         .iter()
         .map(|(direct, http)| http.last.as_secs_f64() - direct.last.as_secs_f64())
         .collect();
-    shares.sort_by(f64::total_cmp);
-    let share = shares.get(shares.len() / 2).copied().unwrap_or_default();
+    overheads.sort_by(f64::total_cmp);
+    let overhead = overheads.get(overheads.len() / 2).copied().unwrap_or_default();
     println!("{name} ({} pairs, medians)", pairs.len());
     println!(
         "  core directly   first event {:>9.2?}   last {direct:>9.2?}",
@@ -133,29 +129,29 @@ fn report(name: &str, pairs: &[(Took, Took)]) {
     );
     println!("  through HTTP    first event {:>9.2?}   last {http:>9.2?}", of(|pair| pair.1.first));
     println!(
-        "  gateway's share {:+.3} ms, {:+.1} %",
-        share * 1e3,
-        share / direct.as_secs_f64() * 100.0
+        "  gateway overhead {:+.3} ms, {:+.1} %",
+        overhead * 1e3,
+        overhead / direct.as_secs_f64() * 100.0
     );
-    if let Some((direct_, http_)) = pairs.first().filter(|pair| pair.0.events > 1000) {
+    if let Some((direct_timing, http_timing)) = pairs.first().filter(|pair| pair.0.events > 1000) {
         println!(
-            "  events a second {:.0} directly, {:.0} through HTTP",
-            direct_.events as f64 / direct.as_secs_f64(),
-            http_.events as f64 / http.as_secs_f64()
+            "  events per second {:.0} directly, {:.0} through HTTP",
+            direct_timing.events as f64 / direct.as_secs_f64(),
+            http_timing.events as f64 / http.as_secs_f64()
         );
     }
 }
 
-/// A turn on core, without HTTP.
-async fn drive(thread: &dyn Thread, prompt: &str, begun: Instant) -> anyhow::Result<Took> {
-    let mut took = Took { first: Duration::ZERO, last: Duration::ZERO, events: 0 };
+/// Times a turn on core, without HTTP.
+async fn drive(thread: &dyn Thread, prompt: &str, begun: Instant) -> anyhow::Result<TurnTiming> {
+    let mut timing = TurnTiming::default();
     turn(thread, prompt, |_| {
-        if took.events == 0 {
-            took.first = begun.elapsed();
+        if timing.events == 0 {
+            timing.first = begun.elapsed();
         }
-        took.events += 1;
+        timing.events += 1;
     })
     .await?;
-    took.last = begun.elapsed();
-    Ok(took)
+    timing.last = begun.elapsed();
+    Ok(timing)
 }

@@ -1,14 +1,9 @@
-//! What telemetry costs: the same turns on four gateways, each a process of its own, turn and turn about:
-//! without an exporter (twice, which shows what the machine's noise is), with one trace in a hundred, and
-//! with everything, sent to a receiver in this process.
+//! The cost of telemetry: the same turns on four gateways, each in its own process, alternating:
+//! without an exporter (twice, to show the noise of the machine), with 1 % of traces, and with
+//! everything exported to a receiver in this process.
 //!
-//! `cargo bench --locked --bench telemetry`. Run by `cargo test`, it does each thing twice and measures
-//! nothing worth reading.
-
-#[path = "support/client.rs"]
-mod client;
-#[path = "support/median.rs"]
-mod median;
+//! `cargo bench --locked --bench telemetry`. Under `cargo test` it runs everything twice as a smoke
+//! test; those figures are meaningless.
 
 use std::convert::Infallible;
 use std::io::BufRead;
@@ -22,6 +17,9 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
 use anyhow::Context;
+use bench_support::Client;
+use bench_support::Mode;
+use bench_support::median;
 use bytes::Bytes;
 use http::Request;
 use http::Response;
@@ -33,19 +31,11 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use self::client::Client;
-use self::median::median;
-
-/// How often a thing is measured by `cargo bench`.
-const ROUNDS: usize = 40;
-
 fn main() -> anyhow::Result<()> {
-    // `cargo bench` says so; `cargo test` does not.
-    let full = std::env::args().any(|argument| argument == "--bench");
-    tokio::runtime::Runtime::new()?.block_on(measure(if full { ROUNDS } else { 2 }))
+    tokio::runtime::Runtime::new()?.block_on(measure(Mode::of_bench_target().rounds()))
 }
 
-/// What each gateway is told.
+/// The name and environment of each gateway.
 const SETTINGS: [(&str, &[(&str, &str)]); 4] = [
     ("off", &[]),
     ("off, again", &[]),
@@ -60,35 +50,35 @@ async fn measure(rounds: usize) -> anyhow::Result<()> {
     let receiver = Receiver::start().await?;
     let home = tempfile::Builder::new().prefix("bench-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let mut gateways = Vec::new();
-    for (at, (name, variables)) in SETTINGS.into_iter().enumerate() {
-        let endpoint = (at > 1).then_some(receiver.address);
+    for (index, (name, variables)) in SETTINGS.into_iter().enumerate() {
+        let endpoint = (index > 1).then_some(receiver.address);
         gateways.push(
-            Gateway::start(name, &home.path().join(at.to_string()), variables, endpoint).await?,
+            Gateway::start(name, &home.path().join(index.to_string()), variables, endpoint).await?,
         );
     }
-    for (what, prompt, rounds) in [
+    for (name, prompt, rounds) in [
         ("warm turn", "say: hello there", rounds),
         ("turn with a command", "run: true", rounds),
         ("turn of 10,000 deltas", "deltas: 10000", rounds.div_ceil(2)),
     ] {
-        let mut took = vec![Vec::new(); gateways.len()];
+        let mut durations = vec![Vec::new(); gateways.len()];
         let mut events = 0;
         for round in 0..=rounds {
-            for (gateway, took) in gateways.iter_mut().zip(&mut took) {
+            for (gateway, durations) in gateways.iter_mut().zip(&mut durations) {
                 let turn = gateway.client.turn(prompt, Some("warm")).await?;
                 events = turn.events;
-                // The first is the conversation's first.
+                // Round 0 warms up.
                 if round > 0 {
-                    took.push(turn.last);
+                    durations.push(turn.last);
                 }
             }
         }
-        println!("{what} ({rounds} rounds, medians)");
-        let off = took.first_mut().map(|off| median(off)).unwrap_or_default();
-        for (gateway, took) in gateways.iter().zip(&mut took) {
-            let median = median(took);
+        println!("{name} ({rounds} rounds, medians)");
+        let off = durations.first_mut().map(|off| median(off)).unwrap_or_default();
+        for (gateway, durations) in gateways.iter().zip(&mut durations) {
+            let median = median(durations);
             println!(
-                "  {:<14} {median:>9.2?}   {:+5.1} %   {:>7.0} events a second",
+                "  {:<14} {median:>9.2?}   {:+5.1} %   {:>7.0} events per second",
                 gateway.name,
                 (median.as_secs_f64() / off.as_secs_f64() - 1.0) * 100.0,
                 events as f64 / median.as_secs_f64()
@@ -97,9 +87,9 @@ async fn measure(rounds: usize) -> anyhow::Result<()> {
     }
     println!("resident memory at the end");
     for gateway in &gateways {
-        println!("  {:<14} {:>6.1} MB", gateway.name, gateway.resident()? as f64 / 1024.0);
+        println!("  {:<14} {:>6.1} MB", gateway.name, gateway.resident_kib()? as f64 / 1024.0);
     }
-    println!("the receiver took {} exports", receiver.exports.load(Ordering::Relaxed));
+    println!("the receiver accepted {} exports", receiver.exports.load(Ordering::Relaxed));
     Ok(())
 }
 
@@ -132,12 +122,12 @@ impl Gateway {
                 let (_, rest) = line.split_once(" on http://")?;
                 rest.split_whitespace().next()?.parse().ok()
             })
-            .context("the gateway did not say where it listens")?;
+            .context("the gateway printed no address")?;
         Ok(Self { name, child, client: Client::connect(address).await? })
     }
 
-    /// KiB.
-    fn resident(&self) -> anyhow::Result<u64> {
+    /// The resident set size in KiB.
+    fn resident_kib(&self) -> anyhow::Result<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let size = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
@@ -152,7 +142,7 @@ impl Drop for Gateway {
     }
 }
 
-/// Takes whatever it is sent.
+/// Accepts and counts every export.
 struct Receiver {
     address: SocketAddr,
     exports: Arc<AtomicUsize>,
@@ -164,13 +154,13 @@ impl Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let exports = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&exports);
+        let counter = Arc::clone(&exports);
         let mut accepting = JoinSet::new();
         accepting.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
-                let counted = Arc::clone(&counted);
-                let service = service_fn(move |request| take(request, Arc::clone(&counted)));
+                let counter = Arc::clone(&counter);
+                let service = service_fn(move |request| accept(request, Arc::clone(&counter)));
                 let serving = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(socket), service);
                 connections.spawn(async move { drop(serving.await) });
@@ -180,7 +170,7 @@ impl Receiver {
     }
 }
 
-async fn take(
+async fn accept(
     request: Request<Incoming>,
     exports: Arc<AtomicUsize>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -1,5 +1,5 @@
-//! Plain clients in core's place, which isolate the bridge from core: how old is each stamped piece
-//! when it arrives?
+//! Plain clients in place of core, which isolate the bridge: they report the age of each stamped
+//! delta on arrival.
 
 use std::time::Duration;
 
@@ -21,15 +21,15 @@ use tokio::net::TcpStream;
 
 use super::model::Clock;
 
-/// A client of the model itself: HTTP and SSE, on a connection that is kept.
-pub(crate) struct Plain(SendRequest<Full<Bytes>>);
+/// A client of the model itself: SSE over one kept HTTP connection.
+pub(crate) struct DirectClient(SendRequest<Full<Bytes>>);
 
-impl Plain {
+impl DirectClient {
     pub(crate) async fn open(base_url: &str, tasks: &Shutdown) -> anyhow::Result<Self> {
         Ok(Self(connect(base_url, tasks).await?))
     }
 
-    /// The ages of the pieces of one answer.
+    /// Returns the age of each delta of one response.
     pub(crate) async fn ages(
         &mut self,
         prompt: &str,
@@ -51,20 +51,20 @@ impl Plain {
     }
 }
 
-/// A client of the bridge: Responses over WebSocket, as core speaks it.
-pub(crate) struct Socket(model_socket::Socket);
+/// A client of the bridge: Responses over WebSocket, as in core.
+pub(crate) struct BridgeClient(model_socket::Socket);
 
-impl Socket {
+impl BridgeClient {
     pub(crate) async fn open(endpoint: &Endpoint, id: &str) -> anyhow::Result<Self> {
         let address = endpoint.base_url.trim_start_matches("http://").parse()?;
         let request = Request::get(format!("/{id}/v1/responses"))
             .header("authorization", format!("Bearer {}", endpoint.bearer_token))
             .body(())?;
         let connected = model_socket::connect(address, request).await;
-        Ok(Self(connected.map_err(|error| anyhow::anyhow!("the bridge says {error:?}"))?))
+        Ok(Self(connected.map_err(|error| anyhow::anyhow!("the bridge refused: {error:?}"))?))
     }
 
-    /// The ages of the pieces of one answer.
+    /// Returns the age of each delta of one response.
     pub(crate) async fn ages(
         &mut self,
         prompt: &str,
@@ -103,8 +103,8 @@ fn request(prompt: &str) -> Value {
     }] })
 }
 
-/// Reads no more than the piece: what it costs to read is part of the age.
+/// Scans instead of parsing: the time spent here is part of the age.
 fn age(event: &str, clock: Clock) -> Option<Duration> {
-    let (_, piece) = event.split_once("\"delta\":\"")?;
-    clock.age(piece.split('"').next()?)
+    let (_, delta) = event.split_once("\"delta\":\"")?;
+    clock.age(delta.split('"').next()?)
 }

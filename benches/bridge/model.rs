@@ -1,8 +1,8 @@
-//! The scripted model: the Responses API over HTTP and SSE with keep-alive, on a thread and a runtime
-//! of its own, so that it is the same for whoever calls it.
+//! The scripted model: the Responses API over SSE with keep-alive, on its own thread and runtime, so
+//! that it behaves the same for every client.
 //!
-//! The last `deltas: N` in a request asks for N pieces of text as fast as they can be written; the
-//! last `stamped: N` for N pieces one at a time, each holding the time at which it was sent.
+//! `deltas: N` in a request asks for N text deltas as fast as possible; `stamped: N` asks for N
+//! deltas one at a time, each with its send time. The last directive in the request counts.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -28,12 +28,12 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// Between two stamped pieces.
+/// The pause between two stamped deltas.
 const PAUSE: Duration = Duration::from_millis(2);
-/// How many pieces of an unstamped text are written at a time.
+/// Unstamped deltas per write.
 const CHUNK: usize = 64;
 
-/// The clock of the stamps.
+/// The clock of the time stamps.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock(Instant);
 
@@ -46,14 +46,14 @@ impl Clock {
         u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// How long ago a stamped piece was sent; none of any other.
-    pub(crate) fn age(self, piece: &str) -> Option<Duration> {
-        let sent = piece.trim().parse().ok()?;
+    /// Returns the age of a stamped delta; `None` for other text.
+    pub(crate) fn age(self, delta: &str) -> Option<Duration> {
+        let sent = delta.trim().parse().ok()?;
         Some(Duration::from_nanos(self.nanos().saturating_sub(sent)))
     }
 }
 
-/// Starts the model, which lives as long as the process. Returns its base URL.
+/// Starts the model for the life of the process. Returns its base URL.
 pub(crate) fn start(clock: Clock) -> anyhow::Result<String> {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     listener.set_nonblocking(true)?;
@@ -79,7 +79,7 @@ async fn accept(listener: std::net::TcpListener, clock: Clock) -> std::io::Resul
 
 async fn serve(socket: TcpStream, clock: Clock) {
     let service = service_fn(move |request| async move { answer(request, clock).await });
-    // Whoever leaves in the middle is of no interest here.
+    // A client that disconnects early is not an error.
     let _ = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(socket), service)
         .await;
@@ -89,17 +89,17 @@ async fn answer(
     request: Request<Incoming>,
     clock: Clock,
 ) -> Result<Response<UnsyncBoxBody<Bytes, Infallible>>, anyhow::Error> {
-    let asks = request.method() == Method::POST;
+    let is_model_call = request.method() == Method::POST;
     let body = request.into_body().collect().await?.to_bytes();
-    let (kind, frames) = if asks {
-        ("text/event-stream", reply(Script::of(&body), clock).boxed())
+    let (content_type, frames) = if is_model_call {
+        ("text/event-stream", response(Script::of(&body), clock).boxed())
     } else {
         let models = async { json!({ "models": [] }).to_string() };
         ("application/json", futures::stream::once(models).boxed())
     };
     let frames = frames.map(|text| Ok(Frame::data(Bytes::from(text))));
     let body = StreamBody::new(frames).boxed_unsync();
-    Ok(Response::builder().header("content-type", kind).body(body)?)
+    Ok(Response::builder().header("content-type", content_type).body(body)?)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -111,9 +111,9 @@ enum Script {
 impl Script {
     fn of(body: &[u8]) -> Self {
         let text = String::from_utf8_lossy(body);
-        let last = |word: &str| {
-            let at = text.rfind(word)?;
-            let digits = text.get(at + word.len()..)?;
+        let last = |directive: &str| {
+            let at = text.rfind(directive)?;
+            let digits = text.get(at + directive.len()..)?;
             let end = digits.find(|letter: char| !letter.is_ascii_digit())?;
             Some((at, digits.get(..end)?.parse().ok()?))
         };
@@ -126,13 +126,13 @@ impl Script {
     }
 }
 
-fn reply(script: Script, clock: Clock) -> impl Stream<Item = String> + Send {
+fn response(script: Script, clock: Clock) -> impl Stream<Item = String> + Send {
     let response_id = format!("resp_{}", uuid::Uuid::now_v7().simple());
     let item_id = format!("msg_{}", uuid::Uuid::now_v7().simple());
     async_stream::stream! {
         let mut text = String::new();
-        yield named(&json!({ "type": "response.created", "response": { "id": response_id } }))
-            + &named(&json!({
+        yield framed(&json!({ "type": "response.created", "response": { "id": response_id } }))
+            + &framed(&json!({
                 "type": "response.output_item.added",
                 "output_index": 0,
                 "item": { "type": "message", "role": "assistant", "id": item_id, "content": [] },
@@ -158,7 +158,7 @@ fn reply(script: Script, clock: Clock) -> impl Stream<Item = String> + Send {
                 }
             }
         }
-        yield named(&json!({
+        yield framed(&json!({
             "type": "response.output_item.done",
             "output_index": 0,
             "item": {
@@ -167,7 +167,7 @@ fn reply(script: Script, clock: Clock) -> impl Stream<Item = String> + Send {
                 "id": item_id,
                 "content": [{ "type": "output_text", "text": text }],
             },
-        })) + &named(&json!({
+        })) + &framed(&json!({
             "type": "response.completed",
             "response": {
                 "id": response_id,
@@ -183,12 +183,12 @@ fn reply(script: Script, clock: Clock) -> impl Stream<Item = String> + Send {
     }
 }
 
-fn named(event: &Value) -> String {
+fn framed(event: &Value) -> String {
     let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
     format!("event: {kind}\ndata: {event}\n\n")
 }
 
-/// Written by hand, as there are thousands; a piece needs no escapes.
+/// Formatted by hand because there are thousands. The delta needs no escaping.
 fn delta(item_id: &str, piece: &str) -> String {
     format!(
         "event: response.output_text.delta\ndata: {{\"type\":\"response.output_text.delta\",\

@@ -68,7 +68,7 @@ fn only_the_error_type_picks_a_failures_status() {
 
 #[test]
 fn files_are_short_and_begin_with_what_they_are() {
-    for folder in ["src", "crates", "tests", "benches"] {
+    for folder in ["src", "crates", "tests", "bench", "benches"] {
         for (path, text) in sources(folder) {
             assert!(text.lines().count() <= 600, "{} is too long", path.display());
             assert!(text.starts_with("//!"), "{} has no module doc", path.display());
@@ -78,7 +78,7 @@ fn files_are_short_and_begin_with_what_they_are() {
 
 #[test]
 fn the_manifest_is_the_only_place_that_knows_where_codex_comes_from() {
-    for folder in ["src", "crates", "benches"] {
+    for folder in ["src", "crates", "bench", "benches"] {
         for (path, text) in sources(folder) {
             assert!(!text.contains(concat!("type", "duck")), "{}", path.display());
         }
