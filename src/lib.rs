@@ -27,7 +27,7 @@
 //! A module imports from its own folder or from a layer above it in this list; a test checks.
 //!
 //! ```text
-//! foundation    error  text  shutdown  tls  access  web  ws  telemetry
+//! foundation    error  text  sync  shutdown  tls  access  web  ws  telemetry
 //! services      patch  terminal  bridge  proxy  conversation  stream
 //! application   config  app
 //! doors         api  rpc  gateway  server  cli
@@ -51,6 +51,7 @@
 pub mod access;
 pub mod error;
 pub mod shutdown;
+mod sync;
 pub mod telemetry;
 mod text;
 mod tls;

@@ -3,14 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::PoisonError;
 
 use opentelemetry::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::ask::Ask;
+use crate::sync::Mutex;
 use crate::telemetry::trace;
 
 /// The calls under way.
@@ -32,11 +31,11 @@ pub(super) struct UnderWay {
 
 impl Calls {
     fn tokens(&self) -> MutexGuard<'_, HashMap<String, Arc<CancellationToken>>> {
-        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tokens.lock()
     }
 
     fn traces(&self) -> MutexGuard<'_, HashMap<String, Context>> {
-        self.traces.lock().unwrap_or_else(PoisonError::into_inner)
+        self.traces.lock()
     }
 
     /// A turn begins: its model calls are traced below `context`.

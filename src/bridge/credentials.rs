@@ -7,9 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::PoisonError;
 
 use chrono::DateTime;
 use chrono::Utc;
@@ -23,6 +21,7 @@ use super::provider::Provider;
 use super::wire::Failure;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::sync::Mutex;
 
 /// Sessions that are logged in at a time; more are refused.
 const MAX_LOGINS: usize = 10_000;
@@ -76,7 +75,7 @@ impl fmt::Debug for Credentials {
 
 impl Credentials {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Logs a session in. A second login with the same provider replaces the first.

@@ -10,9 +10,7 @@ use std::hash::DefaultHasher;
 use std::hash::Hash;
 use std::hash::Hasher;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::PoisonError;
 
 use serde_json::Value;
 use serde_json::json;
@@ -21,6 +19,7 @@ use super::backend::Event;
 use super::provider::Api;
 use super::request::Item;
 use super::request::Kind;
+use crate::sync::Mutex;
 
 /// So many items are remembered; those of a longer conversation are as if after a restart.
 const REMEMBERED: usize = 16_384;
@@ -42,7 +41,7 @@ pub(super) struct Audience<'a> {
 
 impl Origins {
     fn makers(&self) -> MutexGuard<'_, HashMap<u64, Arc<str>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Remembers who made what an event holds.

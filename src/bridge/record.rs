@@ -3,8 +3,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use chrono::DateTime;
 use chrono::SecondsFormat;
@@ -12,6 +10,8 @@ use chrono::Utc;
 use serde::Serialize;
 use serde::Serializer;
 use tokio::sync::broadcast;
+
+use crate::sync::Mutex;
 
 /// How many records are kept; the oldest goes first.
 const KEPT: usize = 4096;
@@ -101,7 +101,7 @@ impl Default for Records {
 impl Records {
     /// The newest `n` of a conversation, newest first.
     pub fn recent(&self, conversation_id: &str, n: usize) -> Vec<Arc<CallRecord>> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock();
         kept.iter()
             .rev()
             .filter(|record| record.conversation_id.as_deref() == Some(conversation_id))
@@ -118,7 +118,7 @@ impl Records {
     pub(super) fn add(&self, record: CallRecord) {
         let record = Arc::new(record);
         {
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut kept = self.kept.lock();
             if kept.len() == KEPT {
                 kept.pop_front();
             }

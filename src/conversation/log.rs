@@ -6,9 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::PoisonError;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -16,6 +14,7 @@ use tokio::sync::watch;
 use super::id::ConversationId;
 use super::id::Seq;
 use super::id::TurnId;
+use crate::sync::Mutex;
 
 /// How much a cursor takes at a time: enough to fill a socket's buffer, little enough to be fair.
 const READ_BYTES: usize = 64 * 1024;
@@ -157,7 +156,7 @@ impl EventLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock()
     }
 }
 

@@ -27,9 +27,7 @@ pub mod workspace;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -65,6 +63,7 @@ use crate::conversation::span::TurnSpan;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::shutdown::Shutdown;
+use crate::sync::Mutex;
 
 /// Of how many turns a conversation knows what they came to.
 const KEPT_ENDINGS: usize = 16;
@@ -355,7 +354,7 @@ impl Conversation {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -7,9 +7,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -24,6 +22,7 @@ use super::registry::Registry;
 use super::workspace;
 use crate::error::Error;
 use crate::shutdown::CountGuard;
+use crate::sync::Mutex;
 
 /// How long one waits to be taken. What core read when it started, instructions and logins among it,
 /// does not get older than this.
@@ -55,7 +54,7 @@ impl Pool {
     }
 
     fn ready(&self) -> MutexGuard<'_, VecDeque<Started>> {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ready.lock()
     }
 
     /// Somebody waits for a conversation to start; the pool stands back for as long as the guard lives.

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::PoisonError;
 
 use chrono::DateTime;
 use chrono::Utc;
@@ -38,6 +36,7 @@ use crate::conversation::sessions::Sessions;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::shutdown::Shutdown;
+use crate::sync::Mutex;
 
 /// Which conversation a request means.
 #[derive(Debug, Clone, Default)]
@@ -543,13 +542,13 @@ impl Registry {
     }
 
     pub(super) fn live(&self) -> MutexGuard<'_, HashMap<ConversationId, Arc<Conversation>>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+        self.live.lock()
     }
 
     pub(super) fn names(
         &self,
     ) -> MutexGuard<'_, HashMap<SessionId, Arc<OnceCell<Arc<Conversation>>>>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+        self.names.lock()
     }
 }
 

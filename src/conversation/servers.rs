@@ -10,9 +10,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::PoisonError;
 
 use chrono::DateTime;
 use chrono::Utc;
@@ -31,6 +29,7 @@ use super::registry::Registry;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::proxy::door::Door;
+use crate::sync::Mutex;
 
 /// Servers of one conversation, or of all.
 const MAX_SERVERS: usize = 16;
@@ -281,6 +280,6 @@ impl Servers {
     }
 
     fn lock(&self) -> MutexGuard<'_, Sets> {
-        self.sets.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sets.lock()
     }
 }

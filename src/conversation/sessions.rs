@@ -7,8 +7,6 @@ use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use chrono::DateTime;
 use chrono::Utc;
@@ -18,6 +16,7 @@ use serde::Serialize;
 use crate::conversation::Defaults;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::SessionId;
+use crate::sync::Mutex;
 
 /// One conversation, as it is remembered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -98,7 +97,7 @@ impl Sessions {
     pub fn insert(&self, record: Record) -> std::io::Result<()> {
         let mut line = serde_json::to_vec(&record)?;
         line.push(b'\n');
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock();
         // One short line into the page cache: less than a hop to another thread would cost.
         inner.file.write_all(&line)?;
         inner.remember(record);
@@ -107,26 +106,26 @@ impl Sessions {
 
     /// The conversation of a session.
     pub fn by_session(&self, session: &SessionId) -> Option<Record> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner.lock();
         inner.records.get(inner.sessions.get(session.as_str())?).cloned()
     }
 
     /// The folders of all conversations.
     pub fn folders(&self) -> Vec<PathBuf> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner.lock();
         inner.records.values().map(|record| record.cwd.clone()).collect()
     }
 
     /// A conversation.
     pub fn by_conversation(&self, id: &ConversationId) -> Option<Record> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner.lock();
         inner.records.get(id.as_str()).cloned()
     }
 
     /// Conversations from the newest on, or from the one that began before `before`. By when they began,
     /// and not by their ids: a thread may have waited to become a conversation.
     pub fn newest_first(&self, before: Option<&ConversationId>, limit: usize) -> Vec<Record> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = self.inner.lock();
         let bound = match before.map(|id| inner.records.get(id.as_str())) {
             None => None,
             Some(Some(record)) => Some(place(record)),

@@ -9,12 +9,11 @@ use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::PoisonError;
 
 use crate::error::Error;
 use crate::error::Kind;
+use crate::sync::Mutex;
 
 /// The root, made and resolved.
 ///
@@ -69,7 +68,7 @@ impl Claims {
     }
 
     fn folders(&self) -> MutexGuard<'_, Folders> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     fn free(&self, root: &Path, folder: &Path) -> Result<MutexGuard<'_, Folders>, Error> {

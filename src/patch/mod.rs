@@ -19,8 +19,6 @@ use std::io;
 use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use codex_gateway_engine::patch;
 use codex_gateway_engine::patch::CodexPatch;
@@ -31,6 +29,7 @@ use self::tree::File;
 use self::tree::Tree;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::sync::Mutex;
 use crate::text::excerpt;
 
 /// What the files that one patch names may weigh together.
@@ -174,7 +173,7 @@ impl Patch {
             let edits = edits(&before, &after);
             report.changes = changes(&edits, &before, &self.renames);
             if !dry_run {
-                let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+                let _writing = WRITING.lock();
                 report.conflicts = writing::moved_on(&tree, &before, &self.paths)?;
                 if report.conflicts.is_empty() {
                     writing::write(&tree, &before, &edits)?;

@@ -2,8 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use serde_json::Value;
 
@@ -11,6 +9,7 @@ use crate::app::App;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::rpc::ws::Socket;
+use crate::sync::Mutex;
 use crate::web::RequestContext;
 
 /// A task that a method leaves behind.
@@ -92,6 +91,6 @@ impl Peer {
     }
 
     fn left(&self) -> std::sync::MutexGuard<'_, Vec<Task>> {
-        self.after_answer.lock().unwrap_or_else(PoisonError::into_inner)
+        self.after_answer.lock()
     }
 }

@@ -6,9 +6,7 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use futures::poll;
@@ -36,6 +34,7 @@ use crate::rpc;
 use crate::rpc::Peer;
 use crate::shutdown::CountGuard;
 use crate::shutdown::Shutdown;
+use crate::sync::Mutex;
 use crate::web::Body;
 use crate::web::RequestContext;
 use crate::ws::connection;
@@ -295,6 +294,6 @@ impl Socket {
     }
 
     pub(super) fn subscriptions(&self) -> MutexGuard<'_, HashMap<ConversationId, Following>> {
-        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subscriptions.lock()
     }
 }

@@ -6,8 +6,6 @@
 //! dropped when they are full.
 
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -39,6 +37,7 @@ use super::environment::Protocol;
 use super::environment::Signal;
 use super::metrics::metrics;
 use super::names;
+use crate::sync::Mutex;
 
 /// What core calls an event. By itself it is named after a line of the source.
 const EVENT_NAME: &str = "event.name";
@@ -160,7 +159,7 @@ impl Health {
     }
 
     fn note(&self, signal: Signal, result: &OTelSdkResult) {
-        let mut down = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut down = self.0.lock();
         let were_down = down.len();
         down.retain(|known| *known != signal);
         match result {

@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use opentelemetry::KeyValue;
 use opentelemetry::Value;
@@ -17,6 +15,7 @@ use super::SCOPE;
 use super::names;
 use super::names::Metric;
 use crate::error::Error;
+use crate::sync::Mutex;
 
 /// The instruments of the process.
 #[derive(Debug)]
@@ -150,7 +149,7 @@ struct Bounded(Mutex<HashSet<String>>);
 
 impl Bounded {
     fn value(&self, name: &str) -> Value {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         if !known.contains(name) {
             if known.len() >= names::MAX_VALUES {
                 return names::OTHER.into();

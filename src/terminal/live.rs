@@ -1,9 +1,7 @@
 //! One terminal: what is typed, what is printed, and the one task that ends it.
 
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use codex_gateway_engine::terminal::MAX_INPUT_BYTES;
@@ -24,6 +22,7 @@ use super::ring::Piece;
 use super::ring::Ring;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::sync::Mutex;
 
 /// How much of what a terminal printed is kept.
 const RING_BYTES: usize = 256 << 10;
@@ -337,7 +336,7 @@ impl Terminal {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

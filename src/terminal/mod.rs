@@ -12,9 +12,7 @@ mod ring;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use codex_gateway_engine::Engine;
@@ -27,6 +25,7 @@ pub(crate) use self::live::Terminal;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::shutdown::Shutdown;
+use crate::sync::Mutex;
 use crate::text::excerpt;
 
 /// How long a terminal that has ended can still be read.
@@ -152,5 +151,5 @@ impl Terminals {
 }
 
 fn lock(known: &Known) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Terminal>>> {
-    known.lock().unwrap_or_else(PoisonError::into_inner)
+    known.lock()
 }

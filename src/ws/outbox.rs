@@ -1,15 +1,15 @@
 //! What waits to be written to a socket, bounded in bytes: whoever has more to say waits.
 
 use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::MutexGuard;
-use std::sync::PoisonError;
 
 use hyper_tungstenite::tungstenite::Message;
 use hyper_tungstenite::tungstenite::Utf8Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
+
+use crate::sync::Mutex;
 
 /// How much may wait. A longer message waits until it is alone.
 const LIMIT_BYTES: u32 = 1 << 20;
@@ -116,7 +116,7 @@ impl Gate {
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
