@@ -1,7 +1,7 @@
-//! The one error type, and the only place that picks a status.
+//! [`Error`]: the error type of the crate, and the only place that picks a status.
 //!
-//! An [`Error`] becomes an `application/problem+json` document (RFC 9457) over HTTP or an error
-//! object over JSON-RPC 2.0; both carry the same fields.
+//! Over HTTP an error is an `application/problem+json` document (RFC 9457), over JSON-RPC 2.0 an
+//! error object. Both carry the same members.
 
 use http::StatusCode;
 use serde_json::Map;
@@ -10,100 +10,133 @@ use serde_json::json;
 
 use codex_gateway_engine::EngineError;
 
-/// What went wrong, in terms a caller can act on.
+/// The category of an error. It determines the status, the codes and the retry advice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// The body, the query or a header is not what the endpoint takes.
+    /// The endpoint does not accept the body, the query or a header.
     InvalidRequest,
     /// The body is not JSON.
     InvalidJson,
-    /// No key, or not a known one.
+    /// The request has no API key, or an unknown one.
     Unauthorized,
-    /// Known, but not allowed this.
+    /// The caller is known but may not do this.
     Forbidden,
-    /// No such route, conversation or session.
+    /// The route, conversation or session does not exist.
     NotFound,
     /// The JSON-RPC method does not exist.
     UnknownMethod,
     /// The JSON-RPC message is not a request.
     InvalidMessage,
-    /// The endpoint speaks WebSocket.
+    /// The endpoint accepts WebSocket upgrades only.
     UpgradeRequired,
-    /// The route exists, with other methods.
+    /// The route does not support the method.
     MethodNotAllowed {
-        /// The value of `Allow`.
+        /// The value of the `Allow` header.
         allow: &'static str,
     },
-    /// The body did not arrive in time.
+    /// The body did not arrive within the time limit.
     BodyTimeout,
-    /// A turn is running on the conversation.
+    /// The conversation is running another turn.
     Busy {
-        /// That turn.
+        /// The running turn.
         turn_id: String,
     },
-    /// The events asked for are no longer kept.
+    /// The requested events are no longer in the event log.
     Gone {
-        /// The oldest that are.
+        /// The oldest event that is.
         oldest_seq: u64,
     },
-    /// The body or the prompt is too long.
+    /// The body, the prompt or a file exceeds its size limit.
     TooLarge,
-    /// The body is not `application/json`.
+    /// The content type is not `application/json`.
     UnsupportedMediaType,
-    /// The turn ran out of time.
+    /// The operation exceeded its time limit.
     TimedOut,
-    /// Too much is waiting already.
+    /// A limit on concurrency or queueing is reached.
     Overloaded,
-    /// The process is starting or draining.
+    /// The process is draining.
     Unavailable,
     /// codex-core failed.
     Engine,
     /// The model or its provider failed.
     Model,
-    /// A server of tools failed.
+    /// A tool server failed.
     Tool,
     /// An upstream of a reverse call failed.
     Upstream,
-    /// The gateway failed.
+    /// The gateway failed: a bug, or a local file system error.
     Internal,
 }
 
-/// Whether the same request may be sent again.
+/// Whether a client may send the same request again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
-    /// Nothing happened: sending it again is safe, and useless unless it is changed.
+    /// The request had no effect. Repeating it is safe but fails again until the request changes.
     Safe,
-    /// Something may have happened.
+    /// The request may have had an effect.
     Unsafe,
-    /// Nothing happened, and it may succeed later.
-    After,
+    /// The request had no effect, and may succeed later.
+    Later,
 }
 
-/// A failure on its way to becoming a response.
+impl Retry {
+    /// Returns the value of the member `retry`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Safe => "safe",
+            Self::Unsafe => "unsafe",
+            Self::Later => "after",
+        }
+    }
+}
+
+/// The component that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The gateway, codex-core or an upstream of a reverse call.
+    Gateway,
+    /// The model or its provider.
+    Model,
+    /// A tool server.
+    Tool,
+}
+
+impl Origin {
+    /// Returns the value of the member `source`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Model => "model",
+            Self::Tool => "tool",
+        }
+    }
+}
+
+/// An error that becomes a response.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{detail}")]
 pub struct Error {
     kind: Kind,
     detail: String,
-    /// Further members of the problem document.
+    /// Additional members of the problem document.
     extra: Map<String, Value>,
 }
 
 impl Error {
-    /// A failure of `kind`; `detail` says what was expected.
+    /// Creates an error. `detail` states what was expected: `expected X, got Y; do Z`.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), extra: Map::new() }
     }
 
-    /// A request that is not what the endpoint takes.
+    /// Creates an [`Kind::InvalidRequest`].
     pub fn invalid(detail: impl Into<String>) -> Self {
         Self::new(Kind::InvalidRequest, detail)
     }
 
-    /// Names the member of the request that is wrong.
+    /// Prefixes the detail with the invalid field of the request: `field: detail`.
     #[must_use]
-    pub fn at(mut self, path: &str) -> Self {
-        self.detail = format!("{path}: {}", self.detail);
+    pub fn at_field(mut self, field: &str) -> Self {
+        self.detail = format!("{field}: {}", self.detail);
         self
     }
 
@@ -114,12 +147,12 @@ impl Error {
         self
     }
 
-    /// What went wrong.
+    /// Returns the category.
     pub fn kind(&self) -> &Kind {
         &self.kind
     }
 
-    /// The HTTP status.
+    /// Returns the HTTP status.
     pub fn status(&self) -> StatusCode {
         match &self.kind {
             Kind::InvalidRequest | Kind::InvalidJson | Kind::InvalidMessage => {
@@ -143,7 +176,7 @@ impl Error {
         }
     }
 
-    /// The stable name of the failure.
+    /// Returns the stable code that clients and metrics use.
     pub fn code(&self) -> &'static str {
         match &self.kind {
             Kind::InvalidRequest => "invalid_request",
@@ -171,7 +204,7 @@ impl Error {
         }
     }
 
-    /// The JSON-RPC 2.0 error code; those above -32100 are the gateway's own.
+    /// Returns the JSON-RPC 2.0 error code. -32099 to -32000 are server-defined (section 5.1).
     pub fn rpc_code(&self) -> i32 {
         match &self.kind {
             Kind::InvalidJson => -32700,
@@ -192,11 +225,11 @@ impl Error {
         }
     }
 
-    /// Whether the same request may be sent again.
+    /// Returns whether a client may send the same request again.
     pub fn retry(&self) -> Retry {
         match &self.kind {
             Kind::Busy { .. } | Kind::Overloaded | Kind::Unavailable | Kind::BodyTimeout => {
-                Retry::After
+                Retry::Later
             }
             Kind::TimedOut | Kind::Engine | Kind::Model | Kind::Upstream | Kind::Internal => {
                 Retry::Unsafe
@@ -217,18 +250,36 @@ impl Error {
         }
     }
 
-    /// Who failed: `gateway`, `model` or `tool` (what a tool says during a turn is the turn's to report).
-    pub fn source(&self) -> &'static str {
-        if self.kind == Kind::Model {
-            "model"
-        } else if self.kind == Kind::Tool {
-            "tool"
-        } else {
-            "gateway"
+    /// Returns the component that failed. Tool failures during a turn are part of the turn's
+    /// report instead.
+    pub fn origin(&self) -> Origin {
+        match &self.kind {
+            Kind::Model => Origin::Model,
+            Kind::Tool => Origin::Tool,
+            Kind::InvalidRequest
+            | Kind::InvalidJson
+            | Kind::Unauthorized
+            | Kind::Forbidden
+            | Kind::NotFound
+            | Kind::UnknownMethod
+            | Kind::InvalidMessage
+            | Kind::UpgradeRequired
+            | Kind::MethodNotAllowed { .. }
+            | Kind::BodyTimeout
+            | Kind::Busy { .. }
+            | Kind::Gone { .. }
+            | Kind::TooLarge
+            | Kind::UnsupportedMediaType
+            | Kind::TimedOut
+            | Kind::Overloaded
+            | Kind::Unavailable
+            | Kind::Engine
+            | Kind::Upstream
+            | Kind::Internal => Origin::Gateway,
         }
     }
 
-    /// The problem document (RFC 9457). `instance` is the path of the request.
+    /// Returns the problem document (RFC 9457). `instance` is the path of the request.
     pub fn problem(&self, request_id: &str, instance: &str) -> Value {
         let mut problem = Map::new();
         let status = self.status();
@@ -241,7 +292,7 @@ impl Error {
         Value::Object(problem)
     }
 
-    /// The error object of a JSON-RPC 2.0 response (section 5.1).
+    /// Returns the error object of a JSON-RPC 2.0 response (section 5.1).
     pub fn rpc(&self, request_id: &str) -> Value {
         let message = match &self.kind {
             Kind::Busy { .. } => "conversation busy",
@@ -256,16 +307,8 @@ impl Error {
         let mut members = self.extra.clone();
         members.insert("code".into(), self.code().into());
         members.insert("request_id".into(), request_id.into());
-        members.insert(
-            "retry".into(),
-            match self.retry() {
-                Retry::Safe => "safe",
-                Retry::Unsafe => "unsafe",
-                Retry::After => "after",
-            }
-            .into(),
-        );
-        members.insert("source".into(), self.source().into());
+        members.insert("retry".into(), self.retry().as_str().into());
+        members.insert("source".into(), self.origin().as_str().into());
         match &self.kind {
             Kind::Busy { turn_id } => {
                 members.insert("turn_id".into(), turn_id.clone().into());
@@ -297,7 +340,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_names_status_code_retry_and_source() {
+    fn problem_has_status_code_retry_and_source() {
         let error = Error::new(Kind::Busy { turn_id: "t1".into() }, "a turn is running");
         assert_eq!(
             error.problem("r1", "/exec"),

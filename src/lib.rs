@@ -44,7 +44,7 @@
 //! - A stream cannot fail, it can only end. Hyper sees no errors.
 //! - Every task is in [`shutdown::Shutdown`]; draining comes before forcing.
 
-// They panic when nobody reads the other end; `cli::tell` does not.
+// They panic when nobody reads the other end; `cli::eprint_lossy` does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 // Foundation: knows no conversation.

@@ -19,7 +19,7 @@ fn main() -> std::process::ExitCode {
     match outcome {
         Ok(()) => code.load(Ordering::Relaxed).into(),
         Err(error) => {
-            cli::tell(format_args!("codex-gateway: {error:#}"));
+            cli::eprint_lossy(format_args!("codex-gateway: {error:#}"));
             std::process::ExitCode::FAILURE
         }
     }

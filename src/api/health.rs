@@ -32,7 +32,7 @@ pub fn health(app: &App, context: &RequestContext) -> Response<Body> {
             "engine": facts.name,
             "model": facts.model,
             "model_provider": facts.model_provider,
-            "model_reason": app.config().provider.reason(),
+            "model_reason": app.config().model_source.reason(),
             "sandbox": facts.sandbox.mechanism,
             "tools": facts.sandbox.tools,
             "sandbox_detail": facts.sandbox.detail,

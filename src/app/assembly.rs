@@ -22,13 +22,13 @@ use crate::bridge::route::Route;
 use crate::bridge::route::Target;
 use crate::bridge::upstream::Upstream;
 use crate::config::Config;
-use crate::config::Provider;
+use crate::config::ModelSource;
 use crate::conversation::registry::Registry;
 use crate::conversation::sessions::Sessions;
 use crate::conversation::workspace;
 use crate::patch;
 use crate::proxy::Proxies;
-use crate::proxy::door::Door;
+use crate::proxy::mcp_egress::EgressProxy;
 use crate::shutdown::Shutdown;
 use crate::terminal::Terminals;
 
@@ -98,7 +98,7 @@ impl Assembly {
         let proxies = Proxies::new(&config.proxies)?;
         let door = match config.mcp.allow_private {
             true => None,
-            false => Some(Door::open(&shutdown).await.context("the tool servers' door")?),
+            false => Some(EgressProxy::open(&shutdown).await.context("the tool servers' door")?),
         };
         let conversations = conversations.with_door(door);
         Ok(Self { config, engine, facts, conversations, model_calls, proxies, shutdown })
@@ -124,7 +124,7 @@ pub fn backends(
     credentials: &Credentials,
 ) -> anyhow::Result<Backends> {
     let mut backends = HashMap::new();
-    if matches!(config.provider, Provider::Demo) {
+    if matches!(config.model_source, ModelSource::Demo) {
         backends.insert(demo::ID.to_owned(), Backend::Demo(records.clone()));
     }
     let mut clients = Clients::default();

@@ -33,7 +33,11 @@ pub(super) async fn run(config: &Config, helpers: HelperPaths) -> anyhow::Result
             keys.join(", ")
         }
     )?;
-    writeln!(out, "model            {model}, provider {provider} ({})", config.provider.reason())?;
+    writeln!(
+        out,
+        "model            {model}, provider {provider} ({})",
+        config.model_source.reason()
+    )?;
     for provider in &config.providers {
         writeln!(out, "provider         {}", describe(provider))?;
     }

@@ -11,7 +11,7 @@ use codex_gateway_engine::ThreadSpec;
 use codex_gateway_engine::arg0::HelperPaths;
 use futures::StreamExt;
 
-use super::tell;
+use super::eprint_lossy;
 use super::terminal::Terminal;
 use crate::api::prompt::selector;
 use crate::app::Assembly;
@@ -52,7 +52,7 @@ pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> any
     let Assembly { config, engine, facts, conversations, shutdown, .. } =
         Assembly::open(config, helpers).await?;
     if let Some(fix) = facts.sandbox.fix {
-        tell(format_args!("sandbox: {}\n    fix: {fix}", facts.sandbox.detail));
+        eprint_lossy(format_args!("sandbox: {}\n    fix: {fix}", facts.sandbox.detail));
     }
     let alias = exec.model.as_deref().and_then(|model| config.models.get(model));
     let (model, model_provider) = match alias {
@@ -90,10 +90,10 @@ pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> any
     let report = turn.report().await?;
     if !exec.json {
         if let Some(error) = &report.error {
-            tell(format_args!("{}: {}", report.status.as_str(), error.message));
+            eprint_lossy(format_args!("{}: {}", report.status.as_str(), error.message));
         }
         if std::io::stderr().is_terminal() {
-            tell(format_args!("session {}", conversation.session_id()));
+            eprint_lossy(format_args!("session {}", conversation.session_id()));
         }
     }
     engine.shutdown(Duration::from_secs(2)).await;

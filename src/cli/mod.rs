@@ -93,6 +93,6 @@ pub async fn run(arguments: Arguments, helpers: HelperPaths) -> anyhow::Result<u
 
 /// Writes a line on standard error. Nobody has to be there to read it: `eprintln!` would panic, and a
 /// server would end because the one that started it has stopped listening.
-pub fn tell(line: fmt::Arguments<'_>) {
+pub fn eprint_lossy(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }

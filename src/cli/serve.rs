@@ -12,7 +12,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::time::Instant;
 
-use super::tell;
+use super::eprint_lossy;
 use crate::app::Assembly;
 use crate::config::Config;
 use crate::server;
@@ -100,7 +100,7 @@ fn announce(config: &Config, facts: &EngineFacts, address: SocketAddr, took: Dur
         }
     };
     // Standard error, so that it is seen beside the log and never mixed into an answer.
-    tell(format_args!(
+    eprint_lossy(format_args!(
         "codex-gateway {version} on http://{address} (ready in {took} ms)\n  \
          mode      {mode}\n  \
          model     {model} ({reason})\n  \
@@ -110,7 +110,7 @@ fn announce(config: &Config, facts: &EngineFacts, address: SocketAddr, took: Dur
         version = env!("CARGO_PKG_VERSION"),
         took = took.as_millis(),
         model = facts.model,
-        reason = config.provider.reason(),
+        reason = config.model_source.reason(),
         workspace = config.workspace_root.display(),
     ));
     tracing::info!(%address, model = facts.model, sandbox = ?facts.sandbox.mechanism, tools = ?facts.sandbox.tools, "serving");

@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
 use serde_json::Value;
 
-use super::tell;
+use super::eprint_lossy;
 use crate::conversation::log::Entry;
 
 /// Prints the answer to standard output and everything about it to standard error.
@@ -87,7 +87,7 @@ impl Terminal {
     fn note(&self, line: &str) {
         let grey = io::stderr().is_terminal();
         let (grey, plain) = if grey { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-        self.spinner.suspend(|| tell(format_args!("{grey}{line}{plain}")));
+        self.spinner.suspend(|| eprint_lossy(format_args!("{grey}{line}{plain}")));
     }
 }
 

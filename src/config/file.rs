@@ -39,7 +39,7 @@ pub struct File {
     pub(super) max_terminals: Option<usize>,
     pub(super) terminal_idle_ms: Option<u64>,
     pub(super) terminal_lifetime_ms: Option<u64>,
-    pub(super) proxy: Option<BTreeMap<String, upstream::Written>>,
+    pub(super) proxy: Option<BTreeMap<String, upstream::UpstreamConfig>>,
     pub(super) allow_approvals: Option<bool>,
     pub(super) allow_raw_events: Option<bool>,
     pub(super) allow_mcp_stdio: Option<bool>,

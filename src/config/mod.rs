@@ -1,6 +1,6 @@
 //! Configuration: [`File`] as it is written, [`Config`] as it is used.
 //!
-//! - [`choice`]: which model answers;
+//! - [`model_source`]: which model answers;
 //! - [`file`]: the `[gateway]` table as it is written;
 //! - [`models`]: aliases and fallbacks;
 //! - [`providers`]: who the bridge calls, from three places;
@@ -9,8 +9,8 @@
 //! One `config.toml` holds Codex's own keys and a `[gateway]` table. The environment wins over the
 //! file, the command line over both. Every error names the key and says what it takes.
 
-mod choice;
 mod file;
+mod model_source;
 pub mod models;
 mod providers;
 #[cfg(test)]
@@ -41,13 +41,13 @@ use crate::telemetry;
 use crate::terminal::TerminalLimits;
 use crate::web;
 
-pub use choice::Provider;
 pub use file::File;
 use file::at_least;
 use file::env_parse;
 use file::gateway_table;
 use file::millis;
 use file::read;
+pub use model_source::ModelSource;
 use models::Models;
 
 /// What the command line says about configuration.
@@ -98,7 +98,7 @@ pub struct Config {
     /// Where the file is, whether or not it exists.
     pub config_path: PathBuf,
     /// Which model answers.
-    pub provider: Provider,
+    pub model_source: ModelSource,
     /// `CODEX_UNSAFE_ALLOW_NO_SANDBOX`.
     pub allow_no_sandbox: bool,
     /// Providers that are called through the bridge.
@@ -204,7 +204,7 @@ impl Config {
             &env,
             config_path.parent().unwrap_or(Path::new("")),
         )?;
-        let codexs_own = choice::codexs_own(&document, &env, &codex_home);
+        let codexs_own = model_source::codexs_own(&document, &env, &codex_home);
         let keyless = providers::keyless(&document, &providers, &env, codexs_own)?;
         let ids: Vec<&str> =
             providers.iter().chain(&keyless).map(|provider| provider.id.as_str()).collect();
@@ -279,9 +279,9 @@ impl Config {
             },
             allow_no_sandbox: env("CODEX_UNSAFE_ALLOW_NO_SANDBOX")
                 .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true")),
-            provider: match alias {
-                Some(_) => Provider::Codex,
-                None => choice::choose(&document, &env, &codex_home),
+            model_source: match alias {
+                Some(_) => ModelSource::Codex,
+                None => model_source::choose(&document, &env, &codex_home),
             },
             providers,
             keyless,
@@ -311,28 +311,28 @@ impl Config {
             set(&format!("features.{feature}"), false.into());
         }
         let alias = self.model.as_deref().and_then(|model| self.models.get(model));
-        match (&self.provider, alias) {
+        match (&self.model_source, alias) {
             (_, Some(alias)) => set("model", alias.primary.model.clone().into()),
-            (Provider::Demo, None) => set("model", "demo".into()),
-            (Provider::BuiltIn(provider), None) if self.model.is_none() => {
+            (ModelSource::Demo, None) => set("model", "demo".into()),
+            (ModelSource::BuiltIn(provider), None) if self.model.is_none() => {
                 set("model", provider.model.into());
             }
-            (Provider::BuiltIn(_) | Provider::Codex, None) => {}
+            (ModelSource::BuiltIn(_) | ModelSource::Codex, None) => {}
         }
         EngineOptions {
             codex_home: self.codex_home.clone(),
             config_path: Some(self.config_path.clone()).filter(|path| path.exists()),
             workspace_root: self.workspace_root.clone(),
             overrides,
-            demo_model: matches!(self.provider, Provider::Demo),
+            demo_model: matches!(self.model_source, ModelSource::Demo),
             bridge: Some(Bridge {
                 base_url: bridge.base_url.clone(),
                 bearer_token: bridge.bearer_token.clone(),
                 providers: self.bridged(),
-                default: match &self.provider {
-                    Provider::Demo => Some(demo::ID.to_owned()),
-                    Provider::BuiltIn(provider) => Some(provider.id.to_owned()),
-                    Provider::Codex => alias.map(|alias| alias.primary.provider.clone()),
+                default: match &self.model_source {
+                    ModelSource::Demo => Some(demo::ID.to_owned()),
+                    ModelSource::BuiltIn(provider) => Some(provider.id.to_owned()),
+                    ModelSource::Codex => alias.map(|alias| alias.primary.provider.clone()),
                 },
             }),
             allow_no_sandbox: self.allow_no_sandbox,
@@ -349,7 +349,7 @@ impl Config {
 
     /// What the bridge answers for.
     fn bridged(&self) -> Vec<Bridged> {
-        let demo = matches!(self.provider, Provider::Demo).then(|| Bridged {
+        let demo = matches!(self.model_source, ModelSource::Demo).then(|| Bridged {
             id: demo::ID.to_owned(),
             name: demo::ID.to_owned(),
             stream_max_retries: None,
@@ -369,10 +369,10 @@ impl Config {
     /// The models of a provider that configuration names.
     pub fn models_of(&self, provider: &str) -> BTreeSet<&str> {
         let model = self.model.as_deref().filter(|model| self.models.get(model).is_none());
-        let chosen = match &self.provider {
-            Provider::Demo => Some((demo::ID, demo::ID)),
-            Provider::BuiltIn(built_in) => Some((built_in.id, model.unwrap_or(built_in.model))),
-            Provider::Codex => self.model_provider.as_deref().zip(model),
+        let chosen = match &self.model_source {
+            ModelSource::Demo => Some((demo::ID, demo::ID)),
+            ModelSource::BuiltIn(built_in) => Some((built_in.id, model.unwrap_or(built_in.model))),
+            ModelSource::Codex => self.model_provider.as_deref().zip(model),
         };
         let built_in = BUILT_IN.iter().map(|built_in| (built_in.id, built_in.model));
         let named = built_in.chain(chosen).filter(|(id, _)| *id == provider);

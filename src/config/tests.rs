@@ -150,7 +150,7 @@ fn the_demo_model_answers_only_when_nothing_else_is_configured() {
         ("model_provider = \"mine\"\n", &[("OPENAI_API_KEY", "sk-x")], "config.toml"),
         ("", &[("CODEX_API_KEY", "sk-x")], "config.toml"),
     ] {
-        let reason = load(file, env).unwrap().provider.reason();
+        let reason = load(file, env).unwrap().model_source.reason();
         assert!(reason.contains(expected), "{file} {env:?}: {reason}");
     }
 }

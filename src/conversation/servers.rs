@@ -28,7 +28,7 @@ use super::registry::Known;
 use super::registry::Registry;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::proxy::door::Door;
+use crate::proxy::mcp_egress::EgressProxy;
 use crate::sync::Mutex;
 
 /// Servers of one conversation, or of all.
@@ -54,7 +54,7 @@ type Set = BTreeMap<String, Connected>;
 pub struct Servers {
     engine: Arc<dyn Engine>,
     /// Where core reaches those behind a URL, where they may not be private.
-    pub(super) door: Option<Door>,
+    pub(super) door: Option<EgressProxy>,
     /// Where those are tried out that belong to no conversation.
     root: PathBuf,
     trials: Semaphore,
@@ -80,7 +80,7 @@ impl std::fmt::Debug for Servers {
 impl Registry {
     /// Tool servers behind a URL are reached through this door only.
     #[must_use]
-    pub fn with_door(mut self, door: Option<Door>) -> Self {
+    pub fn with_door(mut self, door: Option<EgressProxy>) -> Self {
         self.servers.door = door;
         self
     }
@@ -232,7 +232,7 @@ impl Servers {
         if let Some(door) = &self.door {
             for state in states.values_mut() {
                 if let McpState::Failed(error) = state {
-                    *error = door.plain(error);
+                    *error = door.unmask(error);
                 }
             }
         }
@@ -245,7 +245,7 @@ impl Servers {
             if let Ok(uri) = url.parse() {
                 door.admit(&uri).await?;
             }
-            *url = door.leading_to(url);
+            *url = door.masked_url(url);
         }
         Ok(server)
     }
@@ -254,12 +254,12 @@ impl Servers {
     fn plain(&self, error: EngineError) -> EngineError {
         let Some(door) = &self.door else { return error };
         match error {
-            EngineError::Rejected(text) => EngineError::Rejected(door.plain(&text)),
-            EngineError::ToolServer(text) => EngineError::ToolServer(door.plain(&text)),
+            EngineError::Rejected(text) => EngineError::Rejected(door.unmask(&text)),
+            EngineError::ToolServer(text) => EngineError::ToolServer(door.unmask(&text)),
             EngineError::ToolServerTimedOut(text) => {
-                EngineError::ToolServerTimedOut(door.plain(&text))
+                EngineError::ToolServerTimedOut(door.unmask(&text))
             }
-            EngineError::Failed(text) => EngineError::Failed(door.plain(&text)),
+            EngineError::Failed(text) => EngineError::Failed(door.unmask(&text)),
             EngineError::NotFound(_) | EngineError::NoActiveTurn => error,
         }
     }

@@ -1,17 +1,17 @@
 //! Patches: applied to a folder inside the workspace root, all of it or nothing.
 //!
 //! 1. What the patch names is read and checked: `unified`, or the engine's reader of codex's form.
-//! 2. The files that it names are copied into a folder that only the gateway reaches (`copies`), and
+//! 2. The files that it names are copied into a folder that only the gateway reaches (`scratch`), and
 //!    the engine applies it there.
 //! 3. What has changed there is what the patch does; unless it is a dry run, it is written into the
-//!    folder (`writing`) by descriptors (`tree`), after one more look whether the files are the same.
+//!    folder (`commit`) by descriptors (`tree`), after one more look whether the files are the same.
 //!
 //! Called by `rpc::apply`.
 
-mod copies;
+mod commit;
+mod scratch;
 mod tree;
 mod unified;
-mod writing;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ use codex_gateway_engine::patch;
 use codex_gateway_engine::patch::CodexPatch;
 pub use codex_gateway_engine::patch::Conflict;
 
-use self::copies::Copies;
+use self::scratch::Scratch;
 use self::tree::File;
 use self::tree::Tree;
 use crate::error::Error;
@@ -106,7 +106,7 @@ impl Patch {
         let mut renames = Vec::new();
         let form = if CodexPatch::is(&text) {
             let parsed =
-                CodexPatch::parse(&text).map_err(|error| Error::from(error).at("patch"))?;
+                CodexPatch::parse(&text).map_err(|error| Error::from(error).at_field("patch"))?;
             for (path, moved) in parsed.paths() {
                 let path = checked(&path.to_string_lossy())?;
                 if let Some(moved) = moved {
@@ -146,19 +146,19 @@ impl Patch {
     ) -> Result<Report, Error> {
         let (tree, paths) = (Tree::open(root, folder).map_err(no_folder)?, self.paths.clone());
         let scratch = scratch.to_owned();
-        let (tree, before, copies) = blocking(move || {
+        let (tree, before, scratch) = blocking(move || {
             let before = read(&tree, &paths)?;
-            let copies = Copies::make(&scratch, &before).map_err(|error| broken(&error))?;
-            Ok((tree, before, copies))
+            let scratch = Scratch::make(&scratch, &before).map_err(|error| broken(&error))?;
+            Ok((tree, before, scratch))
         })
         .await?;
         let outcome = match &self.form {
             Form::Unified { strip } => {
-                patch::apply_unified(copies.folder(), &self.text, *strip).await
+                patch::apply_unified(scratch.folder(), &self.text, *strip).await
             }
-            Form::Codex(parsed) => parsed.apply(copies.folder()).await,
+            Form::Codex(parsed) => parsed.apply(scratch.folder()).await,
         };
-        let outcome = outcome.map_err(|error| Error::from(error).at("patch"))?;
+        let outcome = outcome.map_err(|error| Error::from(error).at_field("patch"))?;
         let mut report = Report {
             changes: Vec::new(),
             conflicts: outcome.conflicts,
@@ -169,14 +169,14 @@ impl Patch {
             return Ok(report);
         }
         blocking(move || {
-            let after = copies.read(&self.paths)?;
+            let after = scratch.read(&self.paths)?;
             let edits = edits(&before, &after);
             report.changes = changes(&edits, &before, &self.renames);
             if !dry_run {
                 let _writing = WRITING.lock();
-                report.conflicts = writing::moved_on(&tree, &before, &self.paths)?;
+                report.conflicts = commit::changed_since(&tree, &before, &self.paths)?;
                 if report.conflicts.is_empty() {
-                    writing::write(&tree, &before, &edits)?;
+                    commit::write(&tree, &before, &edits)?;
                 } else {
                     report.changes.clear();
                 }
@@ -192,7 +192,7 @@ impl Patch {
 /// # Errors
 /// It cannot be read, or a folder in it not removed.
 pub fn remove_leftovers(scratch: &Path) -> std::io::Result<()> {
-    copies::remove_leftovers(scratch)
+    scratch::remove_leftovers(scratch)
 }
 
 /// A path as a patch names it, inside its folder.
@@ -236,7 +236,7 @@ fn read(tree: &Tree, paths: &BTreeSet<PathBuf>) -> Result<Files, Error> {
                     format!("patch: expected to touch files of at most {MAX_BYTES} bytes together"),
                 ));
             }
-            Err(error) => return Err(in_the_way(path, &error)),
+            Err(error) => return Err(not_a_plain_file(path, &error)),
         }
     }
     Ok(files)
@@ -298,7 +298,7 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| Error::new(Kind::Internal, error.to_string()))?
 }
 
-fn in_the_way(path: &Path, error: &io::Error) -> Error {
+fn not_a_plain_file(path: &Path, error: &io::Error) -> Error {
     Error::invalid(format!(
         "patch: expected plain files in plain folders, with no link on the way, at {}: {error}",
         excerpt(&path.display().to_string())

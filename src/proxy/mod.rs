@@ -2,14 +2,14 @@
 //!
 //! - [`upstream`]: one of them, as configured; [`location`]: what lies under its prefix;
 //! - [`headers`]: what goes through; [`address`]: where it may be; [`connect`]: going there, and only there;
-//! - [`door`]: the same for tool servers that sessions name, which are not the operator's;
+//! - [`mcp_egress`]: the same for tool servers that sessions name, which are not the operator's;
 //! - this file: the call.
 
 mod address;
 mod connect;
-pub mod door;
 mod headers;
 mod location;
+pub mod mcp_egress;
 pub mod upstream;
 
 use std::collections::BTreeMap;
@@ -104,7 +104,7 @@ impl Proxies {
     pub(crate) async fn call(&self, call: Call, keys: &Keys) -> Result<Answer, Error> {
         let (upstream, client, mut location) = self.find(&call.endpoint)?;
         let method = upstream::method(&call.method)
-            .map_err(|expected| Error::invalid(expected).at("method"))?;
+            .map_err(|expected| Error::invalid(expected).at_field("method"))?;
         if let Some(allowed) =
             upstream.methods.as_ref().filter(|allowed| !allowed.contains(&method))
         {
@@ -125,7 +125,8 @@ impl Proxies {
                 Some(_) | None => query,
             });
         }
-        let uri = location.uri().map_err(|expected| Error::invalid(expected).at("endpoint"))?;
+        let uri =
+            location.uri().map_err(|expected| Error::invalid(expected).at_field("endpoint"))?;
         let mut request = Request::new(Full::new(call.body));
         *request.uri_mut() = uri;
         *request.method_mut() = method;
@@ -159,7 +160,7 @@ impl Proxies {
                 "no upstream is configured: the operator adds [gateway.proxy.NAME]",
             ));
         }
-        let invalid = |expected| Error::invalid(expected).at("endpoint");
+        let invalid = |expected| Error::invalid(expected).at_field("endpoint");
         if endpoint.contains("://") {
             let location = Location::parse(endpoint).map_err(invalid)?;
             let found = self.0.values().filter(|(upstream, _)| location.is_under(&upstream.base));

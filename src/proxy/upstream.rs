@@ -17,7 +17,7 @@ use super::location::Location;
 /// The table as it is written.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct Written {
+pub struct UpstreamConfig {
     url: String,
     #[serde(default)]
     headers: BTreeMap<String, String>,
@@ -30,7 +30,7 @@ pub struct Written {
     allow_private: bool,
 }
 
-impl std::fmt::Debug for Written {
+impl std::fmt::Debug for UpstreamConfig {
     /// Without the headers: they may hold secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Written").field("url", &self.url).finish_non_exhaustive()
@@ -56,7 +56,7 @@ pub struct Upstream {
     pub(super) allow_private: bool,
 }
 
-impl Written {
+impl UpstreamConfig {
     /// Checks the table.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     fn resolve(toml: &str) -> anyhow::Result<Upstream> {
-        let written: Written = toml::from_str(toml)?;
+        let written: UpstreamConfig = toml::from_str(toml)?;
         let env = |name: &str| (name == "TOKEN").then(|| "canary".to_owned());
         written.resolve("api", &env)
     }

@@ -264,7 +264,7 @@ fn choose<const N: usize>(request: &mut Value, chosen: [(&str, Option<Value>); N
 fn read<T: DeserializeOwned>(request: Value) -> Result<T, Error> {
     serde_path_to_error::deserialize(request).map_err(|error| {
         let path = error.path().to_string();
-        Error::invalid(error.inner().to_string()).at(&path)
+        Error::invalid(error.inner().to_string()).at_field(&path)
     })
 }
 

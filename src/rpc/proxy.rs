@@ -91,7 +91,8 @@ pub(super) async fn call(peer: &Peer, params: Call) -> Result<Answered, Error> {
 fn headers(written: BTreeMap<String, Value>) -> Result<HeaderMap, Error> {
     let mut headers = HeaderMap::new();
     for (name, values) in written {
-        let invalid = |expected: &str| Error::invalid(expected).at(&format!("headers.{name}"));
+        let invalid =
+            |expected: &str| Error::invalid(expected).at_field(&format!("headers.{name}"));
         let header: HeaderName =
             name.parse().map_err(|_| invalid("expected the name of a header"))?;
         for value in one_or_more(values) {

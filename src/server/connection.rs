@@ -114,11 +114,11 @@ async fn sniff(socket: &TcpStream, limit: Duration) -> Option<Version> {
     let mut head = [0; H2_PREFACE.len()];
     loop {
         let seen = tokio::time::timeout_at(deadline, socket.peek(&mut head)).await.ok()?.ok()?;
-        match judge(head.get(..seen)?) {
-            Judgement::Closed => return None,
-            Judgement::Is(version) => return Some(version),
+        match detect(head.get(..seen)?) {
+            Detected::Closed => return None,
+            Detected::Is(version) => return Some(version),
             // The same bytes stay readable, so peeking again at once would spin.
-            Judgement::Undecided => tokio::time::sleep(Duration::from_millis(5)).await,
+            Detected::Undecided => tokio::time::sleep(Duration::from_millis(5)).await,
         }
         if Instant::now() >= deadline {
             return None;
@@ -127,18 +127,18 @@ async fn sniff(socket: &TcpStream, limit: Duration) -> Option<Version> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Judgement {
+enum Detected {
     Closed,
     Is(Version),
     Undecided,
 }
 
-fn judge(head: &[u8]) -> Judgement {
+fn detect(head: &[u8]) -> Detected {
     match head {
-        [] => Judgement::Closed,
-        head if head == H2_PREFACE => Judgement::Is(Version::H2),
-        head if H2_PREFACE.starts_with(head) => Judgement::Undecided,
-        _ => Judgement::Is(Version::H1),
+        [] => Detected::Closed,
+        head if head == H2_PREFACE => Detected::Is(Version::H2),
+        head if H2_PREFACE.starts_with(head) => Detected::Undecided,
+        _ => Detected::Is(Version::H1),
     }
 }
 
@@ -149,15 +149,15 @@ mod tests {
     #[test]
     fn the_first_bytes_tell_the_version() {
         for (head, expected) in [
-            (&b""[..], Judgement::Closed),
-            (b"GET / HTTP/1.1\r\n", Judgement::Is(Version::H1)),
-            (b"POST /exec HTTP/1.1\r\n", Judgement::Is(Version::H1)),
-            (b"P", Judgement::Undecided),
-            (b"PRI * HTTP/2.0\r\n", Judgement::Undecided),
-            (b"PRI * HTTP/1.1\r\n", Judgement::Is(Version::H1)),
-            (H2_PREFACE, Judgement::Is(Version::H2)),
+            (&b""[..], Detected::Closed),
+            (b"GET / HTTP/1.1\r\n", Detected::Is(Version::H1)),
+            (b"POST /exec HTTP/1.1\r\n", Detected::Is(Version::H1)),
+            (b"P", Detected::Undecided),
+            (b"PRI * HTTP/2.0\r\n", Detected::Undecided),
+            (b"PRI * HTTP/1.1\r\n", Detected::Is(Version::H1)),
+            (H2_PREFACE, Detected::Is(Version::H2)),
         ] {
-            assert_eq!(judge(head), expected, "{head:?}");
+            assert_eq!(detect(head), expected, "{head:?}");
         }
     }
 }

@@ -45,7 +45,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use self::environment::Environment;
 use self::environment::Signal;
 pub(crate) use self::metrics::metrics;
-use self::sampler::FromTheTop;
+use self::sampler::RootSampler;
 
 /// The scope of the gateway's own spans and metrics.
 pub(crate) const SCOPE: &str = "codex_gateway";
@@ -106,10 +106,10 @@ pub fn start(settings: Settings, destination: logs::Destination) -> anyhow::Resu
     let mut tracer = SdkTracerProvider::builder().with_resource(resource.clone());
     tracer = match spans {
         Some(spans) => {
-            let sampler = FromTheTop::new(environment.sampler.clone());
+            let sampler = RootSampler::new(environment.sampler.clone());
             tracer.with_batch_exporter(spans).with_sampler(sampler)
         }
-        None => tracer.with_sampler(FromTheTop::off()),
+        None => tracer.with_sampler(RootSampler::off()),
     };
     let tracer = tracer.build();
     let logger = logs.map(|logs| {

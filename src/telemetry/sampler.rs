@@ -17,9 +17,9 @@ const ROOTS: [&str; 2] = ["invoke_agent ", "chat "];
 
 /// The sampler of the process.
 #[derive(Debug, Clone)]
-pub(super) struct FromTheTop(Sampler);
+pub(super) struct RootSampler(Sampler);
 
-impl FromTheTop {
+impl RootSampler {
     /// What `sampler` says of what may begin.
     pub(super) fn new(sampler: Sampler) -> Self {
         Self(sampler)
@@ -32,7 +32,7 @@ impl FromTheTop {
     }
 }
 
-impl ShouldSample for FromTheTop {
+impl ShouldSample for RootSampler {
     fn should_sample(
         &self,
         parent: Option<&Context>,
@@ -75,7 +75,7 @@ mod tests {
             let span = SpanContext::new(trace, span, flags, remote, TraceState::default());
             Context::new().with_remote_span_context(span)
         });
-        let sampler = FromTheTop(Sampler::AlwaysOn);
+        let sampler = RootSampler(Sampler::AlwaysOn);
         sampler.should_sample(above.as_ref(), TraceId::from(1), name, &kind, &[], &[]).decision
     }
 

@@ -83,7 +83,11 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
         let path = error.path().to_string();
         let error = explain(error.inner(), bytes.is_empty());
         // A member that is missing, or stands twice, is named by serde itself.
-        if path == "." || *error.kind() == Kind::InvalidJson { error } else { error.at(&path) }
+        if path == "." || *error.kind() == Kind::InvalidJson {
+            error
+        } else {
+            error.at_field(&path)
+        }
     })?;
     reader.end().map_err(|error| explain(&error, false))?;
     Ok(value)

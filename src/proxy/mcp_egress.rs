@@ -51,21 +51,21 @@ type Answer = Response<Either<Incoming, Full<Bytes>>>;
 
 /// The door.
 #[derive(Debug, Clone)]
-pub struct Door {
+pub struct EgressProxy {
     /// `http://127.0.0.1:PORT/SECRET/`
     base: Arc<str>,
 }
 
-impl Door {
+impl EgressProxy {
     /// Opens it on a free loopback port.
     ///
     /// # Errors
     /// There is no loopback to listen on, or the TLS library cannot be set up.
     pub async fn open(shutdown: &Shutdown) -> anyhow::Result<Self> {
-        Self::through(Connector { allow_private: false }, shutdown).await
+        Self::with_connector(Connector { allow_private: false }, shutdown).await
     }
 
-    async fn through(connector: Connector, shutdown: &Shutdown) -> anyhow::Result<Self> {
+    async fn with_connector(connector: Connector, shutdown: &Shutdown) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let secret = uuid::Uuid::new_v4().simple().to_string();
         let base = format!("http://{}/{secret}/", listener.local_addr()?);
@@ -86,22 +86,22 @@ impl Door {
     }
 
     /// Where core finds a server.
-    pub(crate) fn leading_to(&self, url: &str) -> String {
+    pub(crate) fn masked_url(&self, url: &str) -> String {
         format!("{}{}", self.base, URL_SAFE_NO_PAD.encode(url))
     }
 
     /// A text of core's, with the real URLs in it.
-    pub(crate) fn plain(&self, text: &str) -> String {
+    pub(crate) fn unmask(&self, text: &str) -> String {
         let mut parts = text.split(&*self.base);
-        let mut plain = parts.next().unwrap_or_default().to_owned();
+        let mut unmask = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             let is_code = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
             let end = part.find(|c| !is_code(c)).unwrap_or(part.len());
             let (code, rest) = part.split_at_checked(end).unwrap_or((part, ""));
-            plain.push_str(&target(code).unwrap_or_default());
-            plain.push_str(rest);
+            unmask.push_str(&target(code).unwrap_or_default());
+            unmask.push_str(rest);
         }
-        plain
+        unmask
     }
 
     /// Says at once what would otherwise be found out at the first connection.
@@ -209,13 +209,13 @@ mod tests {
 
     #[test]
     fn a_text_of_cores_names_the_real_server() {
-        let door = Door { base: "http://127.0.0.1:7/secret/".into() };
+        let egress = EgressProxy { base: "http://127.0.0.1:7/secret/".into() };
         let (one, two) =
-            (door.leading_to("https://a.example/mcp?x=1"), door.leading_to("http://b.example"));
+            (egress.masked_url("https://a.example/mcp?x=1"), egress.masked_url("http://b.example"));
         assert!(!one.contains("example"), "{one}");
-        let text = door.plain(&format!("cannot send to {one}: no; nor (to {two})"));
+        let text = egress.unmask(&format!("cannot send to {one}: no; nor (to {two})"));
         assert_eq!(text, "cannot send to https://a.example/mcp?x=1: no; nor (to http://b.example)");
-        assert_eq!(door.plain("nothing"), "nothing");
+        assert_eq!(egress.unmask("nothing"), "nothing");
     }
 
     /// A server that says what it was asked, and redirects from one path.
@@ -269,8 +269,10 @@ mod tests {
     async fn what_comes_to_the_door_goes_on_to_the_server_and_nowhere_else() {
         let shutdown = Shutdown::default();
         let server = server(&shutdown).await;
-        let door = Door::through(Connector { allow_private: true }, &shutdown).await.unwrap();
-        let (status, said) = post(&door.leading_to(&format!("{server}/mcp?a=b"))).await;
+        let egress = EgressProxy::with_connector(Connector { allow_private: true }, &shutdown)
+            .await
+            .unwrap();
+        let (status, said) = post(&egress.masked_url(&format!("{server}/mcp?a=b"))).await;
         let host = server.strip_prefix("http://").unwrap();
         assert_eq!(status, StatusCode::OK);
         let expected = format!(
@@ -278,14 +280,14 @@ mod tests {
         );
         assert_eq!(said, expected);
 
-        let (status, said) = post(&door.leading_to(&format!("{server}/redirects"))).await;
+        let (status, said) = post(&egress.masked_url(&format!("{server}/redirects"))).await;
         assert_eq!(status, StatusCode::BAD_GATEWAY);
         assert!(said.contains("redirects"), "{said}");
-        let (status, _) = post(&door.leading_to("http://127.0.0.1:9/")).await;
+        let (status, _) = post(&egress.masked_url("http://127.0.0.1:9/")).await;
         assert_eq!(status, StatusCode::BAD_GATEWAY);
-        let (origin, _) = door.base.trim_end_matches('/').rsplit_once('/').unwrap();
+        let (origin, _) = egress.base.trim_end_matches('/').rsplit_once('/').unwrap();
         let guessed = format!("{origin}/guess/{}", URL_SAFE_NO_PAD.encode(&server));
-        for url in [format!("{}no-url", door.base), guessed] {
+        for url in [format!("{}no-url", egress.base), guessed] {
             assert_eq!(post(&url).await.0, StatusCode::NOT_FOUND, "{url}");
         }
     }
@@ -294,16 +296,16 @@ mod tests {
     async fn a_private_address_is_refused_when_it_is_named_and_when_it_is_connected_to() {
         let shutdown = Shutdown::default();
         let server = server(&shutdown).await;
-        let door = Door::open(&shutdown).await.unwrap();
-        let (status, said) = post(&door.leading_to(&server)).await;
+        let egress = EgressProxy::open(&shutdown).await.unwrap();
+        let (status, said) = post(&egress.masked_url(&server)).await;
         assert_eq!(status, StatusCode::FORBIDDEN);
         assert!(said.contains("allow_mcp_private"), "{said}");
         for url in
             [server.as_str(), "http://localhost/", "http://[::1]:7/", "http://169.254.169.254/"]
         {
-            let refused = door.admit(&url.parse().unwrap()).await.unwrap_err();
+            let refused = egress.admit(&url.parse().unwrap()).await.unwrap_err();
             assert_eq!(*refused.kind(), Kind::Forbidden, "{url}");
         }
-        assert!(door.admit(&"https://1.1.1.1/".parse().unwrap()).await.is_ok());
+        assert!(egress.admit(&"https://1.1.1.1/".parse().unwrap()).await.is_ok());
     }
 }

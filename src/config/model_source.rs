@@ -7,7 +7,7 @@ use crate::bridge::built_in::BuiltIn;
 
 /// Which model answers.
 #[derive(Debug, Clone)]
-pub enum Provider {
+pub enum ModelSource {
     /// Nothing is configured: the demo model in this process.
     Demo,
     /// The key of a built-in provider is set, and nothing else chooses one.
@@ -16,7 +16,7 @@ pub enum Provider {
     Codex,
 }
 
-impl Provider {
+impl ModelSource {
     /// Why this one, for people.
     pub fn reason(&self) -> String {
         match self {
@@ -32,16 +32,16 @@ pub(super) fn choose(
     document: &toml::Table,
     env: &dyn Fn(&str) -> Option<String>,
     codex_home: &Path,
-) -> Provider {
+) -> ModelSource {
     let in_file =
         ["model_provider", "model_providers", "profile", "oss_provider", "openai_base_url"]
             .iter()
             .any(|key| document.contains_key(*key));
     if in_file || has_login(env, codex_home) {
-        Provider::Codex
+        ModelSource::Codex
     } else {
         let built_in = BUILT_IN.iter().find(|provider| env(provider.variable).is_some());
-        built_in.map_or(Provider::Demo, Provider::BuiltIn)
+        built_in.map_or(ModelSource::Demo, ModelSource::BuiltIn)
     }
 }
 
@@ -64,5 +64,5 @@ pub(super) fn codexs_own(
         || chosen.is_none_or(|chosen| chosen == "openai")
         || has_login(env, codex_home);
     let chosen = choose(document, env, codex_home);
-    (matches!(chosen, Provider::Codex) && may_be_used).then_some("openai")
+    (matches!(chosen, ModelSource::Codex) && may_be_used).then_some("openai")
 }

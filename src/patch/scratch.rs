@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use super::Files;
 use super::broken;
-use super::in_the_way;
+use super::not_a_plain_file;
 use super::tree::File;
 use crate::error::Error;
 
@@ -21,7 +21,7 @@ const PREFIX: &str = "patch-";
 
 /// A folder of copies, removed when it is dropped. It is locked as long as its process lives.
 #[derive(Debug)]
-pub(super) struct Copies {
+pub(super) struct Scratch {
     folder: PathBuf,
     _lock: std::fs::File,
 }
@@ -47,7 +47,7 @@ pub(super) fn remove_leftovers(scratch: &Path) -> io::Result<()> {
     Ok(())
 }
 
-impl Copies {
+impl Scratch {
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
@@ -58,16 +58,16 @@ impl Copies {
         std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
         let lock = std::fs::File::open(&folder)?;
         lock.lock()?;
-        let copies = Self { folder, _lock: lock };
+        let scratch = Self { folder, _lock: lock };
         for (path, file) in files {
-            let copy = copies.folder.join(path);
-            std::fs::create_dir_all(copy.parent().unwrap_or(&copies.folder))?;
+            let copy = scratch.folder.join(path);
+            std::fs::create_dir_all(copy.parent().unwrap_or(&scratch.folder))?;
             let mode = if file.is_executable() { 0o755 } else { 0o644 };
             let mut new = std::fs::OpenOptions::new();
             let mut new = new.write(true).create_new(true).mode(mode).open(copy)?;
             new.write_all(&file.bytes)?;
         }
-        Ok(copies)
+        Ok(scratch)
     }
 
     /// What is there now: plain files, under paths that were checked.
@@ -84,7 +84,7 @@ impl Copies {
                 }
                 let inside = path.strip_prefix(&self.folder).unwrap_or(&path).to_owned();
                 if !found.is_file() || !paths.contains(&inside) {
-                    return Err(in_the_way(
+                    return Err(not_a_plain_file(
                         &inside,
                         &io::Error::other("it is not named, or no file"),
                     ));
@@ -97,7 +97,7 @@ impl Copies {
     }
 }
 
-impl Drop for Copies {
+impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.folder) {
             tracing::warn!(%error, folder = %self.folder.display(), "copies of a patch's files are left");
@@ -117,7 +117,7 @@ mod tests {
         std::fs::write(path("patch-of-a-crash/src/a"), "x").unwrap();
         std::fs::create_dir(path("other")).unwrap();
         std::fs::write(path("patch-file"), "x").unwrap();
-        let live = Copies::make(scratch.path(), &Files::new()).unwrap();
+        let live = Scratch::make(scratch.path(), &Files::new()).unwrap();
         remove_leftovers(scratch.path()).unwrap();
         assert!(!path("patch-of-a-crash").exists());
         assert!(path("other").exists() && path("patch-file").exists());

@@ -8,14 +8,14 @@ use codex_gateway_engine::patch::Conflict;
 
 use super::Edits;
 use super::Files;
-use super::in_the_way;
+use super::not_a_plain_file;
 use super::read;
 use super::tree::Prepared;
 use super::tree::Tree;
 use crate::error::Error;
 
 /// The files that are no longer what they were when they were copied.
-pub(super) fn moved_on(
+pub(super) fn changed_since(
     tree: &Tree,
     before: &Files,
     paths: &BTreeSet<PathBuf>,
@@ -41,7 +41,7 @@ pub(super) fn write(tree: &Tree, before: &Files, edits: &Edits) -> Result<(), Er
         match edit.as_ref().map(|file| tree.prepare(path, file, &mut made)).transpose() {
             Ok(prepared) => ready.push((path, prepared)),
             Err(error) => {
-                failure = Some(in_the_way(path, &error));
+                failure = Some(not_a_plain_file(path, &error));
                 break;
             }
         }
@@ -54,7 +54,7 @@ pub(super) fn write(tree: &Tree, before: &Files, edits: &Edits) -> Result<(), Er
                 None => tree.remove(path),
             };
             if let Err(error) = replaced {
-                failure = Some(in_the_way(path, &error));
+                failure = Some(not_a_plain_file(path, &error));
                 break;
             }
             done.push(path);
