@@ -1,4 +1,4 @@
-//! What a patch came to, written into its folder: all of it, or nothing.
+//! Writes the effect of a patch into its folder: all of it or nothing.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -6,21 +6,20 @@ use std::path::PathBuf;
 
 use codex_gateway_engine::patch::Conflict;
 
-use super::Edits;
-use super::Files;
-use super::not_a_plain_file;
-use super::read;
+use super::tree::Edits;
+use super::tree::Files;
 use super::tree::Prepared;
 use super::tree::Tree;
+use super::tree::not_a_plain_file;
 use crate::error::Error;
 
-/// The files that are no longer what they were when they were copied.
+/// Returns a conflict for each file that is no longer as it was in `before`.
 pub(super) fn changed_since(
     tree: &Tree,
     before: &Files,
     paths: &BTreeSet<PathBuf>,
 ) -> Result<Vec<Conflict>, Error> {
-    let now = read(tree, paths)?;
+    let now = tree.read_all(paths)?;
     let differ = paths.iter().filter(|path| now.get(*path) != before.get(*path));
     Ok(differ
         .map(|path| Conflict {
@@ -31,14 +30,16 @@ pub(super) fn changed_since(
         .collect())
 }
 
-/// Writes all edits or none: new files first stand beside their places, and what has been replaced
-/// when one replacement fails is put back.
+/// Writes all edits or none.
+///
+/// Every new file is first written beside its target. If a replacement fails, the replacements
+/// before it are reverted.
 pub(super) fn write(tree: &Tree, before: &Files, edits: &Edits) -> Result<(), Error> {
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     let mut ready: Vec<(&Path, Option<Prepared>)> = Vec::new();
     let mut failure = None;
     for (path, edit) in edits {
-        match edit.as_ref().map(|file| tree.prepare(path, file, &mut made)).transpose() {
+        match edit.as_ref().map(|file| tree.prepare(path, file, &mut created)).transpose() {
             Ok(prepared) => ready.push((path, prepared)),
             Err(error) => {
                 failure = Some(not_a_plain_file(path, &error));
@@ -50,7 +51,7 @@ pub(super) fn write(tree: &Tree, before: &Files, edits: &Edits) -> Result<(), Er
     if failure.is_none() {
         for (path, prepared) in &ready {
             let replaced = match prepared {
-                Some(prepared) => prepared.take_place(),
+                Some(prepared) => prepared.replace(),
                 None => tree.remove(path),
             };
             if let Err(error) = replaced {
@@ -65,22 +66,22 @@ pub(super) fn write(tree: &Tree, before: &Files, edits: &Edits) -> Result<(), Er
         return Ok(());
     };
     for path in &done {
-        let back = match before.get(*path) {
-            Some(old) => tree.prepare(path, old, &mut Vec::new()).and_then(|old| old.take_place()),
+        let reverted = match before.get(*path) {
+            Some(old) => tree.prepare(path, old, &mut Vec::new()).and_then(|old| old.replace()),
             None => tree.remove(path),
         };
-        if let Err(error) = back {
-            tracing::error!(%error, path = %path.display(), "a patch could not be taken back");
+        if let Err(error) = reverted {
+            tracing::error!(%error, path = %path.display(), "cannot revert a patched file");
         }
     }
     ready.iter().filter_map(|(_, prepared)| prepared.as_ref()).for_each(Prepared::discard);
-    for folder in made.iter().rev() {
+    for folder in created.iter().rev() {
         tree.remove_empty(folder);
     }
     Err(failure)
 }
 
-/// Folders that hold nothing after their last file has gone, as git does.
+/// Removes folders whose last file was removed, as git does.
 fn remove_emptied(tree: &Tree, edits: &Edits) {
     for (path, _) in edits.iter().filter(|(_, edit)| edit.is_none()) {
         let folders = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
@@ -98,13 +99,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_replacement_that_fails_is_taken_back() {
+    fn failed_replacement_reverts_the_others() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         let tree = Tree::open(&root, &root).unwrap();
         let file = |text: &str| File { bytes: text.into(), mode: 0o600 };
         std::fs::write(root.join("a"), "old").unwrap();
-        // A folder with something in it cannot be replaced by a file.
+        // A file cannot replace a folder that is not empty.
         std::fs::create_dir_all(root.join("z/full")).unwrap();
         let before = Files::from([("a".into(), file("old"))]);
         let edits =

@@ -1,154 +1,99 @@
-//! Patches: applied to a folder inside the workspace root, all of it or nothing.
+//! Applies a patch to a folder inside the workspace root: all of it or nothing.
 //!
-//! 1. What the patch names is read and checked: `unified`, or the engine's reader of codex's form.
-//! 2. The files that it names are copied into a folder that only the gateway reaches (`scratch`), and
-//!    the engine applies it there.
-//! 3. What has changed there is what the patch does; unless it is a dry run, it is written into the
-//!    folder (`commit`) by descriptors (`tree`), after one more look whether the files are the same.
+//! 1. `parse` reads the patch and checks the paths that it names (`unified` for diffs, the engine
+//!    for codex's own form).
+//! 2. `scratch` copies the named files into a folder that sandboxed commands cannot reach. The
+//!    engine applies the patch there.
+//! 3. The difference between the copies before and after is the effect of the patch. Unless it is
+//!    a dry run, `commit` checks that the original files are unchanged and writes the effect
+//!    through file descriptors (`tree`).
 //!
 //! Called by `rpc::apply`.
 
 mod commit;
+mod parse;
 mod scratch;
 mod tree;
 mod unified;
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-use std::io;
-use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 
 use codex_gateway_engine::patch;
-use codex_gateway_engine::patch::CodexPatch;
 pub use codex_gateway_engine::patch::Conflict;
 
+use self::parse::Form;
+pub use self::parse::Patch;
 use self::scratch::Scratch;
+pub use self::scratch::remove_leftovers;
+use self::tree::Edits;
 use self::tree::File;
+use self::tree::Files;
 use self::tree::Tree;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::sync::Mutex;
-use crate::text::excerpt;
 
-/// What the files that one patch names may weigh together.
-const MAX_BYTES: u64 = 64 << 20;
+/// Held from the last check of the original files until they are replaced, so that patches do not
+/// interleave.
+static COMMIT: Mutex<()> = Mutex::new(());
 
-/// Writing is for one patch at a time: between the last look at the files and their replacement
-/// there is no other patch.
-static WRITING: Mutex<()> = Mutex::new(());
-
-/// What a patch does to a file.
+/// The effect of a patch on a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// It was not there.
+    /// The file is new.
     Added,
-    /// It was there.
+    /// The file existed, and its content or mode changes.
     Modified,
-    /// It is gone.
+    /// The file is removed.
     Deleted,
-    /// It was there under another path.
+    /// The file existed under another path.
     Renamed,
 }
 
-/// A file and what a patch does to it.
+/// A file that a patch changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// Its path in the folder.
+    /// Relative to the patched folder.
     pub path: String,
-    /// What is done to it.
+    /// The effect.
     pub status: Status,
-    /// Where it was, where it is renamed.
+    /// The previous path of a renamed file.
     pub from: Option<String>,
 }
 
-/// What came of a patch.
+/// The result of applying a patch.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// What it does; nothing where there are conflicts.
+    /// The changed files; empty if there are conflicts.
     pub changes: Vec<Change>,
-    /// Where it does not apply.
+    /// The places where the patch does not apply.
     pub conflicts: Vec<Conflict>,
-    /// What the program that applied it printed.
+    /// Standard output of the program that applied the patch.
     pub stdout: String,
-    /// What it printed as errors.
+    /// Standard error of that program.
     pub stderr: String,
 }
 
-/// A patch whose paths have been checked.
-#[derive(Debug)]
-pub struct Patch {
-    text: String,
-    form: Form,
-    paths: BTreeSet<PathBuf>,
-    renames: Vec<(PathBuf, PathBuf)>,
-}
-
-#[derive(Debug)]
-enum Form {
-    Unified { strip: u8 },
-    Codex(CodexPatch),
-}
-
-type Files = BTreeMap<PathBuf, File>;
-/// What each file becomes that changes, or `None` where it goes.
-type Edits = BTreeMap<PathBuf, Option<File>>;
-
 impl Patch {
-    /// Reads a patch; its first line says which form it has.
+    /// Applies the patch to `folder`, which lies below `root`. `scratch_root` must not be writable
+    /// by sandboxed commands.
     ///
     /// # Errors
-    /// `InvalidRequest` where it is no patch, or names a path that leads out of its folder, into
-    /// `.git`, or to something else than a plain file.
-    pub fn parse(text: String) -> Result<Self, Error> {
-        let mut paths = BTreeSet::new();
-        let mut renames = Vec::new();
-        let form = if CodexPatch::is(&text) {
-            let parsed =
-                CodexPatch::parse(&text).map_err(|error| Error::from(error).at_field("patch"))?;
-            for (path, moved) in parsed.paths() {
-                let path = checked(&path.to_string_lossy())?;
-                if let Some(moved) = moved {
-                    let moved = checked(&moved.to_string_lossy())?;
-                    paths.insert(moved.clone());
-                    renames.push((path.clone(), moved));
-                }
-                paths.insert(path);
-            }
-            Form::Codex(parsed)
-        } else {
-            let touched = unified::touched(&text)?;
-            for path in &touched.paths {
-                paths.insert(checked(path)?);
-            }
-            for (from, to) in &touched.renames {
-                renames.push((checked(from)?, checked(to)?));
-            }
-            Form::Unified { strip: touched.strip }
-        };
-        Ok(Self { text, form, paths, renames })
-    }
-
-    /// Applies it to `folder`, which lies below `root`. `scratch` is a folder for copies that only
-    /// the gateway reaches.
-    ///
-    /// # Errors
-    /// `InvalidRequest` names the path where a link or no plain file is in the way; `TooLarge`;
-    /// `Engine` where it could not be applied for another reason than the patch. Nothing is changed
-    /// then.
+    /// `InvalidRequest` if a named path is not a plain file or leads through a link; `TooLarge`;
+    /// `Engine` if applying fails for a reason other than the patch. No file is changed then.
     pub async fn apply(
         self,
         root: &Path,
         folder: &Path,
-        scratch: &Path,
+        scratch_root: &Path,
         dry_run: bool,
     ) -> Result<Report, Error> {
-        let (tree, paths) = (Tree::open(root, folder).map_err(no_folder)?, self.paths.clone());
-        let scratch = scratch.to_owned();
+        let tree = Tree::open(root, folder).map_err(not_a_plain_folder)?;
+        let (paths, scratch_root) = (self.paths.clone(), scratch_root.to_owned());
         let (tree, before, scratch) = blocking(move || {
-            let before = read(&tree, &paths)?;
-            let scratch = Scratch::make(&scratch, &before).map_err(|error| broken(&error))?;
+            let before = tree.read_all(&paths)?;
+            let scratch = Scratch::create(&scratch_root, &before)?;
             Ok((tree, before, scratch))
         })
         .await?;
@@ -169,11 +114,10 @@ impl Patch {
             return Ok(report);
         }
         blocking(move || {
-            let after = scratch.read(&self.paths)?;
-            let edits = edits(&before, &after);
+            let edits = edits(&before, &scratch.read(&self.paths)?);
             report.changes = changes(&edits, &before, &self.renames);
             if !dry_run {
-                let _writing = WRITING.lock();
+                let _guard = COMMIT.lock();
                 report.conflicts = commit::changed_since(&tree, &before, &self.paths)?;
                 if report.conflicts.is_empty() {
                     commit::write(&tree, &before, &edits)?;
@@ -187,68 +131,13 @@ impl Patch {
     }
 }
 
-/// Removes from `scratch` what processes left that were killed while they applied a patch.
-///
-/// # Errors
-/// It cannot be read, or a folder in it not removed.
-pub fn remove_leftovers(scratch: &Path) -> std::io::Result<()> {
-    scratch::remove_leftovers(scratch)
-}
-
-/// A path as a patch names it, inside its folder.
-fn checked(path: &str) -> Result<PathBuf, Error> {
-    let refuse = |expected: &str| {
-        Err(Error::invalid(format!("patch: expected {expected}, got {}", excerpt(path))))
-    };
-    let mut inside = PathBuf::new();
-    for part in Path::new(path).components() {
-        match part {
-            Component::Normal(name) if name.eq_ignore_ascii_case(".git") => {
-                return refuse("no path in .git");
-            }
-            Component::Normal(name) => inside.push(name),
-            Component::CurDir => {}
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
-                return refuse("paths inside repo_path");
-            }
-        }
-    }
-    if inside.as_os_str().is_empty() || path.ends_with('/') || path.contains('\0') {
-        return refuse("paths of files");
-    }
-    Ok(inside)
-}
-
-/// The files that are there of those that a patch names.
-fn read(tree: &Tree, paths: &BTreeSet<PathBuf>) -> Result<Files, Error> {
-    let mut files = Files::new();
-    let mut room = MAX_BYTES;
-    for path in paths {
-        match tree.read(path, room) {
-            Ok(Some(file)) => {
-                room = room.saturating_sub(file.bytes.len() as u64);
-                files.insert(path.clone(), file);
-            }
-            Ok(None) => {}
-            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                return Err(Error::new(
-                    Kind::TooLarge,
-                    format!("patch: expected to touch files of at most {MAX_BYTES} bytes together"),
-                ));
-            }
-            Err(error) => return Err(not_a_plain_file(path, &error)),
-        }
-    }
-    Ok(files)
-}
-
-/// What to do with each file that has changed: what it becomes, or `None` where it goes.
+/// Returns the edits that turn `before` into `after`.
 fn edits(before: &Files, after: &Files) -> Edits {
     let mut edits = Edits::new();
     for (path, new) in after {
         let mode = match before.get(path) {
             Some(old) if old.is_executable() == new.is_executable() => old.mode,
-            // Git knows of a mode only whether it is a program's.
+            // Git records only whether a file is executable.
             Some(old) if new.is_executable() => old.mode | 0o111,
             Some(old) => old.mode & !0o111,
             None if new.is_executable() => 0o755,
@@ -265,24 +154,20 @@ fn edits(before: &Files, after: &Files) -> Edits {
     edits
 }
 
+/// Describes edits. A rename is one change: the removal of the old path is not listed.
 fn changes(edits: &Edits, before: &Files, renames: &[(PathBuf, PathBuf)]) -> Vec<Change> {
     let text = |path: &Path| path.display().to_string();
-    let gone = |path: &Path| matches!(edits.get(path), Some(None));
-    let renamed = |to: &Path| renames.iter().find(|(from, new)| new == to && gone(from));
+    let removed = |path: &Path| matches!(edits.get(path), Some(None));
+    let written = |path: &Path| matches!(edits.get(path), Some(Some(_)));
+    let renamed_from = |to: &Path| renames.iter().find(|(from, new)| new == to && removed(from));
+    let renamed_to = |path: &Path| renames.iter().any(|(from, to)| from == path && written(to));
     let mut changes = Vec::new();
     for (path, edit) in edits {
-        let (status, from) = match (edit, renamed(path)) {
+        let (status, from) = match (edit, renamed_from(path)) {
             (Some(_), Some((from, _))) => (Status::Renamed, Some(text(from))),
             (Some(_), None) if before.contains_key(path) => (Status::Modified, None),
             (Some(_), None) => (Status::Added, None),
-            // Its entry is the one of the new path.
-            (None, _)
-                if renames
-                    .iter()
-                    .any(|(from, to)| from == path && matches!(edits.get(to), Some(Some(_)))) =>
-            {
-                continue;
-            }
+            (None, _) if renamed_to(path) => continue,
             (None, _) => (Status::Deleted, None),
         };
         changes.push(Change { path: text(path), status, from });
@@ -298,44 +183,6 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| Error::new(Kind::Internal, error.to_string()))?
 }
 
-fn not_a_plain_file(path: &Path, error: &io::Error) -> Error {
-    Error::invalid(format!(
-        "patch: expected plain files in plain folders, with no link on the way, at {}: {error}",
-        excerpt(&path.display().to_string())
-    ))
-}
-
-fn no_folder(error: io::Error) -> Error {
-    Error::invalid(format!("repo_path: expected a folder with no link on the way: {error}"))
-}
-
-fn broken(error: &io::Error) -> Error {
-    Error::new(Kind::Internal, format!("the patch's files could not be copied: {error}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_stays_in_its_folder() {
-        for (path, expected) in [
-            ("a", Some("a")),
-            ("./a/b", Some("a/b")),
-            ("a/./b", Some("a/b")),
-            (".gitignore", Some(".gitignore")),
-            ("a.git/b", Some("a.git/b")),
-            ("..", None),
-            ("a/../b", None),
-            ("/etc/passwd", None),
-            (".git/config", None),
-            ("sub/.GIT/hooks/x", None),
-            ("", None),
-            (".", None),
-            ("a/", None),
-        ] {
-            let found = checked(path).ok();
-            assert_eq!(found.as_deref(), expected.map(Path::new), "{path}");
-        }
-    }
+fn not_a_plain_folder(error: std::io::Error) -> Error {
+    Error::invalid(format!("repo_path: expected a folder whose path has no link: {error}"))
 }

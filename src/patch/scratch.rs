@@ -1,5 +1,5 @@
-//! Copies of the files that a patch names, in a folder that only the gateway reaches: where it is
-//! applied.
+//! [`Scratch`]: copies of the files that a patch names, in a folder that sandboxed commands cannot
+//! reach.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,25 +10,29 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use super::Files;
-use super::broken;
-use super::not_a_plain_file;
 use super::tree::File;
+use super::tree::Files;
+use super::tree::not_a_plain_file;
 use crate::error::Error;
+use crate::error::Kind;
 
-/// What the names of such folders begin with.
+/// The name prefix of scratch folders.
 const PREFIX: &str = "patch-";
 
-/// A folder of copies, removed when it is dropped. It is locked as long as its process lives.
+/// A folder of copies, removed on drop. The lock on it ends with the process, so that a later start
+/// can tell a leftover folder from one in use.
 #[derive(Debug)]
 pub(super) struct Scratch {
     folder: PathBuf,
     _lock: std::fs::File,
 }
 
-/// Removes the folders of processes that were killed while they applied a patch.
-pub(super) fn remove_leftovers(scratch: &Path) -> io::Result<()> {
-    let entries = match std::fs::read_dir(scratch) {
+/// Removes the folders in `scratch_root` of processes that were killed while applying a patch.
+///
+/// # Errors
+/// Cannot read `scratch_root` or remove a folder in it.
+pub fn remove_leftovers(scratch_root: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(scratch_root) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,
     };
@@ -38,9 +42,9 @@ pub(super) fn remove_leftovers(scratch: &Path) -> io::Result<()> {
         if !ours || !entry.file_type()?.is_dir() {
             continue;
         }
-        // Another process with the same home may be at it.
+        // Another process with the same home may be using it.
         if std::fs::File::open(entry.path())?.try_lock().is_ok() {
-            tracing::info!(folder = %entry.path().display(), "removing copies of a patch's files");
+            tracing::info!(folder = %entry.path().display(), "removing the scratch folder of a killed process");
             std::fs::remove_dir_all(entry.path())?;
         }
     }
@@ -52,9 +56,13 @@ impl Scratch {
         &self.folder
     }
 
-    /// In a folder of its own in `scratch`.
-    pub(super) fn make(scratch: &Path, files: &Files) -> io::Result<Self> {
-        let folder = scratch.join(format!("{PREFIX}{}", uuid::Uuid::new_v4()));
+    /// Copies `files` into a new folder in `scratch_root`.
+    pub(super) fn create(scratch_root: &Path, files: &Files) -> Result<Self, Error> {
+        Self::copy(scratch_root, files).map_err(|error| cannot_copy(&error))
+    }
+
+    fn copy(scratch_root: &Path, files: &Files) -> io::Result<Self> {
+        let folder = scratch_root.join(format!("{PREFIX}{}", uuid::Uuid::new_v4()));
         std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
         let lock = std::fs::File::open(&folder)?;
         lock.lock()?;
@@ -70,14 +78,17 @@ impl Scratch {
         Ok(scratch)
     }
 
-    /// What is there now: plain files, under paths that were checked.
+    /// Reads the files after the patch was applied.
+    ///
+    /// # Errors
+    /// `InvalidRequest` if there is a file that is not in `paths`, or not a plain file.
     pub(super) fn read(&self, paths: &BTreeSet<PathBuf>) -> Result<Files, Error> {
         let mut files = Files::new();
         let mut folders = vec![self.folder.clone()];
         while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder).map_err(|error| broken(&error))? {
-                let path = entry.map_err(|error| broken(&error))?.path();
-                let found = path.symlink_metadata().map_err(|error| broken(&error))?;
+            for entry in std::fs::read_dir(&folder).map_err(|error| cannot_copy(&error))? {
+                let path = entry.map_err(|error| cannot_copy(&error))?.path();
+                let found = path.symlink_metadata().map_err(|error| cannot_copy(&error))?;
                 if found.is_dir() {
                     folders.push(path);
                     continue;
@@ -86,10 +97,10 @@ impl Scratch {
                 if !found.is_file() || !paths.contains(&inside) {
                     return Err(not_a_plain_file(
                         &inside,
-                        &io::Error::other("it is not named, or no file"),
+                        &io::Error::other("the patch does not name it, or it is not a plain file"),
                     ));
                 }
-                let bytes = std::fs::read(&path).map_err(|error| broken(&error))?;
+                let bytes = std::fs::read(&path).map_err(|error| cannot_copy(&error))?;
                 files.insert(inside, File { bytes, mode: found.permissions().mode() & 0o777 });
             }
         }
@@ -100,9 +111,13 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.folder) {
-            tracing::warn!(%error, folder = %self.folder.display(), "copies of a patch's files are left");
+            tracing::warn!(%error, folder = %self.folder.display(), "cannot remove a scratch folder");
         }
     }
+}
+
+fn cannot_copy(error: &io::Error) -> Error {
+    Error::new(Kind::Internal, format!("cannot copy the patched files: {error}"))
 }
 
 #[cfg(test)]
@@ -110,14 +125,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_killed_process_left_is_removed_and_nothing_else() {
+    fn only_folders_of_killed_processes_are_removed() {
         let scratch = tempfile::tempdir().unwrap();
         let path = |name: &str| scratch.path().join(name);
         std::fs::create_dir_all(path("patch-of-a-crash/src")).unwrap();
         std::fs::write(path("patch-of-a-crash/src/a"), "x").unwrap();
         std::fs::create_dir(path("other")).unwrap();
         std::fs::write(path("patch-file"), "x").unwrap();
-        let live = Scratch::make(scratch.path(), &Files::new()).unwrap();
+        let live = Scratch::create(scratch.path(), &Files::new()).unwrap();
         remove_leftovers(scratch.path()).unwrap();
         assert!(!path("patch-of-a-crash").exists());
         assert!(path("other").exists() && path("patch-file").exists());

@@ -1,6 +1,8 @@
-//! A folder that patches are applied to, reached by descriptors: no link is followed below the
-//! workspace root, so nothing that changes meanwhile leads out of it.
+//! [`Tree`]: the patched folder, accessed through file descriptors. No link below the workspace
+//! root is followed, so a concurrent change cannot redirect a write out of it.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io;
 use std::io::Read;
@@ -17,7 +19,18 @@ use rustix::fs::OFlags;
 use rustix::fs::RawMode;
 use rustix::io::Errno;
 
-/// A file: what is in it, and its permissions.
+use crate::error::Error;
+use crate::error::Kind;
+use crate::text::excerpt;
+
+/// The limit in bytes of all files that a patch names, together.
+const MAX_BYTES: u64 = 64 << 20;
+
+pub(super) type Files = BTreeMap<PathBuf, File>;
+/// The new content of each changed file; `None` removes it.
+pub(super) type Edits = BTreeMap<PathBuf, Option<File>>;
+
+/// The content and the permissions of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct File {
     pub(super) bytes: Vec<u8>,
@@ -30,13 +43,13 @@ impl File {
     }
 }
 
-/// The folder.
+/// The patched folder.
 #[derive(Debug)]
 pub(super) struct Tree {
     root: OwnedFd,
 }
 
-/// A new file beside the place that it will take.
+/// A new file beside its target.
 #[derive(Debug)]
 pub(super) struct Prepared {
     folder: OwnedFd,
@@ -57,16 +70,16 @@ impl Tree {
         Ok(Self { root: at })
     }
 
-    /// The folder that a path is in; where it is missing and `made` is given, it is made, and what
-    /// was made is added there.
-    fn parent(&self, path: &Path, mut made: Option<&mut Vec<PathBuf>>) -> io::Result<OwnedFd> {
+    /// Opens the folder that contains `path`. With `created`, creates missing folders and lists
+    /// them there.
+    fn parent(&self, path: &Path, mut created: Option<&mut Vec<PathBuf>>) -> io::Result<OwnedFd> {
         let mut at = self.root.try_clone()?;
         let mut walked = PathBuf::new();
         for part in path.parent().unwrap_or(Path::new("")).components() {
             walked.push(part);
-            if let Some(made) = made.as_deref_mut() {
+            if let Some(created) = created.as_deref_mut() {
                 match rustix::fs::mkdirat(&at, part.as_os_str(), mode(0o755)) {
-                    Ok(()) => made.push(walked.clone()),
+                    Ok(()) => created.push(walked.clone()),
                     Err(Errno::EXIST) => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -76,14 +89,42 @@ impl Tree {
         Ok(at)
     }
 
-    /// A file, at most `limit` bytes of it; `None` where there is none.
+    /// Reads those of `paths` that exist.
     ///
     /// # Errors
-    /// There is something else, or a link is on the way; it is longer.
+    /// `InvalidRequest` if one is not a plain file or leads through a link; `TooLarge`.
+    pub(super) fn read_all(&self, paths: &BTreeSet<PathBuf>) -> Result<Files, Error> {
+        let mut files = Files::new();
+        let mut remaining = MAX_BYTES;
+        for path in paths {
+            match self.read(path, remaining) {
+                Ok(Some(file)) => {
+                    remaining = remaining.saturating_sub(file.bytes.len() as u64);
+                    files.insert(path.clone(), file);
+                }
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                    return Err(Error::new(
+                        Kind::TooLarge,
+                        format!(
+                            "patch: expected to touch files of at most {MAX_BYTES} bytes together"
+                        ),
+                    ));
+                }
+                Err(error) => return Err(not_a_plain_file(path, &error)),
+            }
+        }
+        Ok(files)
+    }
+
+    /// Reads a file; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// The path is not a plain file or leads through a link, or the file exceeds `limit` bytes.
     pub(super) fn read(&self, path: &Path, limit: u64) -> io::Result<Option<File>> {
         let open = || -> io::Result<OwnedFd> {
             let folder = self.parent(path, None)?;
-            // Not blocking: a pipe would wait for a writer.
+            // Without NONBLOCK, opening a pipe would wait for a writer.
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
             Ok(rustix::fs::openat(&folder, name(path)?, flags, Mode::empty())?)
         };
@@ -104,14 +145,14 @@ impl Tree {
         Ok(Some(File { bytes, mode: found.permissions().mode() & 0o7777 }))
     }
 
-    /// Writes a file beside its place.
+    /// Writes a file beside its target. Lists the folders that it creates in `created`.
     pub(super) fn prepare(
         &self,
         path: &Path,
         file: &File,
-        made: &mut Vec<PathBuf>,
+        created: &mut Vec<PathBuf>,
     ) -> io::Result<Prepared> {
-        let folder = self.parent(path, Some(made))?;
+        let folder = self.parent(path, Some(created))?;
         let name = format!(".{}.patch", uuid::Uuid::new_v4());
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -134,7 +175,7 @@ impl Tree {
         Ok(rustix::fs::unlinkat(&folder, name(path)?, AtFlags::empty())?)
     }
 
-    /// Removes a folder, if it is empty.
+    /// Removes a folder if it is empty. Returns whether it was.
     pub(super) fn remove_empty(&self, path: &Path) -> bool {
         let folder = self.parent(path, None).ok();
         folder.zip(name(path).ok()).is_some_and(|(folder, name)| {
@@ -144,8 +185,8 @@ impl Tree {
 }
 
 impl Prepared {
-    /// Takes its place, in one step.
-    pub(super) fn take_place(&self) -> io::Result<()> {
+    /// Renames the file over its target, atomically.
+    pub(super) fn replace(&self) -> io::Result<()> {
         let target = name(&self.target)?;
         Ok(rustix::fs::renameat(&self.folder, &self.name, &self.folder, target)?)
     }
@@ -166,12 +207,19 @@ fn name(path: &Path) -> io::Result<&OsStr> {
     }
 }
 
+pub(super) fn not_a_plain_file(path: &Path, error: &io::Error) -> Error {
+    Error::invalid(format!(
+        "patch: expected a plain file whose path has no link, got {}: {error}",
+        excerpt(&path.display().to_string())
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn no_link_is_followed_and_only_plain_files_are_read() {
+    fn links_are_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         std::fs::create_dir_all(root.join("repo/d")).unwrap();
@@ -194,8 +242,8 @@ mod tests {
         }
         assert!(tree.remove(Path::new("up/secret")).is_err());
         assert!(Tree::open(&root, &root.join("link")).is_err());
-        // A link in the place of a file is replaced, not written through.
-        tree.prepare(Path::new("file"), &file, &mut Vec::new()).unwrap().take_place().unwrap();
+        // A link is replaced, not written through.
+        tree.prepare(Path::new("file"), &file, &mut Vec::new()).unwrap().replace().unwrap();
         assert!(root.join("repo/file").symlink_metadata().unwrap().is_file());
     }
 }

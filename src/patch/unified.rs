@@ -1,36 +1,32 @@
-//! What a unified diff says that it touches, read before anything is done with it.
+//! [`touched`]: the paths that a unified diff names.
 //!
-//! This is not what applies the diff (git is): it decides which files git gets to see, and refuses
-//! what must not be asked for.
+//! Git applies the diff; this decides which files git sees, and refuses links and submodules.
 
 use crate::error::Error;
 use crate::text::excerpt;
 
-/// What a diff touches.
-#[derive(Debug, Default, PartialEq, Eq)]
+/// The paths that a diff names.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Touched {
-    /// Paths, without a diff's prefixes.
+    /// Without prefixes such as `a/`; sorted.
     pub(super) paths: Vec<String>,
     /// Renames: from, to.
     pub(super) renames: Vec<(String, String)>,
-    /// How many leading components of the paths in headers are prefixes.
+    /// The number of leading path components that are prefixes: 0 or 1.
     pub(super) strip: u8,
 }
 
-/// The first component that `git diff` puts before paths, by default or with `mnemonicPrefix`.
+/// The prefixes that `git diff` writes, by default and with `diff.mnemonicPrefix`.
 const PREFIXES: [&str; 8] = ["a", "b", "c", "i", "o", "w", "1", "2"];
 const NOWHERE: &str = "/dev/null";
 
 /// Reads the headers of a diff.
 ///
 /// # Errors
-/// It has no headers, or asks for what is no plain file (a link, a submodule).
+/// `InvalidRequest` if there are none, or if one is of a link or a submodule.
 pub(super) fn touched(patch: &str) -> Result<Touched, Error> {
-    let mut touched = Touched::default();
-    // Paths as they stand in headers, with their prefixes.
-    let mut prefixed: Vec<String> = Vec::new();
-    let mut renamed_from = None;
-    // Lines of the running hunk that are still to come, of the old and the new file.
+    let mut headers = Headers::default();
+    // The remaining lines of the current hunk: old file, new file.
     let mut hunk = (0_u64, 0_u64);
     let mut lines = patch.lines().peekable();
     while let Some(line) = lines.next() {
@@ -46,61 +42,84 @@ pub(super) fn touched(patch: &str) -> Result<Touched, Error> {
                 continue;
             }
         }
-        if let Some(names) = line.strip_prefix("diff --git ") {
-            prefixed.extend(both(names));
-        } else if let Some(header) = line.strip_prefix("@@ -") {
+        if let Some(header) = line.strip_prefix("@@ -") {
             hunk = counts(header).unwrap_or_default();
         } else if let Some(old) = line.strip_prefix("--- ") {
             if let Some(new) = lines.peek().and_then(|next| next.strip_prefix("+++ ")) {
-                prefixed.extend([name(old), name(new)]);
+                headers.prefixed.extend([name(old), name(new)]);
                 lines.next();
             }
-        } else if let Some(from) =
-            line.strip_prefix("rename from ").or_else(|| line.strip_prefix("rename old "))
-        {
-            renamed_from = Some(name(from));
-            touched.paths.push(name(from));
-        } else if let Some(to) =
-            line.strip_prefix("rename to ").or_else(|| line.strip_prefix("rename new "))
-        {
-            touched.paths.push(name(to));
-            touched.renames.extend(renamed_from.take().map(|from| (from, name(to))));
-        } else if let Some(path) =
-            line.strip_prefix("copy from ").or_else(|| line.strip_prefix("copy to "))
-        {
-            touched.paths.push(name(path));
+        } else {
+            headers.read(line)?;
+        }
+    }
+    headers.finish()
+}
+
+/// The headers read so far.
+#[derive(Default)]
+struct Headers {
+    /// Without prefixes.
+    paths: Vec<String>,
+    /// As written, with prefixes.
+    prefixed: Vec<String>,
+    renames: Vec<(String, String)>,
+    renamed_from: Option<String>,
+}
+
+impl Headers {
+    /// Reads a line outside hunks. Lines that are no header are ignored.
+    fn read(&mut self, line: &str) -> Result<(), Error> {
+        let either = |one: &str, other: &str| {
+            line.strip_prefix(one).or_else(|| line.strip_prefix(other)).map(name)
+        };
+        if let Some(names) = line.strip_prefix("diff --git ") {
+            self.prefixed.extend(both(names));
+        } else if let Some(from) = either("rename from ", "rename old ") {
+            self.renamed_from = Some(from.clone());
+            self.paths.push(from);
+        } else if let Some(to) = either("rename to ", "rename new ") {
+            self.paths.push(to.clone());
+            self.renames.extend(self.renamed_from.take().map(|from| (from, to)));
+        } else if let Some(path) = either("copy from ", "copy to ") {
+            self.paths.push(path);
         } else if let Some(mode) = mode(line)
             && !matches!(mode, "100644" | "100755" | "100664" | "100600")
         {
-            let path = prefixed.iter().rev().find(|path| *path != NOWHERE);
+            let path = self.prefixed.iter().rev().find(|path| *path != NOWHERE);
             return Err(Error::invalid(format!(
                 "patch: expected plain files, got mode {} (a link or a submodule) for {}",
                 excerpt(mode),
                 excerpt(path.map_or("", String::as_str))
             )));
         }
+        Ok(())
     }
-    prefixed.retain(|path| path != NOWHERE);
-    let has_prefix =
-        |path: &String| path.split_once('/').is_some_and(|(first, _)| PREFIXES.contains(&first));
-    touched.strip = u8::from(prefixed.iter().all(has_prefix));
-    let bare = prefixed.into_iter().map(|path| match path.split_once('/') {
-        Some((_, rest)) if touched.strip == 1 => rest.to_owned(),
-        _ => path,
-    });
-    touched.paths.extend(bare);
-    touched.paths.sort();
-    touched.paths.dedup();
-    if touched.paths.is_empty() {
-        return Err(Error::invalid(
-            "patch: expected a unified diff (with `---` and `+++`, or `diff --git`) or one that \
-             begins with `*** Begin Patch`",
-        ));
+
+    fn finish(self) -> Result<Touched, Error> {
+        let Self { mut paths, mut prefixed, renames, .. } = self;
+        prefixed.retain(|path| path != NOWHERE);
+        let has_prefix = |path: &String| {
+            path.split_once('/').is_some_and(|(first, _)| PREFIXES.contains(&first))
+        };
+        let strip = u8::from(prefixed.iter().all(has_prefix));
+        paths.extend(prefixed.into_iter().map(|path| match path.split_once('/') {
+            Some((_, rest)) if strip == 1 => rest.to_owned(),
+            _ => path,
+        }));
+        paths.sort();
+        paths.dedup();
+        if paths.is_empty() {
+            return Err(Error::invalid(
+                "patch: expected a unified diff (with `---` and `+++`, or `diff --git`), or \
+                 codex's form, which begins with `*** Begin Patch`",
+            ));
+        }
+        Ok(Touched { paths, renames, strip })
     }
-    Ok(touched)
 }
 
-/// The mode that a line of a header gives a file.
+/// Returns the file mode in a header line.
 fn mode(line: &str) -> Option<&str> {
     let direct = ["new file mode ", "new mode ", "old mode ", "deleted file mode "];
     let direct = direct.iter().find_map(|prefix| line.strip_prefix(prefix));
@@ -110,7 +129,7 @@ fn mode(line: &str) -> Option<&str> {
     })
 }
 
-/// `1,3 +1,4 @@` → 3 and 4.
+/// Parses the line counts of a hunk header: `1,3 +1,4 @@` → 3 and 4.
 fn counts(header: &str) -> Option<(u64, u64)> {
     let mut parts = header.split(' ');
     let count = |range: &str| match range.split_once(',') {
@@ -120,8 +139,8 @@ fn counts(header: &str) -> Option<(u64, u64)> {
     Some((count(parts.next()?)?, count(parts.next()?.strip_prefix('+')?)?))
 }
 
-/// The names of a `diff --git` line. Without quotes a space may stand in a name: then both are the
-/// same behind their prefixes, or other lines name them.
+/// Parses the two names of a `diff --git` line. An unquoted name may contain spaces: then the names
+/// are equal apart from their prefixes, or other header lines repeat them.
 fn both(names: &str) -> Vec<String> {
     let names = names.trim_end();
     if let Some((first, rest)) = quoted(names) {
@@ -140,7 +159,7 @@ fn both(names: &str) -> Vec<String> {
     same.or_else(two).map_or_else(Vec::new, |(old, new)| vec![old.to_owned(), new.to_owned()])
 }
 
-/// A name as it stands at the end of a line: quoted as in C, or up to a tab.
+/// Parses a name at the end of a line: quoted as in C, or up to a tab.
 fn name(text: &str) -> String {
     match quoted(text) {
         Some((name, _)) => name,
@@ -148,7 +167,7 @@ fn name(text: &str) -> String {
     }
 }
 
-/// A name in quotes, and what follows it.
+/// Parses a quoted name. Returns it and the text after it.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut rest = text.strip_prefix('"')?;
     let mut bytes = Vec::new();
@@ -194,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_headers_name_the_paths() {
+    fn headers_name_the_paths() {
         check("--- a/x\n+++ b/x\n@@ -1 +1 @@\n-1\n+2\n", &["x"], 1);
         check("--- x\t2026-01-01\n+++ x\t2026-01-02\n@@ -1 +1 @@\n-1\n+2\n", &["x"], 0);
         check("--- d/x\n+++ d/x\n", &["d/x"], 0);
@@ -216,13 +235,13 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_a_hunk_is_no_header() {
+    fn hunk_content_is_no_header() {
         let patch = "--- a/x\n+++ b/x\n@@ -1,3 +1,3 @@\n one\n--- a/../y\n+++ b/../y\n two\n--- a/z\n+++ b/z\n@@ -1 +1 @@\n-1\n+2\n";
         check(patch, &["x", "z"], 1);
     }
 
     #[test]
-    fn links_submodules_and_what_is_no_diff_are_refused() {
+    fn links_and_submodules_are_refused() {
         for (patch, says) in [
             ("diff --git a/l b/l\nnew file mode 120000\n", "120000"),
             ("diff --git a/s b/s\nnew file mode 160000\n", "\"b/s\""),
