@@ -7,10 +7,10 @@ use opentelemetry::global;
 
 use crate::app::App;
 use crate::conversation::report::Status;
-use crate::telemetry::SCOPE;
 use crate::telemetry::metrics;
 use crate::telemetry::names;
 use crate::telemetry::names::Metric;
+use crate::telemetry::names::SCOPE;
 
 /// Registers what is measured of the gateway, for as long as it lives.
 pub(crate) fn register(app: &Arc<App>) {

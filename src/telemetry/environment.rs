@@ -1,5 +1,5 @@
-//! What `OTEL_*` says, as far as the SDK does not read it itself (the OpenTelemetry specification,
-//! "Environment Variable Specification" and "OTLP Exporter Configuration").
+//! [`Environment`]: the `OTEL_*` variables that the SDK does not read itself (OpenTelemetry
+//! specification, "Environment Variable Specification" and "OTLP Exporter Configuration").
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use opentelemetry_sdk::propagation::BaggagePropagator;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::Sampler;
 
-/// One of the three.
+/// A kind of telemetry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// Spans.
@@ -25,20 +25,20 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// All three.
+    /// All signals, in the order of arrays by signal.
     pub const ALL: [Self; 3] = [Self::Traces, Self::Metrics, Self::Logs];
 
-    /// The word for it in a label.
+    /// Returns its label value.
     pub fn as_str(self) -> &'static str {
         self.of("traces", "metrics", "logs")
     }
 
-    /// The word for it in a variable.
+    /// Returns its part of a variable name.
     fn upper(self) -> &'static str {
         self.of("TRACES", "METRICS", "LOGS")
     }
 
-    /// What is this one's of three.
+    /// Selects this signal's value.
     fn of<T>(self, traces: T, metrics: T, logs: T) -> T {
         match self {
             Self::Traces => traces,
@@ -48,7 +48,7 @@ impl Signal {
     }
 }
 
-/// How a signal travels.
+/// The protocol of an exporter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// `http/protobuf`, the default.
@@ -59,25 +59,25 @@ pub enum Protocol {
     Grpc,
 }
 
-/// What the environment says.
+/// The parsed variables.
 #[derive(Debug, Clone)]
 pub struct Environment {
-    /// How each signal is exported, where it is.
+    /// The protocol of each signal; `None` if it is not exported.
     exported: [Option<Protocol>; 3],
     propagators: Vec<Propagator>,
-    /// What is traced.
+    /// The sampler that `OTEL_TRACES_SAMPLER` selects.
     pub(super) sampler: Sampler,
-    /// How pushed metrics add up.
+    /// The temporality of pushed metrics.
     pub(super) temporality: Temporality,
-    /// How long an export of each signal may take.
+    /// The time limit of an export, by signal.
     timeouts: [Duration; 3],
     /// `OTEL_SERVICE_NAME`
     pub service_name: Option<String>,
-    /// Certificates of the collector's authority, as PEM.
+    /// PEM certificates of the collector's certificate authority.
     pub certificate: Option<String>,
-    /// The client's certificate, as PEM.
+    /// The PEM client certificate.
     pub client_certificate: Option<String>,
-    /// Its key, as PEM.
+    /// The PEM key of the client certificate.
     pub client_key: Option<String>,
 }
 
@@ -91,19 +91,19 @@ impl Environment {
     /// Reads the variables.
     ///
     /// # Errors
-    /// One has a value that it does not take.
+    /// A variable has an invalid value, or names a file that cannot be read.
     pub fn read(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         let verbatim = env;
-        // An empty value is as good as none, says the specification.
+        // By the specification, an empty value means unset.
         let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
         let disabled = is_disabled(&env)?;
         let sampler = sampler(&env)?;
         check_numbers(&env)?;
         check_lists(&env)?;
         let mut exported = [None; 3];
-        for (place, signal) in exported.iter_mut().zip(Signal::ALL) {
+        for (slot, signal) in exported.iter_mut().zip(Signal::ALL) {
             if !disabled && is_exported(signal, &env)? {
-                *place = Some(protocol(signal, &env)?);
+                *slot = Some(protocol(signal, &env)?);
                 check_compression(signal, verbatim)?;
             }
         }
@@ -115,7 +115,7 @@ impl Environment {
             let Some(path) = env(name) else { return Ok(None) };
             match std::fs::read_to_string(&path) {
                 Ok(pem) => Ok(Some(pem)),
-                Err(error) => bail!("{name} is {path:?}, which cannot be read: {error}"),
+                Err(error) => bail!("{name}: cannot read {path:?}: {error}"),
             }
         };
         Ok(Self {
@@ -134,29 +134,29 @@ impl Environment {
         })
     }
 
-    /// How a signal is exported; `None` where it is not.
+    /// Returns the protocol of a signal; `None` if it is not exported.
     pub fn protocol(&self, signal: Signal) -> Option<Protocol> {
         let [traces, metrics, logs] = self.exported;
         signal.of(traces, metrics, logs)
     }
 
-    /// How long an export of a signal may take.
+    /// Returns the time limit of an export of a signal.
     pub(super) fn timeout(&self, signal: Signal) -> Duration {
         let [traces, metrics, logs] = self.timeouts;
         signal.of(traces, metrics, logs)
     }
 
-    /// Whether a signal is exported.
-    pub fn endpoint(&self, signal: Signal) -> bool {
+    /// Returns whether a signal is exported.
+    pub fn exports_signal(&self, signal: Signal) -> bool {
         self.protocol(signal).is_some()
     }
 
-    /// Whether any signal is.
+    /// Returns whether any signal is exported.
     pub fn exports(&self) -> bool {
         self.exported.iter().any(Option::is_some)
     }
 
-    /// What carries trace context in and out.
+    /// Returns the propagator of trace context.
     pub(super) fn propagator(&self) -> TextMapCompositePropagator {
         let propagators = self.propagators.iter().map(|propagator| match propagator {
             Propagator::TraceContext => {
@@ -172,33 +172,33 @@ fn is_disabled(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<bool> {
     match env("OTEL_SDK_DISABLED").map(|value| value.to_ascii_lowercase()).as_deref() {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(other) => bail!("OTEL_SDK_DISABLED is {other:?}; it takes true or false"),
+        Some(other) => bail!("OTEL_SDK_DISABLED: expected true or false, got {other:?}"),
     }
 }
 
-/// A signal goes where an endpoint says; or to the usual port of this machine, where a variable asks
-/// for OTLP by name.
+/// Returns whether a signal is exported: an endpoint is set, or its exporter is explicitly `otlp`
+/// (then the SDK's default endpoint on localhost applies).
 fn is_exported(signal: Signal, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<bool> {
     let name = format!("OTEL_{}_EXPORTER", signal.upper());
-    let asked = match env(&name).as_deref() {
+    let explicit = match env(&name).as_deref() {
         None => false,
         Some("otlp") => true,
         Some("none") => return Ok(false),
-        // Always there, at `GET /metrics`.
+        // Always available at `GET /metrics`.
         Some("prometheus") if signal == Signal::Metrics => return Ok(false),
-        Some(other) => bail!("{name} is {other:?}; it takes otlp or none"),
+        Some(other) => bail!("{name}: expected otlp or none, got {other:?}"),
     };
     if let Some((name, endpoint)) = of_signal(signal, "ENDPOINT", env) {
         let uri: Option<Uri> = endpoint.trim().parse().ok();
         if !uri.is_some_and(|uri| matches!(uri.scheme_str(), Some("http" | "https"))) {
-            bail!("{name} is {endpoint:?}; it takes a URL such as http://localhost:4318");
+            bail!("{name}: expected a URL such as http://localhost:4318, got {endpoint:?}");
         }
         return Ok(true);
     }
-    Ok(asked)
+    Ok(explicit)
 }
 
-/// What a variable says of a signal, and its name: the signal's own, or else that of all three.
+/// Returns the name and the value of a variable: the signal's own, or else the general one.
 fn of_signal(
     signal: Signal,
     member: &str,
@@ -217,7 +217,7 @@ fn protocol(signal: Signal, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Res
         "http/protobuf" => Ok(Protocol::HttpProtobuf),
         "http/json" => Ok(Protocol::HttpJson),
         "grpc" => Ok(Protocol::Grpc),
-        _ => bail!("{name} is {protocol:?}; it takes http/protobuf, http/json or grpc"),
+        _ => bail!("{name}: expected http/protobuf, http/json or grpc, got {protocol:?}"),
     }
 }
 
@@ -229,25 +229,25 @@ fn propagators(names: &str) -> anyhow::Result<Vec<Propagator>> {
             "baggage" => propagators.push(Propagator::Baggage),
             "none" => {}
             other => {
-                bail!("OTEL_PROPAGATORS names {other:?}; it takes tracecontext, baggage and none")
+                bail!("OTEL_PROPAGATORS: expected tracecontext, baggage or none, got {other:?}")
             }
         }
     }
     Ok(propagators)
 }
 
-/// The exporters read it themselves; they take neither `none` nor an empty value, and refuse them in words
-/// that name no variable.
+/// Checks the compression, which the exporters read themselves. They reject `none` and the empty
+/// value with an error that does not name the variable.
 fn check_compression(signal: Signal, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<()> {
     match of_signal(signal, "COMPRESSION", env) {
         Some((name, algorithm)) if algorithm != "gzip" => {
-            bail!("{name} is {algorithm:?}; it takes gzip, and is unset for none")
+            bail!("{name}: expected gzip, got {algorithm:?}; leave it unset for none")
         }
         _ => Ok(()),
     }
 }
 
-/// Read here, as the SDK would warn before there is a log, and go on with everything sampled.
+/// Reads the sampler. On an invalid value the SDK would warn before the log exists, and sample all.
 fn sampler(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Sampler> {
     let Some(name) = env("OTEL_TRACES_SAMPLER") else {
         return Ok(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)));
@@ -257,8 +257,8 @@ fn sampler(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Sampler> {
         "always_off" => Sampler::AlwaysOff,
         "traceidratio" => Sampler::TraceIdRatioBased(ratio(&name, env)?),
         _ => bail!(
-            "OTEL_TRACES_SAMPLER is {name:?}; it takes always_on, always_off, traceidratio, \
-             parentbased_always_on, parentbased_always_off, parentbased_traceidratio"
+            "OTEL_TRACES_SAMPLER: expected always_on, always_off, traceidratio, \
+             parentbased_always_on, parentbased_always_off or parentbased_traceidratio, got {name:?}"
         ),
     };
     let parent_based = name.starts_with("parentbased_");
@@ -266,10 +266,10 @@ fn sampler(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Sampler> {
 }
 
 fn ratio(sampler: &str, env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<f64> {
-    let written = env("OTEL_TRACES_SAMPLER_ARG").unwrap_or_default();
-    match written.parse() {
+    let value = env("OTEL_TRACES_SAMPLER_ARG").unwrap_or_default();
+    match value.parse() {
         Ok(ratio) if (0.0..=1.0).contains(&ratio) => Ok(ratio),
-        _ => bail!("OTEL_TRACES_SAMPLER_ARG is {written:?}; with {sampler} it takes 0.0 to 1.0"),
+        _ => bail!("OTEL_TRACES_SAMPLER_ARG: expected 0.0 to 1.0 for {sampler}, got {value:?}"),
     }
 }
 
@@ -279,18 +279,18 @@ fn temporality(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Temporali
         None | Some("cumulative") => Ok(Temporality::Cumulative),
         Some("delta") => Ok(Temporality::Delta),
         Some("lowmemory") => Ok(Temporality::LowMemory),
-        Some(other) => bail!("{NAME} is {other:?}; it takes cumulative, delta or lowmemory"),
+        Some(other) => bail!("{NAME}: expected cumulative, delta or lowmemory, got {other:?}"),
     }
 }
 
-/// [`check_numbers`] has seen that it is a number.
+/// Reads a time limit in milliseconds. [`check_numbers`] has checked that it is a number.
 fn timeout(signal: Signal, env: &dyn Fn(&str) -> Option<String>) -> Duration {
     let millis = of_signal(signal, "TIMEOUT", env);
     let millis = millis.and_then(|(_, millis)| millis.parse().ok());
     millis.map_or(OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT, Duration::from_millis)
 }
 
-/// The SDK would ignore what is no number without a word.
+/// Checks numbers, which the SDK reads itself and ignores silently if they are invalid.
 fn check_numbers(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<()> {
     const NUMBERS: [&str; 17] = [
         "OTEL_EXPORTER_OTLP_TIMEOUT",
@@ -313,13 +313,13 @@ fn check_numbers(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<()> {
     ];
     for name in NUMBERS {
         if let Some(value) = env(name).filter(|value| value.parse::<u64>().is_err()) {
-            bail!("{name} is {value:?}; it takes a whole number");
+            bail!("{name}: expected a whole number, got {value:?}");
         }
     }
     Ok(())
 }
 
-/// So it would what is no pair. Headers may be secret, and are not repeated.
+/// Checks lists, which the SDK reads likewise. Headers may be secret, so errors omit the value.
 fn check_lists(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<()> {
     const LISTS: [&str; 5] = [
         "OTEL_EXPORTER_OTLP_HEADERS",
@@ -332,7 +332,7 @@ fn check_lists(env: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<()> {
         let list = env(name).unwrap_or_default();
         let mut pairs = list.split(',').filter(|pair| !pair.trim().is_empty());
         if !pairs.all(|pair| pair.split_once('=').is_some_and(|(key, _)| !key.trim().is_empty())) {
-            bail!("{name}: expected key=value pairs with commas between them, percent-encoded");
+            bail!("{name}: expected percent-encoded key=value pairs, separated by commas");
         }
     }
     Ok(())
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_exported_where_an_endpoint_or_a_name_says_so() {
+    fn endpoint_or_explicit_otlp_enables_a_signal() {
         use Protocol::Grpc;
         use Protocol::HttpJson;
         use Protocol::HttpProtobuf;
@@ -387,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_not_taken_is_named_with_those_that_are() {
+    fn invalid_value_is_named_with_the_valid_ones() {
         let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4318");
         for (name, value, takes) in [
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "thrift", "http/protobuf"),
@@ -396,7 +396,7 @@ mod tests {
             ("OTEL_TRACES_SAMPLER", "traceidratio", "0.0 to 1.0"),
             ("OTEL_PROPAGATORS", "b3", "tracecontext"),
             ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "not a url", "http://"),
-            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem", "cannot be read"),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere.pem", "cannot read"),
             ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "zstd", "gzip"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "none", "unset for none"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "", "unset for none"),

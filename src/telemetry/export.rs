@@ -1,9 +1,9 @@
-//! The OTLP exporters, and an eye on whether the collector takes what they send.
+//! The OTLP exporters. Their results are watched, to log when the collector fails and recovers.
 //!
-//! Each runs on a thread of the SDK's. HTTP goes through reqwest's blocking client, which must be made
-//! outside the runtime; gRPC through a small runtime of its own, so that the gateway's workers are never
-//! waited for. What cannot be sent waits in the SDK's bounded queues (`OTEL_BSP_*`, `OTEL_BLRP_*`), and is
-//! dropped when they are full.
+//! Each exporter runs on a thread of the SDK. HTTP uses reqwest's blocking client, which must be
+//! created outside the runtime. gRPC uses a runtime of its own, so that it never waits for the
+//! gateway's workers. Unsent data waits in the SDK's bounded queues (`OTEL_BSP_*`, `OTEL_BLRP_*`)
+//! and is dropped when they are full.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,18 +39,18 @@ use super::metrics::metrics;
 use super::names;
 use crate::sync::Mutex;
 
-/// What core calls an event. By itself it is named after a line of the source.
+/// The attribute with core's name of an event. Without it, the name is a source line.
 const EVENT_NAME: &str = "event.name";
 
-/// The exporters that the environment asks for.
+/// The exporters that the environment enables.
 pub(super) struct Exporters {
     pub(super) spans: Option<Watched<SpanExporter>>,
     pub(super) metrics: Option<Watched<MetricExporter>>,
     pub(super) logs: Option<Watched<LogExporter>>,
 }
 
-/// The exporter of a signal, where there is to be one. The builders of the three are of types that have
-/// nothing in common but the names of their methods.
+/// Builds the exporter of a signal, if it is enabled. A macro, because the three builder types
+/// share method names but no trait.
 macro_rules! exporter {
     ($builder:expr, $signal:expr, $environment:expr, $health:expr) => {
         match $environment.protocol($signal) {
@@ -73,15 +73,15 @@ macro_rules! exporter {
     };
 }
 
-/// Makes them.
+/// Builds the exporters.
 ///
 /// # Errors
 /// An endpoint, a certificate or a header is malformed.
 pub(super) fn exporters(environment: &Environment) -> anyhow::Result<Exporters> {
     let health = Health::default();
-    let made = std::thread::scope(|scope| {
-        // The blocking client refuses to be made on a thread of the runtime.
-        let making = scope.spawn(|| {
+    let built = std::thread::scope(|scope| {
+        // The blocking client cannot be created on a thread of the runtime.
+        let builder = scope.spawn(|| {
             let grpc = Signal::ALL
                 .into_iter()
                 .any(|signal| environment.protocol(signal) == Some(Protocol::Grpc));
@@ -94,12 +94,12 @@ pub(super) fn exporters(environment: &Environment) -> anyhow::Result<Exporters> 
                 logs: exporter!(LogExporter::builder, Signal::Logs, environment, health),
             })
         });
-        making.join()
+        builder.join()
     });
-    made.map_err(|_| anyhow::anyhow!("the exporters could not be made"))?
+    built.map_err(|_| anyhow::anyhow!("building the OTLP exporters panicked"))?
 }
 
-/// How an HTTP body is written; `None` for gRPC.
+/// Returns the encoding of HTTP bodies; `None` for gRPC.
 fn wire(protocol: Protocol) -> Option<Wire> {
     match protocol {
         Protocol::HttpProtobuf => Some(Wire::HttpBinary),
@@ -139,7 +139,7 @@ fn tls(environment: &Environment) -> ClientTlsConfig {
     tls
 }
 
-/// A runtime on a thread of its own, for as long as the process lives.
+/// Starts a runtime on its own thread, for the life of the process.
 fn runtime() -> anyhow::Result<tokio::runtime::Handle> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
@@ -149,7 +149,8 @@ fn runtime() -> anyhow::Result<tokio::runtime::Handle> {
     Ok(handle)
 }
 
-/// Whether the collector takes what it is sent. One warning when it stops, one line when it is back.
+/// The signals whose last export failed. Logs one warning at the first failure, and one line when
+/// all exports succeed again.
 #[derive(Debug, Clone, Default)]
 struct Health(Arc<Mutex<Vec<Signal>>>);
 
@@ -165,7 +166,7 @@ impl Health {
         match result {
             Ok(()) => {
                 if were_down == 1 && down.is_empty() {
-                    tracing::info!("the telemetry collector takes everything again");
+                    tracing::info!("exports to the telemetry collector succeed again");
                 }
             }
             Err(error) => {
@@ -176,7 +177,7 @@ impl Health {
                     tracing::warn!(
                         signal = signal.as_str(),
                         %error,
-                        "the telemetry collector does not take what it is sent; turns go on without it"
+                        "cannot export to the telemetry collector; requests and turns are not affected"
                     );
                 }
             }
@@ -184,7 +185,7 @@ impl Health {
     }
 }
 
-/// An exporter whose results are noted.
+/// An exporter whose results are reported to [`Health`].
 #[derive(Debug)]
 pub(super) struct Watched<E> {
     exporter: E,
@@ -223,11 +224,11 @@ impl opentelemetry_sdk::trace::SpanExporter for Watched<SpanExporter> {
     }
 }
 
-/// Takes the names off log records that are lines of the source. Those of core say theirs as an attribute.
+/// Removes event names that are source lines from log records. Core's names are in an attribute.
 #[derive(Debug)]
-pub(super) struct Unnamed;
+pub(super) struct StripEventNames;
 
-impl LogProcessor for Unnamed {
+impl LogProcessor for StripEventNames {
     fn emit(&self, record: &mut SdkLogRecord, _scope: &InstrumentationScope) {
         if record.event_name().is_some_and(|name| name.starts_with("event ")) {
             record.set_event_name("");

@@ -1,6 +1,6 @@
-//! A request as it is seen from outside (OpenTelemetry's semantic conventions for HTTP servers): its span
-//! and its metrics, from its head to the last byte of its answer. Owned by the answer's body, so that it
-//! ends with it, whatever ends it.
+//! [`RequestSpan`]: the span and the metrics of a request, from its head to the last byte of the
+//! response (OpenTelemetry's semantic conventions for HTTP servers). The response body owns it, so
+//! it ends with the body however that ends.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use super::trace;
 use super::trace::CauseAlive;
 use crate::error::Error;
 
-/// A request under way.
+/// The span of a request in progress.
 #[derive(Debug)]
 pub(crate) struct RequestSpan {
     span: Span,
@@ -31,12 +31,12 @@ pub(crate) struct RequestSpan {
     route: &'static str,
     status: StatusCode,
     error: Option<&'static str>,
-    /// See [`CauseAlive`].
+    /// The subject of [`CauseAlive`].
     _alive: Arc<()>,
 }
 
 impl RequestSpan {
-    /// A request begins; `route` is its template.
+    /// Starts the span. `route` is the template of the matched route.
     pub(crate) fn begin<B>(request: &Request<B>, route: Option<&'static str>, id: &str) -> Self {
         let method = method(request.method());
         let name = match route {
@@ -53,7 +53,7 @@ impl RequestSpan {
         );
         let alive = Arc::new(());
         let parent = trace::of_headers(request.headers()).unwrap_or_default();
-        // Only a span that is not made refuses a parent.
+        // This fails only for a disabled span.
         drop(span.set_parent(CauseAlive::put(&parent, &alive)));
         span.set_attribute("url.path", request.uri().path().to_owned());
         span.set_attribute("url.scheme", "http");
@@ -74,17 +74,17 @@ impl RequestSpan {
         }
     }
 
-    /// What the request causes is traced below this.
+    /// Returns the parent span of everything that the request causes.
     pub(crate) fn span(&self) -> &Span {
         &self.span
     }
 
-    /// The caller is known.
+    /// Records the name of the caller's key on the current span.
     pub(crate) fn called_by(name: &str) {
         Span::current().set_attribute(attribute::CALLER, name.to_owned());
     }
 
-    /// It is answered with an error.
+    /// Records that the response is an error.
     pub(crate) fn fail(&mut self, error: &Error) {
         metrics().refuse(error);
         self.span.set_attribute(names::ERROR_TYPE, error.code());
@@ -94,7 +94,7 @@ impl RequestSpan {
         }
     }
 
-    /// Its answer begins.
+    /// Records the status of the response.
     pub(crate) fn answer(&mut self, status: StatusCode) {
         self.status = status;
         self.span.set_attribute(names::STATUS_CODE, i64::from(status.as_u16()));
@@ -116,7 +116,7 @@ impl Drop for RequestSpan {
     }
 }
 
-/// A method as a label: clients may make them up.
+/// Returns a method as a label. Clients may invent methods, so unknown ones share a value.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -1,9 +1,9 @@
-//! What a line of the log looks like, and what is logged at all.
+//! The log: its format, and the filters of log records and spans.
 //!
-//! JSON where nobody watches, one object a line, with the members that Google Cloud Logging knows
-//! (`severity`, `message`, `time`, `logging.googleapis.com/trace`, …) beside `trace_id`, `span_id` and the
-//! fields of the spans around it (`request_id` among them); on a terminal, compact text. `RUST_LOG` chooses
-//! what.
+//! On a terminal a line is compact text. Elsewhere it is a JSON object with the members that Google
+//! Cloud Logging reads (`severity`, `message`, `time`, `logging.googleapis.com/trace`, …),
+//! `trace_id`, `span_id`, and the fields of the enclosing spans, such as `request_id`. `RUST_LOG`
+//! filters both.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -38,28 +38,33 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::Filter;
 use tracing_subscriber::registry::LookupSpan;
 
-use super::CODEX;
-use super::SCOPE;
-use super::TRACE_SAFE;
-use super::WITH_CONTENT;
+use super::names::SCOPE;
 
-/// What is logged unless `RUST_LOG` says otherwise.
+/// The target prefix of the gateway and of codex's crates.
+const CODEX: &str = "codex_";
+/// The target of core's events without content.
+const TRACE_SAFE: &str = "codex_otel.trace_safe";
+/// The target of core's events with content.
+const WITH_CONTENT: &str = "codex_otel.log_only";
+
+/// The default of `RUST_LOG`.
 const DEFAULT_FILTER: &str = "warn,codex_gateway=info,codex_gateway_engine=info";
-/// What is not, unless `RUST_LOG` names it: OpenTelemetry complains once per export, and the exporters are
-/// watched instead; core complains several times a turn about a model that is not of OpenAI's.
+/// Directives that `RUST_LOG` can override. OpenTelemetry logs every failed export, which
+/// `telemetry::export` reports once; core warns several times a turn about models that are not
+/// OpenAI's.
 const QUIET: &str = concat!("opentelemetry=off,", "codex_models_manager", "::model_info=error");
-/// What stays out whatever `RUST_LOG` says: these carry prompts, and what tools print.
-/// (In two pieces, because it is a log target and not a use of the crate.)
+/// Levels that `RUST_LOG` cannot raise: these targets log prompts and tool output.
+/// (Split literals, because a house test looks for paths of codex crates.)
 const NEVER: [(&str, LevelFilter); 4] = [
     (WITH_CONTENT, LevelFilter::OFF),
     (concat!("codex_core", "::tools"), LevelFilter::OFF),
-    // Every submission, the variables of tool servers among them.
+    // Logs every submission, including the environment variables of tool servers.
     (concat!("codex_core", "::session::handlers"), LevelFilter::INFO),
-    // Every frame of a WebSocket.
+    // Logs every WebSocket frame.
     ("tungstenite", LevelFilter::DEBUG),
 ];
 
-/// A span of core's that lasts as long as its conversation, so that every turn would be inside it.
+/// A span of core that lasts as long as its conversation. It would be the parent of every turn.
 const SESSION_LOOP: &str = "session_loop";
 
 /// `gateway.telemetry.log_format`
@@ -75,16 +80,16 @@ pub enum Format {
     Pretty,
 }
 
-/// Where the log goes.
+/// The stream that log lines go to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destination {
-    /// Standard output: of a server, it holds nothing else.
+    /// Standard output: a server writes nothing else there.
     Stdout,
-    /// Standard error: of a command whose output is its answer.
+    /// Standard error: the standard output of other commands is their result.
     Stderr,
 }
 
-/// The layer that writes lines.
+/// Returns the layer that writes log lines.
 pub(super) fn lines(
     format: Format,
     destination: Destination,
@@ -104,10 +109,10 @@ pub(super) fn lines(
     };
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| DEFAULT_FILTER.to_owned());
     let filter = format!("{QUIET},{filter}");
-    // Each says the lowest level that it may want: otherwise every record of the `log` crate, several per
-    // frame of a WebSocket, would be looked at.
+    // Each filter has a level hint. Without it, every record of the `log` crate would be evaluated,
+    // several per WebSocket frame.
     let allowed = filter_fn(is_allowed).with_max_level_hint(LevelFilter::TRACE);
-    // Without the spans, a line would not say which request it is of.
+    // Spans carry the request id of a line.
     let spans = filter_fn(|metadata| {
         metadata.is_span() && is_own(metadata) && *metadata.level() <= Level::INFO
     });
@@ -121,8 +126,8 @@ pub(super) fn lines(
     }
 }
 
-/// The spans that are made: the gateway's own always, those of core where they are exported; and as
-/// events on them, core's that are free of content.
+/// Returns the filter of spans: the gateway's own always, core's if spans are exported. Core's
+/// events without content become span events.
 pub(super) fn span_filter(exported: bool) -> impl Filter<Registry> {
     filter_fn(move |metadata| {
         if *metadata.level() > Level::INFO {
@@ -139,8 +144,8 @@ pub(super) fn span_filter(exported: bool) -> impl Filter<Registry> {
     .with_max_level_hint(LevelFilter::INFO)
 }
 
-/// The log records that are exported: the gateway's own, and core's that are free of content (or, where
-/// the operator asks for content, those that hold it).
+/// Returns the filter of exported log records: the gateway's own, and core's without content. With
+/// `content`, core's records with content replace the latter.
 pub(super) fn export_filter(content: bool) -> impl Filter<Registry> {
     let events = if content { WITH_CONTENT } else { TRACE_SAFE };
     filter_fn(move |metadata| {
@@ -160,7 +165,7 @@ fn is_own(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with(SCOPE)
 }
 
-/// An event as one JSON object.
+/// Formats an event as one JSON object.
 struct JsonLine;
 
 impl<S> FormatEvent<S, JsonFields> for JsonLine
@@ -185,12 +190,12 @@ where
             if let Some(fields) = extensions.get::<FormattedFields<JsonFields>>()
                 && let Ok(fields) = serde_json::from_str::<Map<String, Value>>(&fields.fields)
             {
-                let spoken = fields.into_iter().filter(|(key, _)| !key.starts_with("otel."));
-                line.extend(spoken);
+                let fields = fields.into_iter().filter(|(key, _)| !key.starts_with("otel."));
+                line.extend(fields);
             }
         }
         event.record(&mut Members(&mut line));
-        // Of a record of the `log` crate, the rest is said by these.
+        // A record of the `log` crate carries its metadata as fields.
         if let Some(target) = line.remove("log.target") {
             line.insert("target".to_owned(), target);
             line.retain(|key, _| !key.starts_with("log."));
@@ -200,7 +205,7 @@ where
     }
 }
 
-/// Google Cloud Logging's names of severities, which others understand too.
+/// Returns the severity name of Google Cloud Logging, which other log services understand too.
 fn severity(level: &Level) -> &'static str {
     match *level {
         Level::ERROR => "ERROR",
@@ -210,7 +215,7 @@ fn severity(level: &Level) -> &'static str {
     }
 }
 
-/// Which trace a line belongs to.
+/// Adds the ids of the current trace and span.
 fn trace_members(line: &mut Map<String, Value>) {
     static PROJECT: LazyLock<Option<String>> = LazyLock::new(|| {
         std::env::var("GOOGLE_CLOUD_PROJECT").ok().filter(|project| !project.is_empty())
@@ -234,7 +239,7 @@ fn trace_members(line: &mut Map<String, Value>) {
     set("logging.googleapis.com/trace_sampled", span.is_sampled().into());
 }
 
-/// The fields of an event as members.
+/// Adds the fields of an event as members.
 struct Members<'a>(&'a mut Map<String, Value>);
 
 impl Members<'_> {
@@ -293,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_an_object_with_severity_and_the_fields_of_its_spans() {
+    fn json_line_has_severity_and_span_fields() {
         let written = Written::default();
         let writer = written.clone();
         let layer = tracing_subscriber::fmt::layer()

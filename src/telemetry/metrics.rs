@@ -1,4 +1,4 @@
-//! The instruments. What only has to be looked at is in the gauges of [`crate::app`].
+//! The instruments that the code records to. Observed values are gauges of [`crate::app`].
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -11,9 +11,9 @@ use opentelemetry::metrics::Histogram;
 use opentelemetry::metrics::Meter;
 use opentelemetry::metrics::UpDownCounter;
 
-use super::SCOPE;
 use super::names;
 use super::names::Metric;
+use super::names::SCOPE;
 use crate::error::Error;
 use crate::sync::Mutex;
 
@@ -46,14 +46,14 @@ pub(crate) struct Metrics {
     errors: Bounded,
 }
 
-/// The instruments. They count from [`super::start`] on; before it, for nobody.
+/// Returns the instruments. Values recorded before `telemetry::start` are lost.
 pub(crate) fn metrics() -> &'static Metrics {
     static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::new(&global::meter(SCOPE)));
     &METRICS
 }
 
-/// A gauge that is read when somebody looks; it shows nothing where there is nothing to read. It lives with
-/// the process.
+/// Registers a gauge for the life of the process. `read` runs at each collection; `None` reports no
+/// value.
 pub(crate) fn gauge(metric: Metric, read: impl Fn() -> Option<u64> + Send + Sync + 'static) {
     let meter = global::meter(SCOPE);
     let builder = meter.u64_observable_gauge(metric.name);
@@ -112,8 +112,8 @@ impl Metrics {
         }
     }
 
-    /// Counters whose labels are known beforehand begin at zero, so that the first that is counted is an
-    /// increase to whoever asks for a rate.
+    /// Sets counters whose labels are known in advance to zero. Otherwise Prometheus would not see
+    /// the first increment as an increase.
     pub(crate) fn begin(&self, provider: &str, statuses: &[&'static str]) {
         for counter in [&self.stream_events, &self.stream_bytes, &self.stream_lost, &self.events] {
             counter.add(0, &[]);
@@ -127,23 +127,24 @@ impl Metrics {
         }
     }
 
-    /// A request or a call is answered with an error.
+    /// Counts a request or call that is answered with an error.
     pub(crate) fn refuse(&self, error: &Error) {
         self.refused.add(1, &[KeyValue::new(names::ERROR_TYPE, error.code())]);
     }
 
-    /// A model's name as a label: clients choose names, so only so many of them are told apart.
+    /// Returns a model's name as a label. Clients choose these names, so distinct values are
+    /// bounded.
     pub(crate) fn model(&self, name: &str) -> KeyValue {
         KeyValue::new(names::MODEL, self.models.value(name))
     }
 
-    /// A provider's own word for what failed as a label, bounded in the same way.
+    /// Returns a provider's error code as a label, bounded likewise.
     pub(crate) fn error(&self, code: &str) -> KeyValue {
         KeyValue::new(names::ERROR_TYPE, self.errors.value(code))
     }
 }
 
-/// Values of a label that come from outside: the first are themselves, the rest are one.
+/// The first [`names::MAX_VALUES`] values of a label. Further ones map to [`names::OTHER`].
 #[derive(Debug, Default)]
 struct Bounded(Mutex<HashSet<String>>);
 
@@ -165,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_model_names_become_labels_and_no_more() {
+    fn model_labels_are_bounded() {
         let metrics = Metrics::new(&global::meter("test"));
         for n in 0..names::MAX_VALUES {
             assert_eq!(metrics.model(&format!("m{n}")).value.as_str(), format!("m{n}"));

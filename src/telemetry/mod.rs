@@ -1,16 +1,17 @@
-//! What operators see: spans, metrics and logs. The one owner of what a process has one of: the
-//! `tracing` subscriber, OpenTelemetry's providers and its propagator.
+//! Spans, metrics and logs. Owns the process-wide state: the `tracing` subscriber, OpenTelemetry's
+//! providers and its propagator.
 //!
-//! - [`names`]: every metric, label and attribute; `metrics`: the instruments; `observe`: what is
-//!   measured when somebody looks; `process`: the process itself;
-//! - [`http`], [`rpc`], [`stream`], [`turn`], [`call`]: the spans, from a request down to its model and tool calls;
-//! - [`trace`]: trace context, in and out; [`logs`]: what a line of the log looks like;
-//! - [`environment`]: what `OTEL_*` says; `export`: where it goes; `resource`: whose it is; `sampler`: what is
-//!   traced.
+//! - [`names`]: metrics, labels and attributes; `metrics`: the instruments; `process`: the metrics
+//!   of the process;
+//! - `http`, `rpc`: the spans of requests and JSON-RPC calls; other spans are beside their
+//!   subjects;
+//! - [`trace`]: propagation of trace context; [`logs`]: log lines and filters;
+//! - [`environment`]: the `OTEL_*` variables; `export`: the OTLP exporters; `resource`: the
+//!   identity of the process; `sampler`: the roots of traces.
 //!
-//! Without an OTLP endpoint nothing is exported and core's own spans are not made; trace context still
-//! passes through to the model and the tools, and `GET /metrics` still answers. Content (prompts,
-//! arguments, output) stays out of all three signals unless `capture_content` is set.
+//! Without an OTLP endpoint nothing is exported and core's spans are disabled. Trace context still
+//! propagates to models and tools, and `GET /metrics` still works. Prompts, arguments and output
+//! stay out of all signals unless `capture_content` is set.
 
 pub mod environment;
 mod export;
@@ -45,32 +46,24 @@ use tracing_subscriber::util::SubscriberInitExt;
 use self::environment::Environment;
 use self::environment::Signal;
 pub(crate) use self::metrics::metrics;
+use self::names::SCOPE;
 use self::sampler::RootSampler;
-
-/// The scope of the gateway's own spans and metrics.
-pub(crate) const SCOPE: &str = "codex_gateway";
-/// Core's events without content.
-const TRACE_SAFE: &str = "codex_otel.trace_safe";
-/// Core's events with content.
-const WITH_CONTENT: &str = "codex_otel.log_only";
-/// What the targets of codex's crates begin with, the gateway's among them.
-const CODEX: &str = "codex_";
 
 static CAPTURE_CONTENT: AtomicBool = AtomicBool::new(false);
 static SCRAPED: OnceLock<prometheus::Registry> = OnceLock::new();
 
-/// `[gateway.telemetry]`.
+/// The settings of `[gateway.telemetry]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Whether prompts, arguments and output may leave in spans and logs.
+    /// Whether spans and logs may contain prompts, arguments and output.
     pub capture_content: bool,
-    /// Whether `GET /metrics` answers without a key.
+    /// Whether `GET /metrics` needs no API key.
     pub metrics_open: bool,
-    /// What a line of the log looks like.
+    /// The format of log lines.
     pub log_format: logs::Format,
 }
 
-/// The providers, for as long as the process may have something to say.
+/// The providers. Kept until the process ends.
 #[derive(Debug)]
 pub struct Telemetry {
     tracer: SdkTracerProvider,
@@ -79,19 +72,51 @@ pub struct Telemetry {
     exports: bool,
 }
 
-/// Installs everything, once per process.
+/// Installs the `tracing` subscriber and OpenTelemetry's global providers, once per process.
 ///
 /// # Errors
-/// A variable of `OTEL_*` has a value that it does not take, or an exporter cannot be made.
+/// An `OTEL_*` variable has an invalid value, or an exporter cannot be built.
 pub fn start(settings: Settings, destination: logs::Destination) -> anyhow::Result<Telemetry> {
     let environment = Environment::read(&|name| std::env::var(name).ok())?;
     CAPTURE_CONTENT.store(settings.capture_content, Ordering::Relaxed);
-    let resource = resource::detect(&environment);
-    let export::Exporters { spans, metrics: pushed, logs } =
-        export::exporters(&environment).context("the OTLP exporter cannot be made")?;
-    let exports = environment.exports();
-
     let registry = prometheus::Registry::new();
+    let telemetry = providers(&environment, &registry)?;
+
+    global::set_text_map_propagator(environment.propagator());
+    global::set_meter_provider(telemetry.meter.clone());
+    global::set_tracer_provider(telemetry.tracer.clone());
+    // A second start in one process (unit tests) keeps the first registry.
+    let _ = SCRAPED.set(registry);
+    process::measure();
+    metrics();
+
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(telemetry.tracer.tracer(SCOPE))
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        .with_filter(logs::span_filter(environment.exports_signal(Signal::Traces)));
+    let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> =
+        vec![logs::lines(settings.log_format, destination), Box::new(spans)];
+    if let Some(logger) = &telemetry.logger {
+        let bridge = OpenTelemetryTracingBridge::new(logger);
+        layers.push(Box::new(bridge.with_filter(logs::export_filter(settings.capture_content))));
+    }
+    // Fails only for a second start in one process, which keeps the first subscriber.
+    drop(tracing_subscriber::registry().with(layers).try_init());
+    Ok(telemetry)
+}
+
+/// Builds the providers. Metrics are always collected for `registry`; the rest depends on the
+/// environment.
+fn providers(
+    environment: &Environment,
+    registry: &prometheus::Registry,
+) -> anyhow::Result<Telemetry> {
+    let resource = resource::detect(environment);
+    let export::Exporters { spans, metrics: pushed, logs } =
+        export::exporters(environment).context("cannot build the OTLP exporters")?;
     let scraped = opentelemetry_prometheus::exporter()
         .with_registry(registry.clone())
         .without_scope_info()
@@ -101,79 +126,57 @@ pub fn start(settings: Settings, destination: logs::Destination) -> anyhow::Resu
     if let Some(pushed) = pushed {
         meter = meter.with_periodic_exporter(pushed);
     }
-    let meter = meter.build();
-
-    let mut tracer = SdkTracerProvider::builder().with_resource(resource.clone());
-    tracer = match spans {
+    let tracer = SdkTracerProvider::builder().with_resource(resource.clone());
+    let tracer = match spans {
         Some(spans) => {
             let sampler = RootSampler::new(environment.sampler.clone());
             tracer.with_batch_exporter(spans).with_sampler(sampler)
         }
         None => tracer.with_sampler(RootSampler::off()),
     };
-    let tracer = tracer.build();
     let logger = logs.map(|logs| {
         SdkLoggerProvider::builder()
             .with_resource(resource)
-            .with_log_processor(export::Unnamed)
+            .with_log_processor(export::StripEventNames)
             .with_batch_exporter(logs)
             .build()
     });
-
-    global::set_text_map_propagator(environment.propagator());
-    global::set_meter_provider(meter.clone());
-    global::set_tracer_provider(tracer.clone());
-    // A second start in one process (unit tests) leaves the first one's.
-    let _ = SCRAPED.set(registry);
-    process::measure();
-    metrics();
-
-    let spans = tracing_opentelemetry::layer()
-        .with_tracer(tracer.tracer(SCOPE))
-        .with_location(false)
-        .with_threads(false)
-        .with_target(false)
-        .with_tracked_inactivity(false)
-        .with_filter(logs::span_filter(environment.endpoint(Signal::Traces)));
-    let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> =
-        vec![logs::lines(settings.log_format, destination), Box::new(spans)];
-    if let Some(logger) = &logger {
-        let bridge = OpenTelemetryTracingBridge::new(logger);
-        layers.push(Box::new(bridge.with_filter(logs::export_filter(settings.capture_content))));
-    }
-    // Only a second call in one process fails, and then the first one's subscriber stays.
-    drop(tracing_subscriber::registry().with(layers).try_init());
-    Ok(Telemetry { tracer, meter, logger, exports })
+    Ok(Telemetry {
+        tracer: tracer.build(),
+        meter: meter.build(),
+        logger,
+        exports: environment.exports(),
+    })
 }
 
-/// Whether prompts, arguments and output may leave.
+/// Returns whether spans and logs may contain prompts, arguments and output.
 pub(crate) fn captures_content() -> bool {
     CAPTURE_CONTENT.load(Ordering::Relaxed)
 }
 
-/// The metrics in Prometheus's text format (version 0.0.4).
+/// Returns the metrics in Prometheus's text format (version 0.0.4).
 ///
 /// # Errors
-/// They cannot be gathered.
+/// A metric cannot be encoded.
 pub(crate) fn scrape() -> Result<String, prometheus::Error> {
     let families = SCRAPED.get().map(prometheus::Registry::gather).unwrap_or_default();
     prometheus::TextEncoder::new().encode_to_string(&families)
 }
 
 impl Telemetry {
-    /// Whether anything is exported.
+    /// Returns whether any signal is exported.
     pub fn exports(&self) -> bool {
         self.exports
     }
 
-    /// Exports what is left, within `limit`: a collector that hangs does not hold the process up.
+    /// Exports what is queued, within `limit` even if the collector hangs.
     pub async fn shutdown(self, limit: Duration) {
         let Self { tracer, meter, logger, exports } = self;
         if !exports {
             return;
         }
         let (done, ended) = oneshot::channel();
-        // Threads of their own: the exporters block, and must be dropped outside the runtime.
+        // On their own threads: the exporters block, and must be dropped outside the runtime.
         std::thread::spawn(move || {
             std::thread::scope(|scope| {
                 scope.spawn(|| drop(tracer.shutdown_with_timeout(limit)));
@@ -185,7 +188,7 @@ impl Telemetry {
             let _ = done.send(());
         });
         if tokio::time::timeout(limit, ended).await.is_err() {
-            tracing::warn!("the telemetry collector did not take the rest in time");
+            tracing::warn!("cannot export the remaining telemetry in time");
         }
     }
 }

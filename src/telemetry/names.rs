@@ -1,28 +1,32 @@
-//! Every metric: its name, its unit, its labels; and the names of the attributes of spans. The one place
-//! for them: `docs/telemetry.md`, the dashboard and the alerts are compared with it by tests.
+//! The metrics (name, unit, labels) and the names of span attributes. Tests compare
+//! `docs/telemetry.md`, the dashboard and the alerts with this file.
 //!
-//! Names that start with `http.`, `gen_ai.` and `process.` are OpenTelemetry's semantic conventions; those of the
-//! gateway's own start with `codex_gateway.`. Labels are bounded: a route is its template, a model or a
-//! provider's error one of the first [`MAX_VALUES`] seen.
+//! Names that start with `http.`, `gen_ai.` and `process.` follow OpenTelemetry's semantic
+//! conventions; the gateway's own start with `codex_gateway.`. Labels are bounded: a route is its
+//! template, and of model names and provider errors only the first [`MAX_VALUES`] are distinct.
 
-/// How many values of a label that come from outside are told apart; the rest are [`OTHER`].
+/// The instrumentation scope of the gateway's spans and metrics, and the prefix of its log targets.
+pub(crate) const SCOPE: &str = "codex_gateway";
+
+/// The number of distinct values of a label that clients or providers choose. Further values
+/// become [`OTHER`].
 pub const MAX_VALUES: usize = 64;
-/// The label value of what is not named.
+/// The label value of everything that has no value of its own.
 pub const OTHER: &str = "_OTHER";
 
-/// How a metric adds up.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows.
+    /// A value that only increases.
     Counter,
-    /// Goes up and down.
+    /// A value that goes up and down.
     Gauge,
-    /// How often which size was seen.
+    /// A distribution.
     Histogram,
 }
 
 impl Kind {
-    /// The word for it.
+    /// Returns the name that `docs/telemetry.md` uses.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -35,15 +39,15 @@ impl Kind {
 /// A metric.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
-    /// Its name, as over OTLP. Prometheus sees `_` for `.` and the unit at the end.
+    /// The OTLP name. In Prometheus, `.` becomes `_` and the unit is appended.
     pub name: &'static str,
-    /// How it adds up.
+    /// Counter, gauge or histogram.
     pub kind: Kind,
-    /// UCUM. Empty where it has none.
+    /// The unit in UCUM notation; empty if there is none.
     pub unit: &'static str,
-    /// The keys of its labels.
+    /// The label keys.
     pub labels: &'static [&'static str],
-    /// What it says.
+    /// The description; Prometheus shows it as help text.
     pub about: &'static str,
 }
 
@@ -67,103 +71,103 @@ macro_rules! metrics {
 metrics! {
     HTTP_DURATION = "http.server.request.duration", Histogram, "s",
         [METHOD, ROUTE, STATUS_CODE, ERROR_TYPE],
-        "From the head of a request to the last byte of its answer; a stream lasts as long as it is read.";
+        "Duration of a request, from its head to the last byte of the response. A stream counts until it ends or its reader leaves.";
     HTTP_ACTIVE = "http.server.active_requests", Gauge, "{request}", [METHOD],
-        "Requests whose answer has not ended.";
+        "Requests in progress, open streams included.";
     REFUSED = "codex_gateway.requests.refused", Counter, "{request}", [ERROR_TYPE],
-        "Requests and calls that were answered with an error, by its code: `overloaded` is the limit of rates and queues.";
+        "Requests and JSON-RPC calls answered with an error, by error code. `overloaded`: a concurrency or queue limit was reached.";
     CONNECTIONS = "codex_gateway.connections", Gauge, "{connection}", [],
         "Open connections.";
     STREAMS = "codex_gateway.streams", Gauge, "{stream}", [],
-        "Open event streams: JSONL, SSE, and subscriptions of WebSockets.";
+        "Open event streams: JSONL, SSE and WebSocket subscriptions.";
     STREAM_EVENTS = "codex_gateway.stream.events", Counter, "{event}", [],
-        "Events handed to readers.";
+        "Events sent to readers.";
     STREAM_BYTES = "codex_gateway.stream.size", Counter, "By", [],
-        "Bytes of events handed to readers, before their framing.";
+        "Bytes of events sent to readers, without framing.";
     STREAM_LAG = "codex_gateway.stream.lag", Histogram, "{event}", [],
-        "How many events a reader was still behind after it had read.";
+        "Number of events by which a reader was still behind after a read.";
     STREAM_LOST = "codex_gateway.stream.lost", Counter, "{event}", [],
-        "Events that were gone before their reader came; it was told.";
+        "Events dropped from the event log before a reader reached them. The reader receives a notice.";
     EVENTS = "codex_gateway.events", Counter, "{event}", [],
-        "Events of core, as they entered the logs.";
+        "Events received from codex-core and added to the event logs.";
     TURNS_STARTED = "codex_gateway.turns.started", Counter, "{turn}", [PROVIDER],
-        "Turns that began.";
+        "Started turns.";
     TURNS_ENDED = "codex_gateway.turns.ended", Counter, "{turn}", [PROVIDER, STATUS],
-        "Turns that ended: `completed`, `failed`, `cancelled` or `timed_out`.";
+        "Ended turns, by status: `completed`, `failed`, `cancelled` or `timed_out`.";
     TURNS_RUNNING = "codex_gateway.turns.running", Gauge, "{turn}", [],
-        "Turns under way.";
+        "Running turns.";
     TURN_DURATION = "codex_gateway.turn.duration", Histogram, "s", [PROVIDER, STATUS],
-        "From the prompt to the last event of its turn.";
+        "Duration of a turn, from the prompt to its last event.";
     TURN_FIRST_EVENT = "codex_gateway.turn.time_to_first_event", Histogram, "s", [PROVIDER],
-        "From the prompt to the turn's first event.";
+        "Time from the prompt to the first event of its turn.";
     TURN_FIRST_TOKEN = "codex_gateway.turn.time_to_first_token", Histogram, "s", [PROVIDER],
-        "From the prompt to the first words or thoughts of the model.";
+        "Time from the prompt to the first output or reasoning token of the model.";
     TOKENS = "gen_ai.client.token.usage", Histogram, "{token}",
         [OPERATION, PROVIDER, MODEL, TOKEN_TYPE],
-        "Tokens of a model call: `input` (cached ones included) and `output` (thoughts included).";
+        "Tokens per model call: `input` (including cached tokens) and `output` (including reasoning tokens).";
     MODEL_DURATION = "gen_ai.client.operation.duration", Histogram, "s",
         [OPERATION, PROVIDER, MODEL, ERROR_TYPE],
-        "A model call, its retries and its wait for a place included.";
+        "Duration of a model call, including retries and the wait for a concurrency slot.";
     MODEL_FIRST_TOKEN = "codex_gateway.model.time_to_first_token", Histogram, "s",
         [PROVIDER, MODEL],
-        "From a model call to its first words or thoughts.";
+        "Time from the start of a model call to its first output or reasoning token.";
     MODEL_QUEUED = "codex_gateway.model.queued", Histogram, "s", [PROVIDER],
-        "How long a model call waited for a place among its provider's.";
+        "Time that a model call waited for a concurrency slot of its provider (`max_concurrent`).";
     MODEL_RETRIES = "codex_gateway.model.retries", Counter, "{attempt}", [PROVIDER],
-        "Times that a model call was sent again.";
+        "Retries of model calls.";
     TOOL_CALLS = "codex_gateway.tool.calls", Counter, "{call}", [TOOL, OUTCOME],
-        "Commands, patches, and calls of tools that ended: `ok` or `error`.";
+        "Finished commands, patches and tool calls, by outcome: `ok` or `error`.";
     TOOL_DURATION = "codex_gateway.tool.duration", Histogram, "s", [TOOL],
-        "A command, a patch, a call of a tool.";
+        "Duration of a command, a patch or a tool call.";
     APPROVALS_PENDING = "codex_gateway.approvals.pending", Gauge, "{approval}", [],
-        "Questions of agents that nobody has answered yet.";
+        "Approval requests and questions of agents that wait for an answer.";
     APPROVAL_WAIT = "codex_gateway.approval.duration", Histogram, "s", [DECISION],
-        "From a question to its answer.";
+        "Time from an approval request to its decision.";
     CONVERSATIONS = "codex_gateway.conversations", Gauge, "{conversation}", [],
         "Live conversations.";
     EVENT_LOG = "codex_gateway.event_log.size", Gauge, "By", [],
-        "What the events weigh that are kept for readers to come.";
+        "Bytes of events kept in the event logs for later readers.";
     TASKS = "codex_gateway.tasks", Gauge, "{task}", [],
-        "Tasks of the asynchronous runtime.";
+        "Tasks of the async runtime.";
     EXPORT_FAILURES = "codex_gateway.telemetry.export_failures", Counter, "{export}", [SIGNAL],
-        "Exports that the collector did not take.";
+        "Exports that failed, by signal: the collector was unreachable or rejected them.";
     MEMORY = "process.memory.usage", Gauge, "By", [],
         "Resident memory of the process.";
     CPU = "process.cpu.time", Counter, "s", [CPU_MODE],
-        "Processor time: `user` and `system`.";
+        "CPU time of the process: `user` and `system`.";
     FILES = "process.unix.file_descriptor.count", Gauge, "{file_descriptor}", [],
         "Open file descriptors.";
     THREADS = "process.thread.count", Gauge, "{thread}", [],
-        "Threads.";
+        "Threads of the process.";
     UPTIME = "process.uptime", Gauge, "s", [],
-        "Since the process started.";
+        "Time since the process started.";
     BUILD = "codex_gateway.build.info", Gauge, "", [VERSION, ENGINE],
-        "Always 1; the labels say what runs.";
+        "Always 1. The labels identify the version.";
 }
 
 /// `http.request.method`
 pub const METHOD: &str = "http.request.method";
-/// `http.route`: a template, or `_OTHER` where there is no such route.
+/// `http.route`: the route's template, or `_OTHER` if no route matches.
 pub const ROUTE: &str = "http.route";
 /// `http.response.status_code`
 pub const STATUS_CODE: &str = "http.response.status_code";
-/// `error.type`: the code of the error, or of the provider's.
+/// `error.type`: the error code of the gateway, or that of the provider.
 pub const ERROR_TYPE: &str = "error.type";
 /// `gen_ai.operation.name`: `chat`.
 pub const OPERATION: &str = "gen_ai.operation.name";
-/// `gen_ai.provider.name`: the id of the provider in the configuration.
+/// `gen_ai.provider.name`: the provider's id in the configuration.
 pub const PROVIDER: &str = "gen_ai.provider.name";
 /// `gen_ai.request.model`
 pub const MODEL: &str = "gen_ai.request.model";
 /// `gen_ai.token.type`: `input` or `output`.
 pub const TOKEN_TYPE: &str = "gen_ai.token.type";
-/// `gen_ai.tool.name`: on metrics, one of a few kinds; on spans, the tool's own name.
+/// `gen_ai.tool.name`: one of a few kinds on metrics, the tool's name on spans.
 pub const TOOL: &str = "gen_ai.tool.name";
-/// How a turn ended.
+/// The status of an ended turn.
 pub const STATUS: &str = "codex_gateway.turn.status";
-/// How a tool call ended.
+/// `ok` or `error`.
 pub const OUTCOME: &str = "codex_gateway.tool.outcome";
-/// What was decided.
+/// The decision on an approval request.
 pub const DECISION: &str = "codex_gateway.approval.decision";
 /// `traces`, `metrics` or `logs`.
 pub const SIGNAL: &str = "codex_gateway.telemetry.signal";
@@ -171,15 +175,15 @@ pub const SIGNAL: &str = "codex_gateway.telemetry.signal";
 pub const CPU_MODE: &str = "cpu.mode";
 /// The gateway's version.
 pub const VERSION: &str = "version";
-/// What runs the agent: `codex-core`.
+/// The agent engine: `codex-core`.
 pub const ENGINE: &str = "engine";
 
-/// Seconds of what answers at once: requests, queues, first tokens, tools; up to an agent's half hour.
+/// Buckets of durations in seconds: from a request of a millisecond to a turn of half an hour.
 pub const SECONDS: &[f64] = &[
     0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
     300.0, 600.0, 1200.0, 1800.0,
 ];
-/// Tokens (OpenTelemetry's advice for `gen_ai.client.token.usage`).
+/// Buckets of tokens, as OpenTelemetry recommends for `gen_ai.client.token.usage`.
 pub const TOKEN_BUCKETS: &[f64] = &[
     1.0,
     4.0,
@@ -196,61 +200,61 @@ pub const TOKEN_BUCKETS: &[f64] = &[
     16_777_216.0,
     67_108_864.0,
 ];
-/// Events that a reader is behind.
+/// Buckets of reader lag in events.
 pub const LAG_BUCKETS: &[f64] = &[0.0, 1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0, 10_000.0];
 
-/// The attributes of spans that are not labels of metrics too.
+/// Span attributes that are not metric labels as well.
 pub mod attribute {
     /// Codex's thread id.
     pub const CONVERSATION: &str = "gen_ai.conversation.id";
-    /// The same, for viewers that group traces into sessions.
+    /// The conversation again, for viewers that group traces by session.
     pub const SESSION: &str = "session.id";
     /// `codex`.
     pub const AGENT: &str = "gen_ai.agent.name";
-    /// The turn.
+    /// The turn id.
     pub const TURN: &str = "codex_gateway.turn.id";
     /// The name of the caller's key.
     pub const CALLER: &str = "codex_gateway.caller";
-    /// Tokens in.
+    /// Input tokens.
     pub const INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
-    /// Of these, read from the provider's cache.
+    /// The input tokens read from the provider's cache.
     pub const CACHED_TOKENS: &str = "gen_ai.usage.cache_read.input_tokens";
-    /// Tokens out.
+    /// Output tokens.
     pub const OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
-    /// Of these, thought.
+    /// The output tokens used for reasoning.
     pub const REASONING_TOKENS: &str = "codex_gateway.usage.reasoning_tokens";
     /// Seconds to the first token.
     pub const FIRST_TOKEN: &str = "codex_gateway.time_to_first_token";
     /// Seconds to the first event.
     pub const FIRST_EVENT: &str = "codex_gateway.time_to_first_event";
-    /// How often a model call was sent.
+    /// The number of times a model call was sent.
     pub const ATTEMPTS: &str = "codex_gateway.model.attempts";
-    /// Seconds that a model call waited for a place.
+    /// Seconds that a model call waited for a concurrency slot.
     pub const QUEUED: &str = "codex_gateway.model.queued";
     /// The id of a tool call.
     pub const CALL: &str = "gen_ai.tool.call.id";
-    /// `function` for commands and patches, `extension` for tools of servers.
+    /// `function` for commands and patches, `extension` for tools of tool servers.
     pub const TOOL_TYPE: &str = "gen_ai.tool.type";
     /// The tool server.
     pub const SERVER: &str = "mcp.server.name";
-    /// What a command ended with.
+    /// The exit code of a command.
     pub const EXIT_CODE: &str = "process.exit.code";
-    /// How many files a patch touches.
+    /// The number of files that a patch changes.
     pub const FILES: &str = "codex_gateway.patch.files";
-    /// How many events a stream carried.
+    /// The number of events that a stream carried.
     pub const EVENTS: &str = "codex_gateway.stream.events";
     /// `jsonrpc`.
     pub const RPC_SYSTEM: &str = "rpc.system";
-    /// The method.
+    /// The JSON-RPC method.
     pub const RPC_METHOD: &str = "rpc.method";
-    /// What a prompt says; only with `capture_content`.
+    /// The prompt; only with `capture_content`.
     pub const INPUT: &str = "gen_ai.input.messages";
-    /// What the agent says; only with `capture_content`.
+    /// The agent's messages; only with `capture_content`.
     pub const OUTPUT: &str = "gen_ai.output.messages";
-    /// What a tool is called with; only with `capture_content`.
+    /// The arguments of a tool call; only with `capture_content`.
     pub const ARGUMENTS: &str = "gen_ai.tool.call.arguments";
-    /// What a tool answers; only with `capture_content`.
+    /// The result of a tool call; only with `capture_content`.
     pub const RESULT: &str = "gen_ai.tool.call.result";
-    /// The sort of span, for viewers that follow OpenInference: `AGENT`, `LLM`, `TOOL`.
+    /// The span kind for viewers that follow OpenInference: `AGENT`, `LLM`, `TOOL`.
     pub const OPENINFERENCE: &str = "openinference.span.kind";
 }

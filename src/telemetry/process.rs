@@ -1,4 +1,4 @@
-//! The process itself, as the kernel sees it (`proc(5)`), read when somebody asks.
+//! Metrics of the process, read from `/proc` (proc(5)) at each collection.
 
 use std::sync::LazyLock;
 
@@ -6,16 +6,16 @@ use opentelemetry::KeyValue;
 use opentelemetry::global;
 use tokio::time::Instant;
 
-use super::SCOPE;
 use super::metrics::gauge;
 use super::names;
+use super::names::SCOPE;
 
-/// The kernel counts processor time in hundredths of a second (`USER_HZ`), whatever the machine.
+/// `USER_HZ`: the kernel reports CPU time in hundredths of a second on every architecture.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Registers what is measured of the process.
+/// Registers the metrics.
 pub(super) fn measure() {
     LazyLock::force(&STARTED);
     gauge(names::MEMORY, resident);
@@ -33,7 +33,7 @@ pub(super) fn measure() {
     .build();
 }
 
-/// Bytes.
+/// Returns the resident memory in bytes.
 fn resident() -> Option<u64> {
     status("VmRSS:").map(|kibibytes| kibibytes * 1024)
 }
@@ -44,7 +44,7 @@ fn threads() -> Option<u64> {
 
 fn files() -> Option<u64> {
     let open = std::fs::read_dir("/proc/self/fd").ok()?.count();
-    // Reading the folder opens it.
+    // One of them is the directory being read.
     u64::try_from(open.saturating_sub(1)).ok()
 }
 
@@ -54,10 +54,10 @@ fn status(key: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Seconds in user and in kernel mode.
+/// Returns the seconds spent in user and in kernel mode.
 fn cpu_time() -> Option<(f64, f64)> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The name of the program, in brackets, may hold anything.
+    // The program name, in parentheses, may contain any character.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);
     let mut seconds = || Some(fields.next()?.parse::<f64>().ok()? / TICKS_PER_SECOND);
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_knows_this_process() {
+    fn proc_values_are_plausible() {
         assert!(resident().is_some_and(|bytes| bytes > 1 << 20));
         assert!(threads().is_some_and(|threads| threads >= 1));
         let before = files().unwrap();

@@ -1,4 +1,4 @@
-//! Whose telemetry it is: the service, its version, and where it runs.
+//! The OpenTelemetry resource: service, version, host, container and cloud platform.
 
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
@@ -6,23 +6,24 @@ use opentelemetry_sdk::resource::TelemetryResourceDetector;
 
 use super::environment::Environment;
 
-/// Detects it. What `OTEL_RESOURCE_ATTRIBUTES` says wins, and `OTEL_SERVICE_NAME` over that.
+/// Detects the resource. `OTEL_RESOURCE_ATTRIBUTES` overrides what is detected, and
+/// `OTEL_SERVICE_NAME` overrides both.
 pub(super) fn detect(environment: &Environment) -> Resource {
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let detected = attributes(&env, &container_id());
     let mut resource = Resource::builder_empty()
         .with_attributes(detected.into_iter().map(|(key, value)| KeyValue::new(key, value)))
         .with_detector(Box::new(TelemetryResourceDetector))
-        .with_attributes(written(&env("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default()));
+        .with_attributes(parse(&env("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default()));
     if let Some(name) = &environment.service_name {
         resource = resource.with_service_name(name.clone());
     }
     resource.build()
 }
 
-/// `key=value,…`, percent-encoded (the specification's "Resource SDK"). The SDK's own reader leaves the
-/// values as they are.
-fn written(list: &str) -> Vec<KeyValue> {
+/// Parses `key=value,…` and decodes percent-encoding ("Resource SDK" of the specification), which
+/// the SDK's own parser does not.
+fn parse(list: &str) -> Vec<KeyValue> {
     let decode = |text: &str| {
         percent_encoding::percent_decode_str(text.trim()).decode_utf8_lossy().into_owned()
     };
@@ -65,8 +66,8 @@ fn attributes(
     found
 }
 
-/// The id of the container, where the kernel's list of control groups or mounts shows one: 64
-/// hexadecimal digits.
+/// Returns the container id, 64 hexadecimal digits, if the control groups or mounts of the process
+/// contain one.
 fn container_id() -> Option<String> {
     ["/proc/self/cgroup", "/proc/self/mountinfo"].iter().find_map(|path| {
         let text = std::fs::read_to_string(path).ok()?;
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cloud_run_revision_is_known_by_its_variables() {
+    fn cloud_run_is_detected_by_its_variables() {
         let env = |name: &str| match name {
             "K_SERVICE" => Some("agents".to_owned()),
             "K_REVISION" => Some("agents-00007".to_owned()),
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_is_known_by_its_control_group() {
+    fn container_is_detected_by_its_control_group() {
         let id = "0123456789abcdef".repeat(4);
         let cgroup = format!("0::/system.slice/docker-{id}.scope\n");
         assert_eq!(find_container_id(&cgroup), Some(id));

@@ -1,5 +1,5 @@
-//! A JSON-RPC call as it is seen from outside: a span of its own, below the request that brought it, or
-//! below the trace that its `params._meta` names.
+//! [`RpcCall`]: the span of a JSON-RPC call. Its parent is the trace in `params._meta`, or else the
+//! request that carries the call.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use super::trace;
 use super::trace::CauseAlive;
 use crate::error::Error;
 
-/// A call under way.
+/// The span of a call in progress.
 #[derive(Debug)]
 pub(crate) struct RpcCall {
     span: Span,
     _alive: Arc<()>,
 }
 
-/// What is read of a call's params.
+/// The part of a call's params that tracing reads.
 #[derive(Deserialize)]
 struct WithMeta {
     #[serde(rename = "_meta")]
@@ -33,8 +33,10 @@ struct WithMeta {
 }
 
 impl RpcCall {
-    /// A call begins. `method` is one of the table's; `request_id` the id of the request that brought
-    /// it, or that opened its socket; `opened_by` the head of the latter, whose span is over.
+    /// Starts the span.
+    ///
+    /// `request_id` is that of the request that carries the call, or that opened its WebSocket.
+    /// `opened_by` is the head of the request that opened the WebSocket: its span has ended.
     pub(crate) fn begin(
         method: &'static str,
         params: Option<&RawValue>,
@@ -53,17 +55,17 @@ impl RpcCall {
         let parent = params.and_then(meta).and_then(|meta| trace::of_meta(&meta));
         let parent = parent.or_else(|| trace::of_headers(opened_by?));
         let parent = parent.unwrap_or_else(opentelemetry::Context::current);
-        // Only a span that is not made refuses a parent.
+        // This fails only for a disabled span.
         drop(span.set_parent(CauseAlive::put(&parent, &alive)));
         Self { span, _alive: alive }
     }
 
-    /// What the call causes is traced below this.
+    /// Returns the parent span of everything that the call causes.
     pub(crate) fn span(&self) -> &Span {
         &self.span
     }
 
-    /// It is answered with an error.
+    /// Records that the response is an error.
     pub(crate) fn fail(&self, error: &Error) {
         metrics().refuse(error);
         self.span.set_attribute(names::ERROR_TYPE, error.code());
@@ -73,9 +75,9 @@ impl RpcCall {
     }
 }
 
-/// `_meta` of the params, where there is one; params are read for good by their method.
+/// Reads `_meta` of the params, if present. The method parses the params itself.
 fn meta(params: &RawValue) -> Option<Map<String, Value>> {
-    // Most calls have none, and params may be a megabyte.
+    // Most calls have none, and params may be large.
     if !params.get().contains("\"_meta\"") {
         return None;
     }
@@ -93,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn meta_is_read_where_there_is_one() {
+    fn meta_is_found_only_as_a_member() {
         for (params, expected) in [
             (r#"{"prompt":"hi"}"#, false),
             (r#"{"prompt":"\"_meta\""}"#, false),

@@ -1,5 +1,6 @@
-//! What is traced: what `OTEL_TRACES_SAMPLER` says, and no trace that begins inside core. Core makes spans for
-//! chores of its own (a conversation's start, warming up a connection) that nothing else would be in.
+//! [`RootSampler`]: applies `OTEL_TRACES_SAMPLER`, and drops traces whose root span is core's. Core
+//! creates such spans for internal work, such as starting a conversation or warming up a
+//! connection.
 
 use opentelemetry::Context;
 use opentelemetry::KeyValue;
@@ -12,7 +13,7 @@ use opentelemetry::trace::TraceId;
 use opentelemetry_sdk::trace::Sampler;
 use opentelemetry_sdk::trace::ShouldSample;
 
-/// What the names of the gateway's own spans begin with that no request has caused.
+/// The name prefixes of gateway spans that may be roots although they are not requests.
 const ROOTS: [&str; 2] = ["invoke_agent ", "chat "];
 
 /// The sampler of the process.
@@ -20,13 +21,12 @@ const ROOTS: [&str; 2] = ["invoke_agent ", "chat "];
 pub(super) struct RootSampler(Sampler);
 
 impl RootSampler {
-    /// What `sampler` says of what may begin.
+    /// Applies `sampler` to spans that may be roots, and to their descendants.
     pub(super) fn new(sampler: Sampler) -> Self {
         Self(sampler)
     }
 
-    /// Nothing is exported: a span is recorded for nobody, but whoever asked to be traced is traced further
-    /// down.
+    /// Records nothing, because nothing is exported. Incoming trace context still propagates.
     pub(super) fn off() -> Self {
         Self(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)))
     }
@@ -42,15 +42,15 @@ impl ShouldSample for RootSampler {
         attributes: &[KeyValue],
         links: &[Link],
     ) -> SamplingResult {
-        let above = parent.filter(|parent| parent.has_active_span());
-        let wanted = match above.map(|parent| parent.span().span_context().clone()) {
+        let parent_span = parent.filter(|parent| parent.has_active_span());
+        let sampled = match parent_span.map(|parent| parent.span().span_context().clone()) {
             None => *kind == SpanKind::Server || ROOTS.iter().any(|root| name.starts_with(root)),
-            Some(above) => above.is_remote() || above.is_sampled(),
+            Some(span) => span.is_remote() || span.is_sampled(),
         };
-        if wanted {
+        if sampled {
             return self.0.should_sample(parent, trace_id, name, kind, attributes, links);
         }
-        let state = above.map(|parent| parent.span().span_context().trace_state().clone());
+        let state = parent_span.map(|parent| parent.span().span_context().trace_state().clone());
         SamplingResult {
             decision: SamplingDecision::Drop,
             attributes: Vec::new(),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_begins_with_a_request_a_turn_or_a_model_call_and_never_inside_core() {
+    fn core_never_starts_a_trace() {
         use SamplingDecision::Drop;
         use SamplingDecision::RecordAndSample;
         for (above, name, kind, expected) in [

@@ -1,5 +1,5 @@
-//! Trace context, in and out (W3C Trace Context): from the headers of a request or the `_meta` of a
-//! JSON-RPC call, to core, to a provider.
+//! Propagation of trace context (W3C Trace Context): from request headers or the `_meta` of a
+//! JSON-RPC call to core and to providers.
 
 use std::sync::Arc;
 use std::sync::Weak;
@@ -19,18 +19,18 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 pub use codex_gateway_engine::TraceContext;
 
-/// The context that a request's headers carry, if they do.
+/// Extracts the context of a request's headers, if it is valid.
 pub(crate) fn of_headers(headers: &HeaderMap) -> Option<Context> {
     valid(&Headers(headers))
 }
 
-/// The context that the `_meta` of a call's params carries, if it does (as MCP has it: `traceparent`,
-/// `tracestate` and `baggage` beside other members).
+/// Extracts the context of the `_meta` of a call's params, if it is valid. As in MCP,
+/// `traceparent`, `tracestate` and `baggage` are members of it.
 pub(crate) fn of_meta(meta: &Map<String, Value>) -> Option<Context> {
     valid(&Meta(meta))
 }
 
-/// The context that another side wrote down.
+/// Parses a serialized context.
 pub(crate) fn of(traceparent: &str, tracestate: Option<&str>) -> Option<Context> {
     let mut meta = Map::new();
     meta.insert("traceparent".to_owned(), traceparent.into());
@@ -47,7 +47,7 @@ fn valid(from: &dyn Extractor) -> Option<Context> {
     context.span().span_context().is_valid().then_some(context)
 }
 
-/// Writes a context into headers.
+/// Injects a context into headers.
 pub(crate) fn into_headers(context: &Context, headers: &mut HeaderMap) {
     if context.span().span_context().is_valid() {
         global::get_text_map_propagator(|propagator| {
@@ -56,13 +56,13 @@ pub(crate) fn into_headers(context: &Context, headers: &mut HeaderMap) {
     }
 }
 
-/// Ends a span now. By itself it ends with the last span below it, and core's may live as long as their
-/// conversation.
+/// Ends a span now. Otherwise it would end with its last descendant, and core's spans may live as
+/// long as their conversation.
 pub(crate) fn end(span: &Span) {
     span.context().span().end();
 }
 
-/// A span's context as core takes it.
+/// Converts the context of a span for core.
 pub(crate) fn for_core(span: &Span) -> Option<TraceContext> {
     let mut headers = HeaderMap::new();
     into_headers(&span.context(), &mut headers);
@@ -70,7 +70,8 @@ pub(crate) fn for_core(span: &Span) -> Option<TraceContext> {
     Some(TraceContext { traceparent: text("traceparent")?, tracestate: text("tracestate") })
 }
 
-/// A marker in the context of everything that a request or call causes: whether the cause still runs.
+/// A marker in the context of everything that a request or call causes: whether the cause still
+/// runs.
 pub(crate) struct CauseAlive(Weak<()>);
 
 impl CauseAlive {
