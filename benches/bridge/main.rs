@@ -265,7 +265,7 @@ fn stamped(full: bool) -> (String, usize) {
 
 /// Starts a second bridge: the address of the first is private to core.
 async fn another_bridge(config: &Config, tasks: &Shutdown) -> anyhow::Result<Endpoint> {
-    let backends = app::backends(config, &Records::default(), &Credentials::default())?;
+    let backends = app::providers::backends(config, &Records::default(), &Credentials::default())?;
     Ok(bridge::start(backends, Calls::default(), tasks).await?)
 }
 

@@ -1,18 +1,18 @@
-//! What is measured when somebody looks: how much of everything there is.
+//! Gauges that observe the state of an [`App`].
 
 use std::sync::Arc;
 
 use opentelemetry::KeyValue;
 use opentelemetry::global;
 
-use crate::app::App;
+use super::state::App;
 use crate::conversation::report::Status;
 use crate::telemetry::metrics;
 use crate::telemetry::names;
 use crate::telemetry::names::Metric;
 use crate::telemetry::names::SCOPE;
 
-/// Registers what is measured of the gateway, for as long as it lives.
+/// Registers the gauges. They report nothing once the app is dropped.
 pub(crate) fn register(app: &Arc<App>) {
     let gauge = |metric: Metric, read: fn(&App) -> usize| {
         let app = Arc::downgrade(app);

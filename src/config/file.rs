@@ -1,4 +1,4 @@
-//! The file as it is written, and how its values are read.
+//! The file as written, and helpers that read its values.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,7 +14,10 @@ use serde::Serialize;
 use crate::proxy::upstream;
 use crate::telemetry::logs::Format;
 
-/// The `[gateway]` table as it is written. `config.toml.example` explains each key.
+/// An environment: the value of a variable by its name.
+pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The `[gateway]` table as written. `config.toml.example` documents each key.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct File {
@@ -54,7 +57,7 @@ pub struct File {
     pub(super) models: toml::Table,
 }
 
-/// `[gateway.telemetry]` as it is written.
+/// The `[gateway.telemetry]` table as written.
 #[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Telemetry {
@@ -63,7 +66,7 @@ pub(super) struct Telemetry {
     pub(super) log_format: Option<Format>,
 }
 
-/// A missing file is an empty one, unless it was named.
+/// Reads the file. A missing file counts as empty unless the operator `named` it.
 pub(super) fn read(path: &Path, named: bool) -> anyhow::Result<toml::Table> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -72,9 +75,10 @@ pub(super) fn read(path: &Path, named: bool) -> anyhow::Result<toml::Table> {
         }
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    text.parse().with_context(|| format!("{} is not TOML", path.display()))
+    text.parse().with_context(|| format!("{}: expected TOML", path.display()))
 }
 
+/// Parses the `[gateway]` table; `path` is for errors.
 pub(super) fn gateway_table(document: &toml::Table, path: &Path) -> anyhow::Result<File> {
     match document.get("gateway") {
         Some(table) => {
@@ -84,21 +88,23 @@ pub(super) fn gateway_table(document: &toml::Table, path: &Path) -> anyhow::Resu
     }
 }
 
+/// Parses a variable; `expected` is for errors.
 pub(super) fn env_parse<T: std::str::FromStr>(
-    env: &dyn Fn(&str) -> Option<String>,
+    env: Env<'_>,
     name: &str,
-    takes: &str,
+    expected: &str,
 ) -> anyhow::Result<Option<T>> {
     env(name)
         .map(|value| {
             value
                 .trim()
                 .parse()
-                .map_err(|_| anyhow::anyhow!("{name} is {value:?}; it takes {takes}"))
+                .map_err(|_| anyhow::anyhow!("{name}: expected {expected}, got {value:?}"))
         })
         .transpose()
 }
 
+/// Returns the value of `gateway.{key}`, which must be at least `least`.
 pub(super) fn at_least(
     key: &str,
     value: Option<usize>,
@@ -107,16 +113,17 @@ pub(super) fn at_least(
 ) -> anyhow::Result<usize> {
     match value {
         Some(value) if value < least => {
-            bail!("gateway.{key} is {value}; it takes {least} or more")
+            bail!("gateway.{key}: expected {least} or more, got {value}")
         }
         Some(value) => Ok(value),
         None => Ok(default),
     }
 }
 
+/// Returns the duration of `gateway.{key}`, which must not be 0.
 pub(super) fn millis(key: &str, value: Option<u64>, default: u64) -> anyhow::Result<Duration> {
     match value {
-        Some(0) => bail!("gateway.{key} is 0; it takes milliseconds, 1 or more"),
+        Some(0) => bail!("gateway.{key}: expected 1 or more milliseconds, got 0"),
         Some(value) => Ok(Duration::from_millis(value)),
         None => Ok(Duration::from_millis(default)),
     }

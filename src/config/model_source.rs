@@ -1,23 +1,24 @@
-//! Which model answers where nobody names one.
+//! [`ModelSource`]: which model answers requests that name none.
 
 use std::path::Path;
 
+use super::file::Env;
 use crate::bridge::built_in::BUILT_IN;
 use crate::bridge::built_in::BuiltIn;
 
-/// Which model answers.
+/// The origin of the default model.
 #[derive(Debug, Clone)]
 pub enum ModelSource {
-    /// Nothing is configured: the demo model in this process.
+    /// Nothing is configured: the built-in demo model answers.
     Demo,
-    /// The key of a built-in provider is set, and nothing else chooses one.
+    /// The key of a built-in provider is set, and the file chooses no other.
     BuiltIn(&'static BuiltIn),
-    /// What Codex's own configuration or login says.
+    /// Codex's own configuration or login decides.
     Codex,
 }
 
 impl ModelSource {
-    /// Why this one, for people.
+    /// Returns the reason, for operators.
     pub fn reason(&self) -> String {
         match self {
             Self::Demo => "no model is configured: the built-in demo model answers".to_owned(),
@@ -27,12 +28,9 @@ impl ModelSource {
     }
 }
 
-/// The demo model is chosen only when nothing else is: no provider in the file, no key, no login.
-pub(super) fn choose(
-    document: &toml::Table,
-    env: &dyn Fn(&str) -> Option<String>,
-    codex_home: &Path,
-) -> ModelSource {
+/// Chooses the source. The demo model is the last resort: no provider in the file, no login, no
+/// key.
+pub(super) fn choose(document: &toml::Table, env: Env<'_>, codex_home: &Path) -> ModelSource {
     let in_file =
         ["model_provider", "model_providers", "profile", "oss_provider", "openai_base_url"]
             .iter()
@@ -45,17 +43,18 @@ pub(super) fn choose(
     }
 }
 
-/// Somebody has logged Codex itself in.
-fn has_login(env: &dyn Fn(&str) -> Option<String>, codex_home: &Path) -> bool {
+/// Returns whether Codex has a login of its own.
+fn has_login(env: Env<'_>, codex_home: &Path) -> bool {
     codex_home.join("auth.json").exists()
         || env("CODEX_API_KEY").is_some()
         || env("CODEX_ACCESS_TOKEN").is_some()
 }
 
-/// The provider that Codex calls itself, with a login of its own: the bridge must not take its place.
-pub(super) fn codexs_own(
+/// Returns the provider that Codex calls itself, with its own login. The bridge must not replace
+/// it.
+pub(super) fn called_by_codex(
     document: &toml::Table,
-    env: &dyn Fn(&str) -> Option<String>,
+    env: Env<'_>,
     codex_home: &Path,
 ) -> Option<&'static str> {
     let chosen = document.get("model_provider").and_then(toml::Value::as_str);

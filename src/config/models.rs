@@ -1,7 +1,7 @@
-//! `[gateway.models]`: short names for models, and who stands in for one.
+//! `[gateway.models]`: aliases of models, and fallbacks.
 //!
-//! An alias is resolved at the edge, so that core knows the real model; the fallbacks of a model are
-//! the bridge's business and hold whether or not it was asked for by an alias.
+//! An alias is resolved when a request arrives, so core sees the real model. Fallbacks belong to
+//! the model, not to the alias: the bridge applies them to every call of that model.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,10 +12,10 @@ use serde::Deserialize;
 use toml::Table;
 use toml::Value;
 
-/// A table of `[gateway.models]` as it is written.
+/// A table in `[gateway.models]` as written.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Ordered {
+struct EntryConfig {
     primary: String,
     #[serde(default)]
     fallback: Vec<String>,
@@ -26,7 +26,7 @@ struct Ordered {
 pub struct ModelRef {
     /// The provider's id.
     pub provider: String,
-    /// The provider's name for the model.
+    /// The provider's name of the model.
     pub model: String,
 }
 
@@ -36,37 +36,37 @@ impl fmt::Display for ModelRef {
     }
 }
 
-/// What an alias stands for.
+/// The target of an alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Who is asked.
+    /// The model to call.
     pub primary: ModelRef,
-    /// Who is asked after it, in this order.
+    /// The models to call if it fails, in this order.
     pub fallback: Vec<ModelRef>,
 }
 
-/// The aliases.
+/// The aliases by name.
 #[derive(Debug, Clone, Default)]
 pub struct Models(BTreeMap<String, Entry>);
 
 impl Models {
-    /// Resolves them over the ids of the providers that the bridge answers for.
-    pub(super) fn resolve(written: &Table, providers: &[&str]) -> anyhow::Result<Self> {
+    /// Resolves the table. Targets must be of `providers`, the ids of those that the bridge calls.
+    pub(super) fn resolve(table: &Table, providers: &[&str]) -> anyhow::Result<Self> {
         let mut models = Self::default();
-        for (alias, written) in written {
+        for (alias, value) in table {
             let place = format!("gateway.models.{alias}");
-            let ordered = match written {
+            let entry = match value {
                 Value::String(target) => {
                     let primary = parse(&place, target, providers)?;
                     models.0.insert(alias.clone(), Entry { primary, fallback: Vec::new() });
                     continue;
                 }
-                Value::Table(table) => table.clone().try_into::<Ordered>(),
+                Value::Table(table) => table.clone().try_into::<EntryConfig>(),
                 _ => bail!(
-                    "{place}: expected \"PROVIDER/MODEL\", or a table with primary and fallback"
+                    "{place}: expected \"PROVIDER/MODEL\" or a table with primary and fallback, got {value}"
                 ),
             };
-            let Ordered { primary, fallback } = ordered.with_context(|| format!("[{place}]"))?;
+            let EntryConfig { primary, fallback } = entry.with_context(|| format!("[{place}]"))?;
             let primary = parse(&format!("{place}.primary"), &primary, providers)?;
             let fallback = fallback
                 .iter()
@@ -84,7 +84,9 @@ impl Models {
         let mut seen = vec![primary];
         for target in fallback {
             if seen.contains(&target) {
-                bail!("gateway.models.{alias}.fallback: {target} is there twice");
+                bail!(
+                    "gateway.models.{alias}.fallback: expected each model once, got {target} twice"
+                );
             }
             seen.push(target);
         }
@@ -96,24 +98,24 @@ impl Models {
         });
         if let Some((other, _)) = other {
             bail!(
-                "gateway.models.{alias}.fallback: gateway.models.{other} has another list for \
-                 {primary}; a model has one"
+                "gateway.models.{alias}.fallback: expected the same list as \
+                 gateway.models.{other}, because both have the primary {primary}"
             );
         }
         Ok(())
     }
 
-    /// What an alias stands for; `None` where it is none.
+    /// Returns the target of an alias; `None` if there is no such alias.
     pub fn get(&self, alias: &str) -> Option<&Entry> {
         self.0.get(alias)
     }
 
-    /// The aliases, in order.
+    /// Iterates over the aliases, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.0.iter().map(|(alias, entry)| (alias.as_str(), entry))
     }
 
-    /// The fallbacks of a provider's models, by model.
+    /// Returns the fallbacks of a provider's models, by model.
     pub fn fallbacks(&self, provider: &str) -> BTreeMap<&str, &[ModelRef]> {
         let entries = self
             .0
@@ -122,7 +124,7 @@ impl Models {
         entries.map(|entry| (entry.primary.model.as_str(), entry.fallback.as_slice())).collect()
     }
 
-    /// The models of a provider that are named here.
+    /// Iterates over the models of a provider that are targets.
     pub fn of(&self, provider: &str) -> impl Iterator<Item = &str> {
         let targets = self
             .0
@@ -138,10 +140,10 @@ fn parse(key: &str, target: &str, providers: &[&str]) -> anyhow::Result<ModelRef
     let (provider, model) = target
         .split_once('/')
         .filter(|(provider, model)| !provider.is_empty() && !model.trim().is_empty())
-        .with_context(|| format!("{key} is {target:?}; it takes \"PROVIDER/MODEL\""))?;
+        .with_context(|| format!("{key}: expected \"PROVIDER/MODEL\", got {target:?}"))?;
     if !providers.contains(&provider) {
         let known = if providers.is_empty() { "none".to_owned() } else { providers.join(", ") };
-        bail!("{key} is {target:?}: the gateway calls no provider {provider:?}; known are {known}");
+        bail!("{key}: expected a provider that the gateway calls ({known}), got {target:?}");
     }
     Ok(ModelRef { provider: provider.to_owned(), model: model.to_owned() })
 }

@@ -1,5 +1,6 @@
-//! The providers that the bridge answers for: those of `[model_providers]` that it can stand in for,
-//! the built-in ones whose key is set, and `[gateway.providers]`, which wins over both key by key.
+//! The providers that the bridge calls: those of `[model_providers]` that Codex need not call
+//! itself, the built-in ones whose key is set, and `[gateway.providers]`, which overrides both key
+//! by key.
 
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use anyhow::Context;
 use anyhow::bail;
 use toml::Table;
 
+use super::file::Env;
 use super::file::env_parse;
 use crate::bridge::built_in::BUILT_IN;
 use crate::bridge::built_in::BuiltIn;
@@ -15,11 +17,11 @@ use crate::bridge::provider::Provider;
 use crate::bridge::provider::Surroundings;
 use crate::bridge::provider::Written;
 
-/// Resolves them; `gateway` is `[gateway.providers]`, `folder` where the file is.
+/// Resolves the providers. `gateway` is `[gateway.providers]`, `folder` that of the file.
 pub(super) fn resolve(
     document: &Table,
     gateway: &Table,
-    env: &dyn Fn(&str) -> Option<String>,
+    env: Env<'_>,
     folder: &Path,
 ) -> anyhow::Result<Vec<Provider>> {
     let surroundings = Surroundings {
@@ -39,18 +41,18 @@ pub(super) fn resolve(
     }
     for (id, table) in gateway {
         let place = format!("gateway.providers.{id}");
-        let written = over(codex, id, table).with_context(|| format!("[{place}]"))?;
+        let written = merge(codex, id, table).with_context(|| format!("[{place}]"))?;
         if !written.is_bridged() {
             bail!(
-                "{place}: expected a base_url here or in model_providers.{id}, and none of \
-                 requires_openai_auth, auth and aws there: such a provider is called by Codex itself"
+                "{place}: expected a base_url here or in [model_providers.{id}], and none of \
+                 requires_openai_auth, auth and aws there: Codex calls such providers itself"
             );
         }
         found.push(written.resolve(id, &place, &surroundings)?);
     }
     for built_in in &BUILT_IN {
-        let written_too = found.iter().any(|provider| provider.id == built_in.id);
-        if env(built_in.variable).is_some() && !written_too {
+        let configured = found.iter().any(|provider| provider.id == built_in.id);
+        if env(built_in.variable).is_some() && !configured {
             let written: Written = built_in.table().try_into()?;
             found.push(written.resolve(built_in.id, built_in.id, &surroundings)?);
         }
@@ -58,13 +60,13 @@ pub(super) fn resolve(
     Ok(found)
 }
 
-/// The built-in providers that the operator gives no key: they are there for sessions that bring one, or
-/// take none. `but` is one that Codex itself calls.
+/// Resolves the built-in providers without a key of the operator. Sessions may bring a key; local
+/// providers need none. `except` is the provider that Codex calls itself.
 pub(super) fn keyless(
     document: &Table,
     known: &[Provider],
-    env: &dyn Fn(&str) -> Option<String>,
-    but: Option<&str>,
+    env: Env<'_>,
+    except: Option<&str>,
 ) -> anyhow::Result<Vec<Provider>> {
     let surroundings = Surroundings {
         env,
@@ -73,7 +75,7 @@ pub(super) fn keyless(
     };
     let in_file = document.get("model_providers").and_then(toml::Value::as_table);
     BuiltIn::keyless()
-        .filter(|built_in| Some(built_in.id) != but)
+        .filter(|built_in| Some(built_in.id) != except)
         .filter(|built_in| !known.iter().any(|provider| provider.id == built_in.id))
         .filter(|built_in| in_file.is_none_or(|in_file| !in_file.contains_key(built_in.id)))
         .map(|built_in| {
@@ -89,24 +91,24 @@ pub(super) fn keyless(
         .collect()
 }
 
-/// Where Codex's own variables say that a local server is.
-fn local_base_url(env: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+/// Returns the URL of the local server from Codex's own variables.
+fn local_base_url(env: Env<'_>) -> Option<String> {
     env("CODEX_OSS_BASE_URL").or_else(|| {
         let port: u16 = env("CODEX_OSS_PORT")?.trim().parse().ok()?;
         Some(format!("http://localhost:{port}/v1"))
     })
 }
 
-/// A table of `[gateway.providers]` over what is known under its id already.
-fn over(codex: &Table, id: &str, table: &toml::Value) -> anyhow::Result<Written> {
-    // The id becomes part of a path of the bridge's.
+/// Merges a table of `[gateway.providers]` over the provider with the same id.
+fn merge(codex: &Table, id: &str, table: &toml::Value) -> anyhow::Result<Written> {
+    // The id becomes part of a URL path of the bridge.
     if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
-        bail!("expected an id of A-Z, a-z, 0-9, - and _");
+        bail!("expected an id of the characters A-Z, a-z, 0-9, - and _");
     }
     let table = table.as_table().context("expected a table")?;
     let known = Written::keys();
     if let Some(unknown) = table.keys().find(|key| !known.contains(key)) {
-        bail!("unknown key `{unknown}`; expected one of {}", known.join(", "));
+        bail!("unknown key `{unknown}`, expected one of {}", known.join(", "));
     }
     let built_in = BuiltIn::find(id);
     let mut merged = match (codex.get(id).and_then(toml::Value::as_table), built_in) {

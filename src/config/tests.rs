@@ -1,4 +1,4 @@
-//! Files, environments, and what they resolve to.
+//! Resolves files and environments.
 
 use std::path::Path;
 
@@ -17,10 +17,10 @@ fn load(file: &str, env: &[(&str, &str)]) -> anyhow::Result<Config> {
     Config::resolve(&Overrides::default(), &|name| env.get(name).cloned(), home.path().into())
 }
 
-/// The example with every key that it comments out.
+/// Parses `config.toml.example` with its commented-out keys enabled.
 fn example() -> toml::Table {
     let example = include_str!("../../config.toml.example");
-    // A commented-out key is written `#key = value`, a sentence `# Sentence`.
+    // A commented-out key is `#key = value`, a sentence is `# Sentence`.
     let all: String = example
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -36,7 +36,7 @@ fn example() -> toml::Table {
 }
 
 #[test]
-fn the_example_has_every_key_with_its_default() {
+fn example_has_every_key_with_its_default() {
     let document = example();
     let table = gateway_table(&document, Path::new("config.toml.example")).unwrap();
     let written = serde_json::to_value(&table).unwrap();
@@ -65,14 +65,14 @@ fn the_example_has_every_key_with_its_default() {
 }
 
 #[test]
-fn the_example_has_every_key_of_a_provider_with_its_default() {
+fn example_has_every_provider_key_with_its_default() {
     let document = example();
     let mut shown = document["model_providers"]["mine"].as_table().unwrap().clone();
     shown.extend(document["gateway"]["providers"]["mine"].as_table().unwrap().clone());
     for key in Written::keys() {
         assert!(shown.contains_key(&key), "config.toml.example lacks {key} of a provider");
     }
-    // No file is beside this one, and the key and the stream's retries have no default.
+    // The file does not exist here.
     shown.remove("ca_file");
     let resolve = |table: &toml::Table| {
         let written: Written = table.clone().try_into().unwrap();
@@ -109,7 +109,7 @@ fn the_example_has_every_key_of_a_provider_with_its_default() {
 }
 
 #[test]
-fn the_environment_wins_over_the_file() {
+fn environment_overrides_the_file() {
     let config = load("[gateway]\nport = 1\n", &[("PORT", "2")]).unwrap();
     assert_eq!(config.port, 2);
     assert_eq!(load("[gateway]\nport = 1\n", &[]).unwrap().port, 1);
@@ -117,15 +117,19 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
-fn every_error_names_the_key_and_what_it_takes() {
+fn errors_name_the_key_and_the_expectation() {
     for (file, env, expected) in [
         ("[gateway]\nprot = 1\n", &[][..], "unknown field `prot`"),
         ("[gateway]\nport = \"x\"\n", &[], "port"),
-        ("[gateway]\nbody_limit_bytes = 1\n", &[], "gateway.body_limit_bytes is 1; it takes 1024"),
+        (
+            "[gateway]\nbody_limit_bytes = 1\n",
+            &[],
+            "gateway.body_limit_bytes: expected 1024 or more, got 1",
+        ),
         ("[gateway]\ndefault_timeout_ms = 5\n", &[], "gateway.default_timeout_ms"),
-        ("[gateway]\nheartbeat_ms = 0\n", &[], "gateway.heartbeat_ms is 0"),
-        ("not toml", &[], "is not TOML"),
-        ("", &[("PORT", "eighty")], "PORT is \"eighty\"; it takes a port number"),
+        ("[gateway]\nheartbeat_ms = 0\n", &[], "gateway.heartbeat_ms: expected 1 or more"),
+        ("not toml", &[], "expected TOML"),
+        ("", &[("PORT", "eighty")], "PORT: expected a port number, 0 to 65535, got \"eighty\""),
         ("", &[("HOST", "0.0.0.0")], "without an API key"),
         ("", &[("GATEWAY_API_KEY", "a=")], "GATEWAY_API_KEY"),
     ] {
@@ -135,7 +139,7 @@ fn every_error_names_the_key_and_what_it_takes() {
 }
 
 #[test]
-fn the_demo_model_answers_only_when_nothing_else_is_configured() {
+fn demo_model_is_the_last_resort() {
     for (file, env, expected) in [
         ("", &[][..], "no model"),
         ("[gateway]\nport = 1\n", &[], "no model"),
@@ -156,7 +160,7 @@ fn the_demo_model_answers_only_when_nothing_else_is_configured() {
 }
 
 #[test]
-fn providers_are_bridged_whatever_they_speak() {
+fn providers_are_bridged_whatever_their_api() {
     let file = "[model_providers.local]\nbase_url = \"http://127.0.0.1:1/v1\"\nwire_api = \"chat\"\n\
                 [model_providers.login]\nbase_url = \"http://x/v1\"\nrequires_openai_auth = true\n";
     let config = load(file, &[("GOOGLE_API_KEY", "k")]).unwrap();
@@ -168,7 +172,7 @@ fn providers_are_bridged_whatever_they_speak() {
 }
 
 #[test]
-fn a_provider_of_the_gateways_wins_key_by_key() {
+fn gateway_provider_overrides_key_by_key() {
     let file = "[model_providers.local]\nname = \"Local\"\nbase_url = \"http://a/v1\"\nwire_api = \"chat\"\n\
                 request_max_retries = 7\n\
                 [gateway.providers.local]\nbase_url = \"http://b/v1\"\nmax_concurrent = 2\n\
@@ -186,19 +190,19 @@ fn a_provider_of_the_gateways_wins_key_by_key() {
 }
 
 #[test]
-fn an_error_in_a_provider_names_its_key() {
+fn provider_errors_name_the_key() {
     let base = "base_url = \"http://x\"\n";
     for (table, expected) in [
         ("[gateway.providers.x]\n", "gateway.providers.x: expected a base_url"),
         ("[gateway.providers.x]\nauth = {}\n", "[gateway.providers.x]: unknown key `auth`"),
         ("[gateway.providers.\"a b\"]\n", "expected an id of A-Z"),
         ("[gateway.providers]\nx = 1\n", "[gateway.providers.x]: expected a table"),
-        ("[gateway.providers.x]\nmax_concurent = 1\n", "unknown key `max_concurent`; expected"),
-        ("[gateway.providers.x]\nmax_concurrent = 0\n", "gateway.providers.x.max_concurrent is 0"),
+        ("[gateway.providers.x]\nmax_concurent = 1\n", "unknown key `max_concurent`, expected"),
+        ("[gateway.providers.x]\nmax_concurrent = 0\n", "gateway.providers.x.max_concurrent"),
         ("[gateway.providers.x]\nmax_waiting = -1\n", "max_waiting"),
         (
             "[gateway.providers.x]\nconnect_timeout_ms = 0\n",
-            "gateway.providers.x.connect_timeout_ms is 0",
+            "gateway.providers.x.connect_timeout_ms",
         ),
         (
             "[gateway.providers.x]\nca_file = \"none.pem\"\n",
@@ -217,7 +221,7 @@ const PROVIDERS: &str = "[gateway.providers.a]\nbase_url = \"http://a\"\n\
                          [gateway.providers.b]\nbase_url = \"http://b\"\n";
 
 #[test]
-fn an_alias_is_a_provider_and_its_model() {
+fn alias_is_a_provider_and_its_model() {
     let file = format!(
         "model = \"best\"\n{PROVIDERS}[gateway.models]\nfast = \"a/x/y\"\n\
          best = {{ primary = \"b/z\", fallback = [\"a/x/y\"] }}\n"
@@ -227,29 +231,23 @@ fn an_alias_is_a_provider_and_its_model() {
     assert_eq!((fast.provider.as_str(), fast.model.as_str()), ("a", "x/y"));
     assert_eq!(config.models.fallbacks("b")["z"][0].to_string(), "a/x/y");
     assert!(config.models.fallbacks("a").is_empty() && config.models.get("z").is_none());
-    assert_eq!(config.models_of("a").into_iter().collect::<Vec<_>>(), ["x/y"]);
-    let endpoint =
-        crate::bridge::Endpoint { base_url: "http://x".into(), bearer_token: "t".into() };
-    let options = config.engine_options(Default::default(), &endpoint);
-    assert_eq!(options.bridge.unwrap().default.as_deref(), Some("b"));
-    assert!(options.overrides.contains(&("model".to_owned(), "z".into())));
 }
 
 #[test]
-fn an_error_in_a_model_names_its_key_and_the_known_providers() {
+fn model_errors_name_the_key() {
     for (models, expected) in [
-        ("m = \"x\"", "gateway.models.m is \"x\"; it takes \"PROVIDER/MODEL\""),
-        ("m = \"a/\"", "gateway.models.m is"),
+        ("m = \"x\"", "gateway.models.m: expected \"PROVIDER/MODEL\", got \"x\""),
+        ("m = \"a/\"", "gateway.models.m: expected"),
         ("m = 5", "gateway.models.m: expected"),
         ("m = { fallback = [] }", "[gateway.models.m]: missing field `primary`"),
         ("m = { primary = \"a/x\", falback = [] }", "unknown field `falback`"),
-        ("m = \"nobody/x\"", "gateway.models.m is \"nobody/x\": the gateway calls no provider"),
-        ("m = { primary = \"a/x\", fallback = [\"c/x\"] }", "known are a, b"),
-        ("m = { primary = \"a/x\", fallback = [\"a/x\"] }", "a/x is there twice"),
+        ("m = \"nobody/x\"", "gateway.models.m: expected a provider that the gateway calls"),
+        ("m = { primary = \"a/x\", fallback = [\"c/x\"] }", "calls (a, b"),
+        ("m = { primary = \"a/x\", fallback = [\"a/x\"] }", "got a/x twice"),
         (
             "m = { primary = \"a/x\", fallback = [\"b/x\"] }\n\
              n = { primary = \"a/x\", fallback = [\"b/y\"] }",
-            "gateway.models.n.fallback: gateway.models.m has another list for a/x",
+            "gateway.models.n.fallback: expected the same list as gateway.models.m",
         ),
     ] {
         let file = format!("{PROVIDERS}[gateway.models]\n{models}\n");
@@ -260,5 +258,5 @@ fn an_error_in_a_model_names_its_key_and_the_known_providers() {
         "model = \"m\"\nmodel_provider = \"b\"\n{PROVIDERS}[gateway.models]\nm = \"a/x\"\n"
     );
     let error = format!("{:#}", load(&both, &[]).unwrap_err());
-    assert!(error.contains("an alias of a/x, and model_provider says \"b\""), "{error}");
+    assert!(error.contains("model is an alias of a/x, got \"b\""), "{error}");
 }

@@ -14,6 +14,7 @@ use sha2::Digest;
 use sha2::Sha256;
 
 use super::peer::Peer;
+use crate::app::providers;
 use crate::bridge::built_in::CHATGPT;
 use crate::bridge::credentials::Key;
 use crate::conversation::id::SessionId;
@@ -64,7 +65,7 @@ pub(super) struct LoggedIn {
 pub(super) async fn login(peer: &Peer, params: Login) -> Result<LoggedIn, Error> {
     let app = peer.app();
     let config = app.config();
-    let known = config.bridged_providers().map(|provider| provider.id.as_str());
+    let known = providers::bridged(config).map(|provider| provider.id.as_str());
     if !known.clone().any(|id| id == params.provider) {
         return Err(Error::invalid(format!(
             "provider: expected one of {} (others are called by Codex itself, with its own login)",

@@ -1,0 +1,183 @@
+//! [`App`]: the state that requests share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use codex_gateway_engine::EngineFacts;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::bridge::record::Records;
+use crate::config::Config;
+use crate::conversation::Conversation;
+use crate::conversation::id::Seq;
+use crate::conversation::registry::Registry;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::proxy::Proxies;
+use crate::shutdown::CountGuard;
+use crate::shutdown::Shutdown;
+use crate::stream::ReadOptions;
+use crate::stream::StreamEnd;
+use crate::stream::span::StreamSpan;
+use crate::terminal::Terminals;
+
+/// The limit on one-off commands and patches that run at the same time, over all clients.
+const MAX_COMMANDS: usize = 32;
+
+/// The components of an [`App`].
+#[derive(Debug)]
+pub struct Components {
+    /// The configuration.
+    pub config: Config,
+    /// The engine's version, model and sandbox.
+    pub facts: EngineFacts,
+    /// The conversations of this process.
+    pub conversations: Arc<Registry>,
+    /// The log of recent model calls.
+    pub model_calls: Records,
+    /// The terminals of this process.
+    pub terminals: Terminals,
+    /// The upstreams of reverse calls.
+    pub proxies: Proxies,
+    /// The shutdown signals.
+    pub shutdown: Shutdown,
+}
+
+/// The state that requests share.
+#[derive(Debug)]
+pub struct App {
+    components: Components,
+    started: Instant,
+    streams: Arc<AtomicUsize>,
+    sockets: Arc<Semaphore>,
+    commands: Arc<Semaphore>,
+}
+
+impl App {
+    /// Builds the state. Starts no tasks.
+    pub fn new(components: Components) -> Self {
+        let sockets = Arc::new(Semaphore::new(components.config.server.max_connections));
+        Self {
+            components,
+            started: Instant::now(),
+            streams: Arc::default(),
+            sockets,
+            commands: Arc::new(Semaphore::new(MAX_COMMANDS)),
+        }
+    }
+
+    /// Returns the configuration.
+    pub fn config(&self) -> &Config {
+        &self.components.config
+    }
+
+    /// Returns the engine's version, model and sandbox.
+    pub fn facts(&self) -> &EngineFacts {
+        &self.components.facts
+    }
+
+    /// Returns the conversations of this process.
+    pub fn conversations(&self) -> &Registry {
+        &self.components.conversations
+    }
+
+    /// Returns the log of recent model calls.
+    pub fn model_calls(&self) -> &Records {
+        &self.components.model_calls
+    }
+
+    /// Returns the terminals of this process.
+    pub(crate) fn terminals(&self) -> &Terminals {
+        &self.components.terminals
+    }
+
+    /// Returns the upstreams of reverse calls.
+    pub(crate) fn proxies(&self) -> &Proxies {
+        &self.components.proxies
+    }
+
+    /// Returns the shutdown signals.
+    pub fn shutdown(&self) -> &Shutdown {
+        &self.components.shutdown
+    }
+
+    /// Returns the start time.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Returns whether draining has not begun. Before start-up is complete, no request is accepted.
+    pub fn is_ready(&self) -> bool {
+        !self.shutdown().drain.is_cancelled()
+    }
+
+    /// Returns the number of open event streams.
+    pub fn open_streams(&self) -> usize {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Counts an event stream until the guard is dropped.
+    pub(crate) fn stream_guard(&self) -> CountGuard {
+        CountGuard::new(&self.streams)
+    }
+
+    /// Runs `work` in a task of its own, so that it finishes even if the client disconnects.
+    ///
+    /// # Errors
+    /// Any error that `work` returns; `Internal` if it panics.
+    pub(crate) async fn detached<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (sender, done) = oneshot::channel();
+        // Outside the request's span: tasks that core starts for a conversation would keep it open.
+        self.shutdown().spawn(async move {
+            let _ = sender.send(work.await);
+        });
+        done.await.map_err(|_| Error::new(Kind::Internal, "the operation panicked"))?
+    }
+
+    /// Takes the permit of a WebSocket; `None` if all are taken.
+    pub(crate) fn socket_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.sockets).try_acquire_owned().ok()
+    }
+
+    /// Takes the permit of a one-off command.
+    ///
+    /// # Errors
+    /// `Overloaded` if all are taken; `Unavailable` while the process drains.
+    pub(crate) fn command_permit(&self) -> Result<OwnedSemaphorePermit, Error> {
+        if !self.is_ready() {
+            return Err(Error::new(Kind::Unavailable, "the gateway is shutting down"));
+        }
+        Arc::clone(&self.commands).try_acquire_owned().map_err(|_| {
+            let detail = format!(
+                "expected at most {MAX_COMMANDS} commands and patches at a time; try again later"
+            );
+            Error::new(Kind::Overloaded, detail)
+        })
+    }
+
+    /// Returns the options of a reader of a conversation's events.
+    pub(crate) fn reading(
+        &self,
+        conversation: &Conversation,
+        after: Seq,
+        until: StreamEnd,
+        raw: bool,
+    ) -> ReadOptions {
+        ReadOptions {
+            cursor: conversation.log().cursor(after),
+            conversation_id: conversation.id().clone(),
+            until,
+            raw,
+            heartbeat: self.config().turns.heartbeat,
+            drain: self.shutdown().drain.clone(),
+            span: StreamSpan::begin(),
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Resolves the command line, the environment and the file to a [`Config`], section by section.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::bail;
+use codex_gateway_engine::protocol::MAX_USER_INPUT_TEXT_CHARS;
+use toml::Table;
+use toml::Value;
+
+use super::Config;
+use super::McpRules;
+use super::Overrides;
+use super::file::Env;
+use super::file::File;
+use super::file::Telemetry;
+use super::file::at_least;
+use super::file::env_parse;
+use super::file::gateway_table;
+use super::file::millis;
+use super::file::read;
+use super::model_source;
+use super::model_source::ModelSource;
+use super::models::Models;
+use super::providers;
+use crate::access::Keys;
+use crate::conversation;
+use crate::conversation::limits::TIMEOUT_RANGE_MS;
+use crate::proxy::upstream::Upstream;
+use crate::telemetry;
+use crate::terminal::TerminalLimits;
+use crate::web;
+
+/// Features of core that are on by default but do not suit a server; see `config.toml.example`.
+///
+/// - `shell_snapshot`: runs a login shell per conversation, which takes minutes when many start;
+/// - `unified_exec`: omits the first 150 ms of a command's output from its events, and may report
+///   the command's end after the turn's.
+const FEATURES_OFF: [&str; 2] = ["shell_snapshot", "unified_exec"];
+
+impl Config {
+    /// Resolves the command line, the environment and the file.
+    ///
+    /// # Errors
+    /// The file cannot be read, a value is invalid, or the address is not loopback although there
+    /// is no API key.
+    pub fn load(overrides: &Overrides) -> anyhow::Result<Self> {
+        let codex_home = codex_gateway_engine::arg0::codex_home()
+            .context("CODEX_HOME: expected a folder; set it, or HOME")?;
+        Self::resolve(overrides, &|name| std::env::var(name).ok(), codex_home)
+    }
+
+    /// Resolves with a given environment, in which blank variables count as unset.
+    pub(crate) fn resolve(
+        overrides: &Overrides,
+        env: Env<'_>,
+        codex_home: PathBuf,
+    ) -> anyhow::Result<Self> {
+        let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+        let named =
+            overrides.config_path.clone().or_else(|| env("CODEX_CONFIG_PATH").map(PathBuf::from));
+        let config_path = named.clone().unwrap_or_else(|| codex_home.join("config.toml"));
+        let folder = config_path.parent().unwrap_or(Path::new(""));
+        let document = read(&config_path, named.is_some())?;
+        let file = gateway_table(&document, &config_path)?;
+
+        let keys = keys(&file, &env)?;
+        let (host, port) = address(&file, overrides, &env)?;
+        if keys.is_empty() && !host.is_loopback() {
+            bail!(
+                "refusing to listen on {host} without an API key: anyone who reaches the port could \
+                 run commands on this machine; set GATEWAY_API_KEY (or gateway.api_keys in {}), or \
+                 listen on 127.0.0.1",
+                config_path.display()
+            );
+        }
+        let providers = providers::resolve(&document, &file.providers, &env, folder)?;
+        let called_by_codex = model_source::called_by_codex(&document, &env, &codex_home);
+        let keyless = providers::keyless(&document, &providers, &env, called_by_codex)?;
+        let ids: Vec<&str> =
+            providers.iter().chain(&keyless).map(|provider| provider.id.as_str()).collect();
+        let models = Models::resolve(&file.models, &ids)?;
+        let (model, model_provider) = (text(&document, "model"), text(&document, "model_provider"));
+        let model_source = if is_alias(&models, model.as_deref(), model_provider.as_deref())? {
+            ModelSource::Codex
+        } else {
+            model_source::choose(&document, &env, &codex_home)
+        };
+        Ok(Self {
+            host,
+            port,
+            workspace_root: workspace_root(&file, overrides, folder, &codex_home),
+            server: server_limits(&file)?,
+            turns: turn_limits(&file, &document, &env)?,
+            terminals: terminal_limits(&file)?,
+            proxies: upstreams(&file, &env)?,
+            allow_danger_full_access: file.allow_danger_full_access.unwrap_or(false),
+            allow_approvals: file.allow_approvals.unwrap_or(true),
+            allow_raw_events: file.allow_raw_events.unwrap_or(false),
+            mcp: mcp_rules(&file, keys.is_empty()),
+            telemetry: telemetry_settings(file.telemetry.unwrap_or_default()),
+            allow_no_sandbox: env("CODEX_UNSAFE_ALLOW_NO_SANDBOX")
+                .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true")),
+            keys,
+            model_source,
+            providers,
+            keyless,
+            models,
+            model,
+            model_provider,
+            features_off: features_off(&document),
+            codex_home,
+            config_path,
+        })
+    }
+}
+
+fn keys(file: &File, env: Env<'_>) -> anyhow::Result<Keys> {
+    match env("GATEWAY_API_KEY") {
+        Some(list) => Keys::parse(list.split(',')).context("GATEWAY_API_KEY"),
+        None => {
+            let list = file.api_keys.iter().flatten().map(String::as_str);
+            Keys::parse(list).context("gateway.api_keys")
+        }
+    }
+}
+
+fn address(file: &File, overrides: &Overrides, env: Env<'_>) -> anyhow::Result<(IpAddr, u16)> {
+    let host = match overrides.host {
+        Some(host) => Some(host),
+        None => env_parse(env, "HOST", "an IP address such as 0.0.0.0")?.or(file.host),
+    };
+    let port = match overrides.port {
+        Some(port) => Some(port),
+        None => env_parse(env, "PORT", "a port number, 0 to 65535")?.or(file.port),
+    };
+    Ok((host.unwrap_or(IpAddr::from([127, 0, 0, 1])), port.unwrap_or(8080)))
+}
+
+/// A path in the file is relative to the file's folder, as for Codex's own keys.
+fn workspace_root(file: &File, overrides: &Overrides, folder: &Path, codex_home: &Path) -> PathBuf {
+    let in_file = || file.workspace_root.as_ref().map(|root| folder.join(root));
+    let root = overrides.workspace_root.clone().or_else(in_file);
+    root.unwrap_or_else(|| codex_home.join("workspaces"))
+}
+
+fn server_limits(file: &File) -> anyhow::Result<web::Limits> {
+    Ok(web::Limits {
+        max_connections: at_least("max_connections", file.max_connections, 1, 1024)?,
+        body_limit: at_least("body_limit_bytes", file.body_limit_bytes, 1024, 1 << 20)?,
+        header_timeout: millis("header_timeout_ms", file.header_timeout_ms, 10_000)?,
+        body_timeout: millis("body_timeout_ms", file.body_timeout_ms, 30_000)?,
+        drain_timeout: millis("drain_timeout_ms", file.drain_timeout_ms, 10_000)?,
+    })
+}
+
+fn turn_limits(
+    file: &File,
+    document: &Table,
+    env: Env<'_>,
+) -> anyhow::Result<conversation::limits::Limits> {
+    let max_chars = MAX_USER_INPUT_TEXT_CHARS;
+    let prompt_limit = at_least("prompt_limit_chars", file.prompt_limit_chars, 1, max_chars)?;
+    // A pre-started conversation starts the programs of [mcp_servers], used or not.
+    let servers = document.get("mcp_servers").and_then(Value::as_table);
+    let pre_started = if servers.is_none_or(Table::is_empty) { 2 } else { 0 };
+    Ok(conversation::limits::Limits {
+        default_timeout: default_timeout(file, env)?,
+        prompt_limit_chars: prompt_limit.min(max_chars),
+        max_queued: file.max_queued_prompts.unwrap_or(16),
+        max_live: at_least("max_live_conversations", file.max_live_conversations, 1, 1000)?,
+        idle: millis("conversation_idle_ms", file.conversation_idle_ms, 1_800_000)?,
+        started_ahead: file.conversations_ahead.unwrap_or(pre_started),
+        event_log_bytes: at_least("event_log_bytes", file.event_log_bytes, 4096, 8 << 20)?,
+        heartbeat: millis("heartbeat_ms", file.heartbeat_ms, 15_000)?,
+    })
+}
+
+fn default_timeout(file: &File, env: Env<'_>) -> anyhow::Result<Duration> {
+    let (least, most) = (TIMEOUT_RANGE_MS.start(), TIMEOUT_RANGE_MS.end());
+    let takes = format!("{least} to {most} milliseconds");
+    let (key, timeout) = match env_parse(env, "CODEX_TIMEOUT_MS", &takes)? {
+        Some(timeout) => ("CODEX_TIMEOUT_MS", timeout),
+        None => ("gateway.default_timeout_ms", file.default_timeout_ms.unwrap_or(300_000)),
+    };
+    if !TIMEOUT_RANGE_MS.contains(&timeout) {
+        bail!("{key}: expected {takes}, got {timeout}");
+    }
+    Ok(Duration::from_millis(timeout))
+}
+
+fn terminal_limits(file: &File) -> anyhow::Result<TerminalLimits> {
+    Ok(TerminalLimits {
+        max: at_least("max_terminals", file.max_terminals, 1, 16)?,
+        idle: millis("terminal_idle_ms", file.terminal_idle_ms, 900_000)?,
+        lifetime: millis("terminal_lifetime_ms", file.terminal_lifetime_ms, 3_600_000)?,
+    })
+}
+
+fn upstreams(file: &File, env: Env<'_>) -> anyhow::Result<Vec<Upstream>> {
+    file.proxy.iter().flatten().map(|(name, table)| table.resolve(name, env)).collect()
+}
+
+/// In development mode only this machine's user can call, so everything is allowed.
+fn mcp_rules(file: &File, development: bool) -> McpRules {
+    McpRules {
+        allow_stdio: file.allow_mcp_stdio.unwrap_or(development),
+        allow_private: file.allow_mcp_private.unwrap_or(development),
+        token_variables: file.mcp_token_variables.clone().unwrap_or_default(),
+    }
+}
+
+fn telemetry_settings(table: Telemetry) -> telemetry::Settings {
+    telemetry::Settings {
+        capture_content: table.capture_content.unwrap_or(false),
+        metrics_open: table.metrics_open.unwrap_or(false),
+        log_format: table.log_format.unwrap_or_default(),
+    }
+}
+
+fn text(document: &Table, key: &str) -> Option<String> {
+    document.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
+/// Returns whether the file's `model` is an alias. `model_provider` must not contradict it.
+fn is_alias(models: &Models, model: Option<&str>, provider: Option<&str>) -> anyhow::Result<bool> {
+    let Some(alias) = model.and_then(|model| models.get(model)) else { return Ok(false) };
+    if let Some(provider) = provider.filter(|provider| *provider != alias.primary.provider) {
+        bail!(
+            "model_provider: expected {:?}, because model is an alias of {}, got {provider:?}; \
+             remove one of the two keys",
+            alias.primary.provider,
+            alias.primary
+        );
+    }
+    Ok(true)
+}
+
+fn features_off(document: &Table) -> Vec<&'static str> {
+    let in_file = document.get("features");
+    FEATURES_OFF
+        .into_iter()
+        .filter(|feature| in_file.and_then(|features| features.get(*feature)).is_none())
+        .collect()
+}
