@@ -13,7 +13,7 @@
 //!        → api::<noun>, rpc              decode → one call → reply
 //!        → conversation::Conversation    prompt, interrupt, cursor
 //!          conversation::pump            core event → JSON, once
-//!          conversation::log::EventLog   under one lock: number, keep, wake
+//!          conversation::log::EventLog   under one lock: number, store, wake
 //!        → stream::events                cursor + heartbeat + gap notice + goodbye
 //!        → stream::{jsonl, sse, task}    framing only
 //!        → web::Body                     owns what ends with it; Drop ends everything
@@ -37,14 +37,14 @@
 //!
 //! - Only `crates/engine`, and the stand-ins, name codex crates; only [`error`] picks a status.
 //!   Tests check.
-//! - A route says who may call it, or it does not compile ([`api::route::Route::access`]).
-//! - An event is encoded once; it is numbered and kept under one lock. A reader that comes too late
-//!   is told how many events it missed.
-//! - One turn at a time per conversation, stopped in one place (`conversation::keeper`).
-//! - A stream cannot fail, it can only end. Hyper sees no errors.
-//! - Every task is in [`shutdown::Shutdown`]; draining comes before forcing.
+//! - A route without an access rule does not compile ([`api::route::Route::access`]).
+//! - An event is encoded once, and numbered and stored under one lock. A reader that comes too late
+//!   learns how many events it missed.
+//! - A conversation runs one turn at a time, stopped in one place (`conversation::keeper`).
+//! - A stream cannot fail, it can only end. Hyper never sees an error.
+//! - [`shutdown::Shutdown`] tracks every task; draining precedes forcing.
 
-// They panic when nobody reads the other end; `cli::eprint_lossy` does not.
+// They panic if the pipe is closed; `cli::eprint_lossy` does not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 // Foundation: knows no conversation.

@@ -1,5 +1,5 @@
-//! The binary: arguments, then one of the commands of [`codex_gateway::cli`]. Everything starts
-//! inside core's arg0 dispatch, because core re-executes this binary as its helpers.
+//! The binary: parses the arguments and runs a command of [`codex_gateway::cli`]. It runs inside
+//! core's arg0 dispatch, because core re-executes this binary as its helpers.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;

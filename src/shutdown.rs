@@ -11,22 +11,23 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long a door of the process's own rests after an error.
+/// The pause after a failed accept, which would otherwise spin.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// The two stages of the end, and everything that has to end.
+/// The signals of the two stages, and the tasks that shutdown waits for. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
-    /// No new work; streams say goodbye, turns are interrupted.
+    /// First stage: no new work is accepted, streams end with a notice, turns are interrupted.
     pub drain: CancellationToken,
-    /// What is left is dropped.
+    /// Second stage: remaining connections and tasks are dropped.
     pub force: CancellationToken,
     tasks: TaskTracker,
     connections: Arc<AtomicUsize>,
 }
 
 impl Shutdown {
-    /// Spawns a task that shutdown waits for. Tasks select on [`Self::drain`] where they wait.
+    /// Spawns a task that shutdown waits for. The task must select on [`Self::drain`] when it
+    /// waits.
     pub fn spawn<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -34,7 +35,7 @@ impl Shutdown {
         self.tasks.spawn(task);
     }
 
-    /// Spawns a task that goes on while the process drains, and is dropped when that is over.
+    /// Spawns a task that continues while the process drains, and is dropped at [`Self::force`].
     pub(crate) fn spawn_until_forced<F>(&self, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -45,7 +46,8 @@ impl Shutdown {
         });
     }
 
-    /// Serves a port of the process's own, as long as that: `serve` answers one connection.
+    /// Serves a private listener of the process until [`Self::force`]. `serve` handles one
+    /// connection; `name` is for the log.
     pub(crate) fn spawn_listener<F>(
         &self,
         name: &'static str,
@@ -68,22 +70,23 @@ impl Shutdown {
         });
     }
 
-    /// How many tasks are running.
+    /// Returns the number of running tasks.
     pub fn tasks(&self) -> usize {
         self.tasks.len()
     }
 
-    /// How many connections are open.
+    /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// Counts a connection for as long as the guard lives.
+    /// Counts a connection until the guard is dropped.
     pub(crate) fn connection(&self) -> CountGuard {
         CountGuard::new(&self.connections)
     }
 
-    /// Waits until every task has ended, at most `limit`. Returns how many are left.
+    /// Waits until every task has ended, at most `limit`. Returns the number of tasks that have
+    /// not.
     pub async fn wait(&self, limit: Duration) -> usize {
         self.tasks.close();
         let _ = tokio::time::timeout(limit, self.tasks.wait()).await;
@@ -91,7 +94,7 @@ impl Shutdown {
     }
 }
 
-/// One more, until it is dropped.
+/// Increments a counter until it is dropped.
 #[derive(Debug)]
 pub(crate) struct CountGuard(Arc<AtomicUsize>);
 

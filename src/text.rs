@@ -1,4 +1,4 @@
-//! Text for people: excerpts of client input, and timestamps.
+//! Text for messages: excerpts of client input, and timestamps.
 
 /// Quotes the first 40 characters of client input for an error message.
 pub(crate) fn excerpt(text: &str) -> String {

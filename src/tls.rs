@@ -9,26 +9,27 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// The certificates of a PEM file.
+/// Reads the certificates of a PEM file.
 ///
 /// # Errors
-/// It cannot be read, is malformed, or holds none.
+/// The file cannot be read, is malformed, or contains no certificate.
 pub(crate) fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let found: Result<Vec<_>, _> =
         CertificateDer::pem_file_iter(path).and_then(std::iter::Iterator::collect);
     let found =
         found.with_context(|| format!("cannot read certificates from {}", path.display()))?;
-    anyhow::ensure!(!found.is_empty(), "{} holds no certificate in PEM form", path.display());
+    anyhow::ensure!(!found.is_empty(), "{} contains no certificate in PEM format", path.display());
     Ok(found)
 }
 
-/// The system's root certificates, or those of `SSL_CERT_FILE`: read once per process.
+/// Returns the system's root certificates, or those of `SSL_CERT_FILE`. Reads them once per
+/// process.
 pub(crate) fn system_roots() -> RootCertStore {
     static ROOTS: LazyLock<RootCertStore> = LazyLock::new(|| {
         let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         for error in &found.errors {
-            tracing::warn!(%error, "some root certificates could not be read");
+            tracing::warn!(%error, "cannot read some root certificates");
         }
         roots.add_parsable_certificates(found.certs);
         roots
@@ -36,10 +37,10 @@ pub(crate) fn system_roots() -> RootCertStore {
     ROOTS.clone()
 }
 
-/// A client's TLS, which trusts these.
+/// Builds the TLS configuration of a client that trusts `roots`.
 ///
 /// # Errors
-/// The TLS library cannot be set up.
+/// The TLS library does not support its own default protocol versions.
 pub(crate) fn client_config(roots: RootCertStore) -> anyhow::Result<rustls::ClientConfig> {
     Ok(rustls::ClientConfig::builder_with_provider(Arc::new(
         rustls::crypto::ring::default_provider(),

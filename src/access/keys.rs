@@ -1,4 +1,4 @@
-//! API keys: several, named, kept as SHA-256 hashes, compared in constant time.
+//! [`Keys`]: named API keys, stored as SHA-256 hashes and compared in constant time.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use sha2::Digest;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-/// The keys that may call. Empty means development mode.
+/// The accepted API keys. Empty in development mode.
 #[derive(Clone, Default)]
 pub struct Keys {
     keys: Vec<(Arc<str>, [u8; 32])>,
@@ -19,10 +19,10 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// Reads keys written `KEY` or `name=KEY`. A key without a name is called `key-N`.
+    /// Parses keys of the form `KEY` or `name=KEY`. The Nth key is named `key-N` if it has no name.
     ///
     /// # Errors
-    /// A key is empty, has white space inside, or two share a name.
+    /// A key is empty or contains white space, or two keys have the same name.
     pub fn parse<'a>(list: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Self> {
         let mut keys: Vec<(Arc<str>, [u8; 32])> = Vec::new();
         for (index, entry) in list.into_iter().enumerate() {
@@ -31,37 +31,35 @@ impl Keys {
                 Some((name, key)) if is_name(name) && !key.trim_matches('=').is_empty() => {
                     (name.to_owned(), key)
                 }
-                // Base64 ends in `=`: a long entry without anything behind it is a key by itself.
+                // A long entry that ends in `=` is a Base64 key without a name.
                 Some((name, _)) if is_name(name) && entry.len() < 16 => {
-                    anyhow::bail!(
-                        "key {} has a name and nothing behind it; write name=KEY",
-                        index + 1
-                    )
+                    anyhow::bail!("key {}: expected name=KEY, got no key after the name", index + 1)
                 }
                 _ => (format!("key-{}", index + 1), entry),
             };
             if key.is_empty() || key.contains(char::is_whitespace) {
-                anyhow::bail!("key {} is empty or has white space inside", index + 1);
+                anyhow::bail!("key {}: expected a key without white space", index + 1);
             }
             if keys.iter().any(|(known, _)| **known == *name) {
-                anyhow::bail!("two keys are named {name:?}");
+                anyhow::bail!("key {}: expected a unique name, got {name:?} twice", index + 1);
             }
             keys.push((name.into(), Sha256::digest(key.as_bytes()).into()));
         }
         Ok(Self { keys })
     }
 
-    /// There is none.
+    /// Returns whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// The names of the keys.
+    /// Iterates over the names of the keys.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(|(name, _)| &**name)
     }
 
-    /// The name of a key. Takes the same time whichever it is, and whether or not it is known.
+    /// Returns the name of a key. The time does not depend on which key matches, or whether one
+    /// does.
     pub fn find(&self, key: &[u8]) -> Option<Arc<str>> {
         let hash: [u8; 32] = Sha256::digest(key).into();
         let mut found = None;
@@ -85,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_named_or_numbered_and_never_shown() {
+    fn keys_are_named_and_never_shown() {
         let keys = Keys::parse(["alpha", "ops=beta", "Zm9vYmFyYmF6cXV4=="]).unwrap();
         assert_eq!(keys.names().collect::<Vec<_>>(), ["key-1", "ops", "key-3"]);
         assert_eq!(format!("{keys:?}"), r#"["key-1", "ops", "key-3"]"#);
@@ -94,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_list_says_what_is_wrong() {
+    fn invalid_lists_are_refused() {
         for list in [&["a="][..], &[""], &["two words"], &["a=x", "a=y"]] {
             assert!(Keys::parse(list.iter().copied()).is_err(), "{list:?}");
         }

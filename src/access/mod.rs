@@ -1,5 +1,5 @@
-//! [`admit`]: who is calling, and may they. Every request passes here once, before anything of it
-//! is read but its head.
+//! [`admit`]: authenticates the caller and checks access. Every request passes it once, before its
+//! body is read.
 
 mod keys;
 
@@ -8,35 +8,35 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header;
 
-pub use keys::Keys;
+pub use self::keys::Keys;
 
 use crate::error::Error;
 use crate::error::Kind;
 
-/// Who may call.
+/// The access rule of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Anyone.
+    /// No authentication.
     Open,
-    /// Whoever has a key.
+    /// An API key in the headers.
     Key,
-    /// Whoever has a key, or will show it in the first message.
+    /// An API key in the headers, or in the first message on the WebSocket.
     Socket,
 }
 
-/// Who is calling.
+/// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The name of the key, `development` where there is none to show.
+    /// The name of the API key; `development` in development mode.
     pub name: Arc<str>,
 }
 
-/// Authenticates a request and checks that it may use an endpoint of this access. `None` for a caller
-/// who is not known, or not yet.
+/// Authenticates a request and checks it against the access rule of its endpoint. Returns `None` if
+/// the endpoint is open, or if the caller will authenticate on the WebSocket.
 ///
 /// # Errors
-/// `Unauthorized` without a known key; `Forbidden` for a development-mode request that a web page
-/// sent under another host's name.
+/// `Unauthorized` without a known key; `Forbidden` in development mode if the host or the web page
+/// that sends the request is not local.
 pub fn admit(keys: &Keys, access: Access, headers: &HeaderMap) -> Result<Option<Caller>, Error> {
     match access {
         Access::Open => Ok(None),
@@ -54,10 +54,10 @@ pub fn admit(keys: &Keys, access: Access, headers: &HeaderMap) -> Result<Option<
     }
 }
 
-/// Whose key this is.
+/// Authenticates a key.
 ///
 /// # Errors
-/// `Unauthorized` where it is nobody's.
+/// `Unauthorized` if the key is unknown.
 pub fn by_key(keys: &Keys, key: &[u8]) -> Result<Caller, Error> {
     keys.find(key).map(|name| Caller { name }).ok_or_else(|| {
         Error::new(
@@ -77,9 +77,11 @@ fn credential(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then_some(key.trim_ascii())
 }
 
-/// Without keys, what keeps others out is that the socket is local. A web page in a browser on
-/// this machine could reach it too, by a DNS name that it points here; its requests name that
-/// host.
+/// Refuses requests for a host that is not local.
+///
+/// In development mode only the loopback address protects the gateway. A web page could reach it
+/// from a browser on this machine through a DNS name that resolves to loopback (DNS rebinding).
+/// Such requests carry that name in `Host`.
 fn only_local_names(headers: &HeaderMap) -> Result<(), Error> {
     let Some(host) = headers.get(header::HOST) else { return Ok(()) };
     if is_local(host.to_str().unwrap_or_default()) {
@@ -87,12 +89,13 @@ fn only_local_names(headers: &HeaderMap) -> Result<(), Error> {
     }
     Err(Error::new(
         Kind::Forbidden,
-        "development mode (no API key) answers to localhost only: expected a `Host` of localhost or \
-         127.0.0.1, or set GATEWAY_API_KEY",
+        "Host: expected localhost or 127.0.0.1, because development mode (no API key) accepts local \
+         requests only; set GATEWAY_API_KEY to accept others",
     ))
 }
 
-/// A browser opens a WebSocket to anywhere for any page, and says whose page it is.
+/// Refuses WebSockets of web pages that are not local. Browsers let any page open a WebSocket to
+/// any host, but name the page in `Origin`.
 fn only_local_pages(headers: &HeaderMap) -> Result<(), Error> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or_default();
@@ -101,12 +104,12 @@ fn only_local_pages(headers: &HeaderMap) -> Result<(), Error> {
     }
     Err(Error::new(
         Kind::Forbidden,
-        "development mode (no API key) answers to local pages only: expected an `Origin` of localhost \
-         or 127.0.0.1, or set GATEWAY_API_KEY",
+        "Origin: expected localhost or 127.0.0.1, because development mode (no API key) accepts local \
+         web pages only; set GATEWAY_API_KEY to accept others",
     ))
 }
 
-/// Whether a `host` or `host:port` is this machine's own.
+/// Returns whether a `host` or `host:port` is loopback by name or address.
 fn is_local(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -129,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_known_key_opens_and_nothing_else_does() {
+    fn only_known_keys_are_admitted() {
         let keys = Keys::parse(["ci=secret-1", "secret-2"]).unwrap();
         for (pairs, expected) in [
             (&[("x-api-key", "secret-1")][..], Some("ci")),
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn development_mode_answers_to_local_names_only() {
+    fn development_mode_admits_local_hosts_only() {
         let keys = Keys::default();
         for (host, allowed) in [
             ("localhost:8080", true),

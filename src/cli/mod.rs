@@ -1,4 +1,4 @@
-//! The command line: `serve` (the default), `exec`, `check`.
+//! The command line: `serve` (default), `exec` and `check`.
 
 mod check;
 mod exec;
@@ -22,10 +22,10 @@ use crate::config::Overrides;
 use crate::telemetry;
 use crate::telemetry::logs::Destination;
 
-/// How long a command waits for the collector when it has done its work.
-const EXPORT_WITHIN: Duration = Duration::from_secs(3);
+/// The time limit for exporting telemetry when a command has finished.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// OpenAI's Codex agent behind HTTP, in one process.
+/// OpenAI's Codex agent as an HTTP service, in one process
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub struct Arguments {
@@ -37,34 +37,34 @@ pub struct Arguments {
 
 #[derive(Debug, Args)]
 struct Global {
-    /// The configuration file [default: $CODEX_HOME/config.toml]
+    /// Configuration file [env: CODEX_CONFIG_PATH] [default: $CODEX_HOME/config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The address to listen on [default: 127.0.0.1]
+    /// Address to listen on [env: HOST] [default: 127.0.0.1]
     #[arg(long, global = true, value_name = "IP")]
     host: Option<IpAddr>,
-    /// The port to listen on; 0 lets the system choose [default: 8080]
+    /// Port to listen on; 0 lets the system choose [env: PORT] [default: 8080]
     #[arg(long, global = true)]
     port: Option<u16>,
-    /// The folder under which conversations work [default: $CODEX_HOME/workspaces]
+    /// Folder for the working directories of conversations [default: $CODEX_HOME/workspaces]
     #[arg(long, global = true, value_name = "FOLDER")]
     workspace_root: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve HTTP (the default)
+    /// Serve HTTP (default)
     Serve,
-    /// Run one prompt in this process, without a server
+    /// Run one prompt without a server
     Exec(exec::Exec),
-    /// Validate the configuration and print what it resolved to
+    /// Validate the configuration and print the resolved values
     Check,
 }
 
-/// Runs a command. Returns the process's exit code.
+/// Runs a command. Returns the exit code of the process.
 ///
 /// # Errors
-/// What stopped it, for people.
+/// The reason why the command cannot run, as a message for the operator.
 pub async fn run(arguments: Arguments, helpers: HelperPaths) -> anyhow::Result<u8> {
     let Arguments { global, command } = arguments;
     let overrides = Overrides {
@@ -84,15 +84,15 @@ pub async fn run(arguments: Arguments, helpers: HelperPaths) -> anyhow::Result<u
         Command::Serve => serve::run(config, helpers, telemetry).await,
         Command::Exec(exec) => {
             let ended = exec::run(exec, config, helpers).await;
-            telemetry.shutdown(EXPORT_WITHIN).await;
+            telemetry.shutdown(EXPORT_TIMEOUT).await;
             ended
         }
         Command::Check => check::run(&config, helpers).await,
     }
 }
 
-/// Writes a line on standard error. Nobody has to be there to read it: `eprintln!` would panic, and a
-/// server would end because the one that started it has stopped listening.
+/// Writes a line to standard error and ignores failures. `eprintln!` panics if the pipe is closed,
+/// so a server would stop when the program that started it stops reading.
 pub fn eprint_lossy(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! `codex-gateway serve`: bind, say where, serve, drain.
+//! `codex-gateway serve`: binds, prints a summary, serves and drains.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,9 +18,9 @@ use crate::config::Config;
 use crate::server;
 use crate::telemetry::Telemetry;
 
-/// What remains of the drain time for core to flush its histories.
+/// The part of the drain time that is reserved for core to flush its histories.
 const FLUSH: Duration = Duration::from_secs(2);
-/// What remains of it for the last spans to be exported.
+/// The part of the drain time that is reserved for exporting the last spans.
 const EXPORT: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(
@@ -32,7 +32,7 @@ pub(super) async fn run(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let address = SocketAddr::from((config.host, config.port));
-    // Bound first: a port that is taken is said at once, and early clients wait instead of failing.
+    // Binds before starting core: an occupied port fails at once, and early clients wait.
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr()?;
@@ -46,7 +46,7 @@ pub(super) async fn run(
     let serving = server::run(listener, app);
     tokio::pin!(serving);
     let name = tokio::select! {
-        served = serving.as_mut() => return served.map(|()| 0).context("the server ended"),
+        served = serving.as_mut() => return served.map(|()| 0).context("the server stopped"),
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     };
@@ -57,20 +57,20 @@ pub(super) async fn run(
     shutdown.drain.cancel();
     serving.await?;
     let flush = FLUSH.min(limit / 2);
-    // Turns are interrupted, streams say goodbye, connections end; then core ends its threads,
-    // which ends the tasks that read them.
-    let calm = async {
+    // First turns are interrupted, streams end and connections close. Then core ends its threads,
+    // which ends the tasks that read from them.
+    let closed = async {
         while shutdown.connections() > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
     tokio::select! {
-        _ = tokio::time::timeout_at(deadline - flush, calm) => {}
-        _ = terminate.recv() => tracing::warn!("a second signal: not waiting any longer"),
-        _ = interrupt.recv() => tracing::warn!("a second signal: not waiting any longer"),
+        _ = tokio::time::timeout_at(deadline - flush, closed) => {}
+        _ = terminate.recv() => tracing::warn!("second signal: stopping without waiting"),
+        _ = interrupt.recv() => tracing::warn!("second signal: stopping without waiting"),
     }
     let remaining = deadline.saturating_duration_since(Instant::now());
-    // The rest is for the tasks that read them.
+    // Leaves time for the tasks that read from core's threads.
     let unfinished = engine.shutdown(remaining.saturating_sub(flush / 4)).await;
     shutdown.force.cancel();
     let left = shutdown.wait(deadline.saturating_duration_since(Instant::now())).await;
@@ -84,7 +84,7 @@ pub(super) async fn run(
 
 fn announce(config: &Config, facts: &EngineFacts, address: SocketAddr, took: Duration) {
     let mode = if config.is_development() {
-        "development: no API key, loopback only".to_owned()
+        "development (no API key, loopback only)".to_owned()
     } else {
         format!("API keys: {}", config.keys.names().collect::<Vec<_>>().join(", "))
     };
@@ -99,7 +99,7 @@ fn announce(config: &Config, facts: &EngineFacts, address: SocketAddr, took: Dur
             )
         }
     };
-    // Standard error, so that it is seen beside the log and never mixed into an answer.
+    // On standard error, because standard output is the log.
     eprint_lossy(format_args!(
         "codex-gateway {version} on http://{address} (ready in {took} ms)\n  \
          mode      {mode}\n  \

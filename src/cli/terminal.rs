@@ -1,6 +1,6 @@
-//! Events for people: a spinner while the agent thinks, commands and their output, the answer.
+//! Renders events on a terminal: a spinner, commands with their output, and the answer.
 
-#![expect(clippy::indexing_slicing, reason = "serde_json answers null for what is not there")]
+#![expect(clippy::indexing_slicing, reason = "serde_json returns null for missing members")]
 
 use std::io;
 use std::io::IsTerminal;
@@ -16,17 +16,17 @@ use serde_json::Value;
 use super::eprint_lossy;
 use crate::conversation::log::Entry;
 
-/// Prints the answer to standard output and everything about it to standard error.
+/// Prints the answer to standard output and everything else to standard error.
 #[derive(Debug)]
 pub(super) struct Terminal {
     spinner: ProgressBar,
-    /// The answer is being streamed: its last event repeats it.
+    /// Whether deltas of the answer were printed. Its last event repeats the whole text.
     streamed: bool,
 }
 
 impl Terminal {
     pub(super) fn new() -> Self {
-        // Hidden by itself where standard error is no terminal.
+        // indicatif hides the spinner if standard error is not a terminal.
         let spinner = ProgressBar::new_spinner().with_message("thinking");
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
             spinner.set_style(style);
@@ -91,7 +91,7 @@ impl Terminal {
     }
 }
 
-/// What was run: core wraps it as `shell -c COMMAND`.
+/// Returns the command that the agent ran. Core wraps it as `shell -c COMMAND`.
 fn command(argv: &Value) -> String {
     let words: Vec<&str> =
         argv.as_array().into_iter().flatten().filter_map(Value::as_str).collect();

@@ -19,6 +19,9 @@ mod tests;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+pub use self::file::File;
+pub use self::model_source::ModelSource;
+use self::models::Models;
 use crate::access::Keys;
 use crate::bridge::provider::Provider;
 use crate::conversation;
@@ -26,10 +29,6 @@ use crate::proxy::upstream::Upstream;
 use crate::telemetry;
 use crate::terminal::TerminalLimits;
 use crate::web;
-
-pub use file::File;
-pub use model_source::ModelSource;
-use models::Models;
 
 /// The command-line options that override the configuration.
 #[derive(Debug, Clone, Default)]

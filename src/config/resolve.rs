@@ -69,14 +69,13 @@ impl Config {
 
         let keys = keys(&file, &env)?;
         let (host, port) = address(&file, overrides, &env)?;
-        if keys.is_empty() && !host.is_loopback() {
-            bail!(
-                "refusing to listen on {host} without an API key: anyone who reaches the port could \
-                 run commands on this machine; set GATEWAY_API_KEY (or gateway.api_keys in {}), or \
-                 listen on 127.0.0.1",
-                config_path.display()
-            );
-        }
+        anyhow::ensure!(
+            host.is_loopback() || !keys.is_empty(),
+            "refusing to listen on {host} without an API key: anyone who reaches the port could run \
+             commands on this machine; set GATEWAY_API_KEY (or gateway.api_keys in {}), or listen on \
+             127.0.0.1",
+            config_path.display()
+        );
         let providers = providers::resolve(&document, &file.providers, &env, folder)?;
         let called_by_codex = model_source::called_by_codex(&document, &env, &codex_home);
         let keyless = providers::keyless(&document, &providers, &env, called_by_codex)?;

@@ -208,7 +208,10 @@ fn provider_errors_name_the_key() {
             "[gateway.providers.x]\nca_file = \"none.pem\"\n",
             "gateway.providers.x.ca_file: cannot read",
         ),
-        ("[gateway.providers.x]\nca_file = \"config.toml\"\n", "holds no certificate in PEM form"),
+        (
+            "[gateway.providers.x]\nca_file = \"config.toml\"\n",
+            "contains no certificate in PEM format",
+        ),
         ("[gateway.providers.x]\nwire_api = \"telepathy\"\n", "telepathy"),
     ] {
         let with_url = if table.contains('=') && !table.contains("x = 1") { base } else { "" };

@@ -1,4 +1,4 @@
-//! One socket.
+//! Serves one connection: HTTP/1.1 or HTTP/2, until it closes or shutdown ends it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -18,14 +18,14 @@ use crate::gateway;
 use crate::shutdown::Shutdown;
 use crate::web::Limits;
 
-/// What an HTTP/2 client sends first (RFC 9113, section 3.4).
+/// The connection preface of HTTP/2 (RFC 9113, section 3.4).
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The largest request head; a longer one is answered 431.
+/// The size limit of a request head; hyper answers 431 above it.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 const MAX_HEADERS: usize = 100;
-/// How long a client may leave what it was sent unread, once its buffers are full.
-const STALLED: Duration = Duration::from_secs(120);
-const H2_PING_EVERY: Duration = Duration::from_secs(20);
+/// The time after which a connection with unacknowledged data is dropped.
+const STALL_TIMEOUT: Duration = Duration::from_secs(120);
+const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Version {
@@ -33,7 +33,8 @@ enum Version {
     H2,
 }
 
-/// Serves one connection until the client leaves, or draining lets it go, or it is forced.
+/// Serves a connection until the client closes it, draining completes its last response, or
+/// shutdown forces it to end.
 pub(super) async fn serve(
     socket: TcpStream,
     peer: SocketAddr,
@@ -41,41 +42,17 @@ pub(super) async fn serve(
     limits: &Limits,
     shutdown: &Shutdown,
 ) {
-    // Events are small and each is worth sending at once.
-    if let Err(error) = socket.set_nodelay(true) {
-        tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
-    }
-    // A client that stops reading holds its connection only so long.
-    #[cfg(target_os = "linux")]
-    if let Err(error) = socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(STALLED)) {
-        tracing::debug!(%peer, %error, "cannot set TCP_USER_TIMEOUT");
-    }
+    set_options(&socket, peer);
     let version = tokio::select! {
         version = sniff(&socket, limits.header_timeout) => version,
         () = shutdown.drain.cancelled() => return,
     };
     let Some(version) = version else {
-        tracing::debug!(%peer, "no request arrived");
+        tracing::debug!(%peer, "no request received");
         return;
     };
 
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .max_headers(MAX_HEADERS);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(H2_PING_EVERY)
-        .max_header_list_size(MAX_HEAD_BYTES as u32)
-        .max_concurrent_streams(256);
-    let builder = match version {
-        Version::H1 => builder.http1_only(),
-        Version::H2 => builder.http2_only(),
-    };
+    let builder = builder(version, limits);
     let service = service_fn(move |request| {
         let app = Arc::clone(&app);
         async move { Ok::<_, Infallible>(gateway::call(&app, request).await) }
@@ -88,7 +65,7 @@ pub(super) async fn serve(
         tokio::select! {
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
-                    // A client that leaves an endless stream ends here: an ordinary end.
+                    // Includes clients that leave a stream, which is normal.
                     tracing::debug!(%peer, %error, "connection ended");
                 }
                 return;
@@ -98,17 +75,49 @@ pub(super) async fn serve(
                 connection.as_mut().graceful_shutdown();
             }
             () = shutdown.force.cancelled() => {
-                tracing::debug!(%peer, "connection forced to end");
+                tracing::debug!(%peer, "connection ended by shutdown");
                 return;
             }
         }
     }
 }
 
-/// Finds out which HTTP the client speaks, within `limit`.
+fn set_options(socket: &TcpStream, peer: SocketAddr) {
+    // Events are small and must be sent immediately.
+    if let Err(error) = socket.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+    }
+    // Bounds how long a client that stopped reading holds its connection.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = socket2::SockRef::from(socket).set_tcp_user_timeout(Some(STALL_TIMEOUT)) {
+        tracing::debug!(%peer, %error, "cannot set TCP_USER_TIMEOUT");
+    }
+}
+
+fn builder(version: Version, limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(H2_PING_INTERVAL)
+        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .max_concurrent_streams(256);
+    match version {
+        Version::H1 => builder.http1_only(),
+        Version::H2 => builder.http2_only(),
+    }
+}
+
+/// Detects the HTTP version from the first bytes, within `limit`.
 ///
-/// hyper-util would do this too, but waits for the first bytes without a limit: a client that
-/// connects and says nothing, or dribbles the HTTP/2 preface, would hold its permit for ever.
+/// hyper-util can do this too, but without a time limit: a client that sends nothing, or the HTTP/2
+/// preface in part, would hold its permit forever.
 async fn sniff(socket: &TcpStream, limit: Duration) -> Option<Version> {
     let deadline = Instant::now() + limit;
     let mut head = [0; H2_PREFACE.len()];
@@ -117,7 +126,7 @@ async fn sniff(socket: &TcpStream, limit: Duration) -> Option<Version> {
         match detect(head.get(..seen)?) {
             Detected::Closed => return None,
             Detected::Is(version) => return Some(version),
-            // The same bytes stay readable, so peeking again at once would spin.
+            // Peeked bytes stay readable, so an immediate retry would spin.
             Detected::Undecided => tokio::time::sleep(Duration::from_millis(5)).await,
         }
         if Instant::now() >= deadline {
@@ -147,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_bytes_tell_the_version() {
+    fn first_bytes_identify_the_version() {
         for (head, expected) in [
             (&b""[..], Detected::Closed),
             (b"GET / HTTP/1.1\r\n", Detected::Is(Version::H1)),

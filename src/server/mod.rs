@@ -1,8 +1,8 @@
-//! Accept and drain.
+//! The accept loop.
 //!
-//! [`run`] takes a connection permit, then accepts: a full house lets the kernel queue newcomers
-//! instead of holding sockets it cannot serve. When draining begins it stops accepting and waits
-//! for the connections it has; [`Shutdown::force`](crate::shutdown::Shutdown::force) ends those that are left.
+//! [`run`] takes a connection permit before it accepts. At the limit, new connections wait in the
+//! kernel's queue instead of holding a socket unserved. When draining begins it stops accepting;
+//! [`Shutdown`](crate::shutdown::Shutdown) tracks the open connections.
 
 mod connection;
 
@@ -15,10 +15,10 @@ use tokio::sync::Semaphore;
 
 use crate::app::App;
 
-/// Serves connections until draining begins and they have ended.
+/// Accepts and serves connections until draining begins. Connections may outlast this call.
 ///
 /// # Errors
-/// The listener itself failed for good.
+/// The permits are closed, which does not happen. Failed accepts are logged and retried.
 pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<()> {
     let shutdown = app.shutdown().clone();
     let limits = app.config().server.clone();
@@ -36,17 +36,17 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<()> {
             Ok((socket, peer)) => {
                 let app = Arc::clone(&app);
                 let (shutdown_, limits) = (shutdown.clone(), limits.clone());
-                let counted = shutdown.connection();
+                let counter = shutdown.connection();
                 shutdown.spawn(async move {
                     connection::serve(socket, peer, app, &limits, &shutdown_).await;
-                    drop((permit, counted));
+                    drop((permit, counter));
                 });
             }
-            Err(error) if is_of_one_connection(&error) => {
-                tracing::debug!(%error, "a connection ended before it was accepted");
+            Err(error) if is_connection_error(&error) => {
+                tracing::debug!(%error, "connection ended before it was accepted");
             }
             Err(error) => {
-                // Out of file descriptors or memory: accepting again at once would only spin.
+                // Out of file descriptors or memory: an immediate retry would spin.
                 tracing::error!(%error, "cannot accept connections");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -55,7 +55,8 @@ pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<()> {
     Ok(())
 }
 
-fn is_of_one_connection(error: &io::Error) -> bool {
+/// Returns whether an accept error concerns that connection only.
+fn is_connection_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused

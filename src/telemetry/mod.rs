@@ -108,8 +108,8 @@ pub fn start(settings: Settings, destination: logs::Destination) -> anyhow::Resu
     Ok(telemetry)
 }
 
-/// Builds the providers. Metrics are always collected for `registry`; the rest depends on the
-/// environment.
+/// Builds the providers. Metrics are always collected for `registry`. The environment enables the
+/// exporters.
 fn providers(
     environment: &Environment,
     registry: &prometheus::Registry,

@@ -1,5 +1,5 @@
-//! The one body type. It cannot fail, and it owns what must end with it: dropping the body is what
-//! a disconnect, a drain and a normal end have in common.
+//! [`Body`]: the response body. It cannot fail, and it owns guards that must end with the response:
+//! a disconnect, a drain and a normal end all drop the body.
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -13,10 +13,10 @@ use futures::StreamExt;
 use http_body::Frame;
 use http_body::SizeHint;
 
-/// A response's body.
+/// A response body.
 pub struct Body {
     inner: Inner,
-    /// Dropped with it.
+    /// Guards that are dropped with the body.
     _owned: Option<Box<dyn Any + Send>>,
 }
 
@@ -35,12 +35,12 @@ impl std::fmt::Debug for Body {
 }
 
 impl Body {
-    /// A body that is there.
+    /// Creates a body of known content.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         Self { inner: Inner::Whole(bytes.into()), _owned: None }
     }
 
-    /// A body that comes as it happens. Empty frames are skipped; `owned` is dropped with it.
+    /// Creates a streaming body that owns `owned`. Empty frames are skipped.
     pub fn stream<S>(frames: S, owned: impl Any + Send) -> Self
     where
         S: Stream<Item = Bytes> + Send + 'static,
@@ -49,7 +49,7 @@ impl Body {
         Self { inner: Inner::Stream(Box::pin(frames)), _owned: Some(Box::new(owned)) }
     }
 
-    /// The same body, with something more that ends with it.
+    /// Adds a guard that is dropped with the body.
     #[must_use]
     pub(crate) fn owning(self, owned: impl Any + Send) -> Self {
         let Self { inner, _owned: before } = self;

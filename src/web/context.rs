@@ -1,4 +1,4 @@
-//! The part of a request that is known before its body is read.
+//! [`RequestContext`]: the part of a request that is known before its body is read.
 
 use std::borrow::Cow;
 
@@ -6,26 +6,26 @@ use http::HeaderMap;
 
 use crate::access::Caller;
 
-/// What is known of a request before its body is read.
+/// A request without its body.
 #[derive(Debug)]
 pub struct RequestContext {
-    /// Sent back as `X-Request-Id`, and in every error.
+    /// The id in the response header `X-Request-Id` and in errors.
     pub request_id: String,
-    /// The head.
+    /// The request headers.
     pub headers: HeaderMap,
-    /// What follows the `?`.
+    /// The query of the URL, without `?`.
     pub query: Option<String>,
-    /// Who is calling, where that is known.
+    /// The authenticated caller, if any.
     pub caller: Option<Caller>,
 }
 
 impl RequestContext {
-    /// The name of the caller's key.
+    /// Returns the name of the caller's key; empty if there is no caller.
     pub fn caller(&self) -> &str {
         self.caller.as_ref().map_or("", |caller| &caller.name)
     }
 
-    /// The parameters of the query, decoded.
+    /// Iterates over the decoded parameters of the query.
     pub fn query(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         let decode = |text| percent_encoding::percent_decode_str(text).decode_utf8_lossy();
         let query = self.query.as_deref().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Reading a JSON body, within its bounds: hyper bounds neither size nor time.
+//! Reads JSON bodies within limits of size and time, which hyper does not enforce.
 
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -13,10 +13,10 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::web::Limits;
 
-/// Reads a body that says it is JSON.
+/// Reads a body whose content type is JSON.
 ///
 /// # Errors
-/// `UnsupportedMediaType`, `TooLarge`, `BodyTimeout`; `InvalidRequest` where the client broke off.
+/// `UnsupportedMediaType`, `TooLarge`, `BodyTimeout`; `InvalidRequest` if the body is incomplete.
 pub async fn read(
     headers: &HeaderMap,
     mut body: Incoming,
@@ -40,9 +40,8 @@ pub async fn read(
     let collect = async {
         let mut bytes = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| {
-                Error::invalid(format!("the body did not arrive whole: {error}"))
-            })?;
+            let frame = frame
+                .map_err(|error| Error::invalid(format!("expected a complete body: {error}")))?;
             if let Ok(data) = frame.into_data() {
                 if bytes.len() + data.len() > limits.body_limit {
                     return Err(too_large());
@@ -58,10 +57,10 @@ pub async fn read(
     })?
 }
 
-/// Reads and decodes a body that may be left out.
+/// Reads and decodes a body that may be absent.
 ///
 /// # Errors
-/// As of [`read`] and [`decode`].
+/// Those of [`read`] and [`decode`].
 pub async fn optional<T: DeserializeOwned + Default>(
     headers: &HeaderMap,
     body: Incoming,
@@ -73,16 +72,16 @@ pub async fn optional<T: DeserializeOwned + Default>(
     decode(&read(headers, body, limits).await?)
 }
 
-/// Decodes JSON; an error says where it is and what was expected there.
+/// Decodes JSON. Errors name the invalid member.
 ///
 /// # Errors
-/// `InvalidJson` where it is not JSON, `InvalidRequest` where it is not this shape.
+/// `InvalidJson` if it is not JSON, `InvalidRequest` if it does not have the shape of `T`.
 pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let error = explain(error.inner(), bytes.is_empty());
-        // A member that is missing, or stands twice, is named by serde itself.
+        // Serde names missing and duplicate members itself.
         if path == "." || *error.kind() == Kind::InvalidJson {
             error
         } else {
@@ -93,7 +92,7 @@ pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
     Ok(value)
 }
 
-/// What serde says, as an error.
+/// Converts an error of serde. `empty` tells whether the input was empty.
 pub fn explain(error: &serde_json::Error, empty: bool) -> Error {
     use serde_json::error::Category;
 
@@ -119,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_known_by_its_media_type() {
+    fn media_type_identifies_json() {
         for (content_type, expected) in [
             ("application/json", true),
             ("Application/JSON; charset=utf-8", true),

@@ -1,18 +1,18 @@
-//! Bounds of connections and request bodies.
+//! Limits of connections and request bodies.
 
 use std::time::Duration;
 
-/// Bounds of connections and bodies.
+/// The limits of connections and request bodies.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Open connections; more wait in the kernel's queue.
+    /// The number of open connections; more wait in the kernel's accept queue.
     pub max_connections: usize,
-    /// The largest body.
+    /// The size of a body in bytes.
     pub body_limit: usize,
-    /// How long a request head may take.
+    /// The time in which a request head must arrive.
     pub header_timeout: Duration,
-    /// How long a body may take.
+    /// The time in which a body must arrive.
     pub body_timeout: Duration,
-    /// From SIGTERM to exit.
+    /// The time from SIGTERM to exit.
     pub drain_timeout: Duration,
 }

@@ -1,4 +1,4 @@
-//! HTTP in and out: bodies, replies, the bounded JSON reader, and the head of a request.
+//! HTTP: response bodies, replies, the JSON reader, and the head of a request.
 
 mod body;
 mod context;

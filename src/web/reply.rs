@@ -1,4 +1,4 @@
-//! Responses.
+//! Builds responses.
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -11,30 +11,30 @@ use super::Body;
 use crate::error::Error;
 use crate::error::Kind;
 
-/// A JSON document.
+/// Builds a response with a JSON document.
 pub fn json(status: StatusCode, document: &impl Serialize) -> Response<Body> {
     match serde_json::to_vec(document) {
         Ok(bytes) => with_type(status, "application/json", Body::whole(bytes)),
         Err(error) => {
-            tracing::error!(%error, "a response could not be encoded");
+            tracing::error!(%error, "cannot encode a response");
             with_type(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", Body::whole("Error"))
         }
     }
 }
 
-/// Plain text.
+/// Builds a response with plain text.
 pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     with_type(status, "text/plain; charset=utf-8", Body::whole(text))
 }
 
-/// Nothing.
+/// Builds a response without content.
 pub fn empty(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::whole(""));
     *response.status_mut() = status;
     response
 }
 
-/// An event stream. Proxies are told not to buffer or change it.
+/// Builds a streaming response. Its headers tell proxies not to buffer or transform it.
 pub fn stream(content_type: &'static str, body: Body) -> Response<Body> {
     let mut response = with_type(StatusCode::OK, content_type, body);
     let headers = response.headers_mut();
@@ -43,7 +43,7 @@ pub fn stream(content_type: &'static str, body: Body) -> Response<Body> {
     response
 }
 
-/// An error as a problem document (RFC 9457).
+/// Builds a response with the problem document of an error (RFC 9457).
 pub fn problem(error: &Error, request_id: &str, instance: &str) -> Response<Body> {
     let mut response = json(error.status(), &error.problem(request_id, instance));
     let headers = response.headers_mut();
@@ -67,7 +67,7 @@ pub fn problem(error: &Error, request_id: &str, instance: &str) -> Response<Body
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Kind::TooLarge | Kind::BodyTimeout => {
-            // The rest of the body is not read, so the connection cannot be used again.
+            // The remaining body is not read, so the connection cannot be reused.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         _ => {}

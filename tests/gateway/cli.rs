@@ -65,7 +65,7 @@ fn what_is_wrong_is_said_in_a_sentence() {
         (Setup::default().config("approval_policy = 7\n"), &["check"], "approval_policy"),
         (Setup::default(), &["--config", "/nowhere.toml", "check"], "cannot read /nowhere.toml"),
         (Setup::default(), &["dance"], "unrecognized subcommand"),
-        (Setup::default().env("PORT", "99999"), &["serve"], "PORT is \"99999\"; it takes"),
+        (Setup::default().env("PORT", "99999"), &["serve"], "PORT: expected a port number"),
     ] {
         let output = run(setup, arguments);
         let said = text(&output.stderr);

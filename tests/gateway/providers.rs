@@ -455,10 +455,10 @@ fn check_prints_providers_and_aliases_without_keys() {
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{printed}");
     for line in [
-        "model            big, provider a",
-        "provider         b (chat at http://b.example/v1, 64 calls at a time)",
-        "provider         openai (responses at https://api.openai.com/v1",
-        "model alias      best = a/big, then b/small",
+        "model                big, provider a",
+        "provider             b (chat at http://b.example/v1, at most 64 concurrent calls)",
+        "provider             openai (responses at https://api.openai.com/v1",
+        "model alias          best = a/big, fallback b/small",
     ] {
         assert!(printed.contains(line), "{line}: {printed}");
     }
