@@ -1,15 +1,15 @@
-//! Which addresses a reverse call may connect to. Pure.
+//! Which addresses outbound calls may connect to. Pure.
 
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
 
-/// Whether an upstream may be there. Where the operator says that one is private, only addresses that
-/// are nobody's or everybody's are left out.
+/// Returns whether a connection to the address is allowed. With `allow_private`, only unspecified,
+/// multicast and broadcast addresses are refused.
 pub(super) fn is_allowed(address: IpAddr, allow_private: bool) -> bool {
     if allow_private {
-        let plain = address.to_canonical();
-        !plain.is_unspecified() && !plain.is_multicast() && plain != Ipv4Addr::BROADCAST
+        let address = address.to_canonical();
+        !address.is_unspecified() && !address.is_multicast() && address != Ipv4Addr::BROADCAST
     } else {
         match address {
             IpAddr::V4(address) => is_public_v4(address),
@@ -18,7 +18,8 @@ pub(super) fn is_allowed(address: IpAddr, allow_private: bool) -> bool {
     }
 }
 
-/// What IANA's registry of special-purpose IPv4 addresses does not list, and is not multicast.
+/// Returns whether the address is neither multicast nor in IANA's registry of special-purpose IPv4
+/// addresses.
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
     !matches!(
@@ -36,7 +37,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     )
 }
 
-/// Global unicast that carries no IPv4 address inside; one that does is judged by that.
+/// Returns whether the address is global unicast. An address that embeds an IPv4 address is checked
+/// by that one.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     if let Some(inner) = address.to_ipv4_mapped() {
         return is_public_v4(inner);
@@ -62,8 +64,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_public_addresses_are_connected_to_unless_the_operator_says_otherwise() {
-        // address, public, allowed where private ones are
+    fn only_public_addresses_are_allowed_by_default() {
+        // address, allowed by default, allowed with allow_private
         for (address, public, private) in [
             ("1.1.1.1", true, true),
             ("100.63.255.255", true, true),

@@ -1,5 +1,5 @@
-//! Connecting to an upstream: its name is resolved once, each address is judged, and the connection goes
-//! to one that was.
+//! [`Connector`]: resolves a host once, checks each address, and connects to one that passed. So a
+//! second resolution cannot lead elsewhere (DNS rebinding).
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -19,12 +19,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The name leads to addresses that reverse calls do not go to, and to no other.
+/// The host has only addresses that are not allowed.
 #[derive(Debug, thiserror::Error)]
 #[error("its address is private")]
-pub(super) struct Private;
+pub(super) struct PrivateAddress;
 
-/// Connects, past every proxy that the environment names: only so is it known where to.
+/// Connects directly. Proxies of the environment are bypassed, because the gateway could not check
+/// where they connect to.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Connector {
     pub(super) allow_private: bool,
@@ -53,7 +54,7 @@ impl Service<Uri> for Connector {
                 .filter(|found| address::is_allowed(found.ip(), allow_private))
                 .collect();
             if allowed.is_empty() && !found.is_empty() {
-                return Err(Private.into());
+                return Err(PrivateAddress.into());
             }
             let stream = TcpStream::connect(allowed.as_slice()).await?;
             stream.set_nodelay(true)?;
@@ -62,7 +63,7 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             tokio::time::timeout(CONNECT_TIMEOUT, connect)
                 .await
-                .map_err(|_| BoxError::from("connecting took too long"))?
+                .map_err(|_| BoxError::from("connecting timed out"))?
         })
     }
 }

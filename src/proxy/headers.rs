@@ -1,4 +1,4 @@
-//! Which headers go through a reverse call. Pure.
+//! Which headers pass through an outbound call. Pure.
 
 use http::HeaderMap;
 use http::HeaderName;
@@ -7,8 +7,8 @@ use http::header;
 
 use crate::access::Keys;
 
-/// What is of one connection (RFC 9110, section 7.6.1), beside what `Connection` names.
-const OF_A_CONNECTION: [&str; 11] = [
+/// Hop-by-hop headers (RFC 9110, section 7.6.1). `Connection` may name more.
+const HOP_BY_HOP: [&str; 11] = [
     "connection",
     "keep-alive",
     "proxy-authenticate",
@@ -22,10 +22,10 @@ const OF_A_CONNECTION: [&str; 11] = [
     "http2-settings",
 ];
 
-/// What the gateway says itself, about the request that it sends.
-const OF_THE_REQUEST: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::EXPECT];
+/// Headers that the HTTP client sets itself.
+const SET_BY_CLIENT: [HeaderName; 3] = [header::HOST, header::CONTENT_LENGTH, header::EXPECT];
 
-/// Takes out what is of one connection.
+/// Removes hop-by-hop headers.
 pub(super) fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
@@ -37,15 +37,15 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     for name in named {
         headers.remove(name);
     }
-    for name in OF_A_CONNECTION {
+    for name in HOP_BY_HOP {
         headers.remove(name);
     }
 }
 
-/// What is sent of a caller's headers, with the upstream's own in their place.
+/// Returns the headers to send: those of the caller that pass, overridden by those of the upstream.
 pub(super) fn outgoing(mut headers: HeaderMap, own: &HeaderMap) -> HeaderMap {
     strip(&mut headers);
-    for name in OF_THE_REQUEST {
+    for name in SET_BY_CLIENT {
         headers.remove(name);
     }
     for (name, value) in own {
@@ -54,11 +54,11 @@ pub(super) fn outgoing(mut headers: HeaderMap, own: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// The first header that holds a key of this gateway.
+/// Returns the first header that contains an API key of this gateway.
 pub(super) fn with_gateway_key<'a>(headers: &'a HeaderMap, keys: &Keys) -> Option<&'a HeaderName> {
     let is_key = |word: &[u8]| !word.is_empty() && keys.find(word).is_some();
     // A word may be `name=key`, and a key may end in `=`.
-    let behind = |word: &[u8]| {
+    let has_key_value = |word: &[u8]| {
         let at = word.iter().position(|byte| *byte == b'=')?;
         word.get(at + 1..).map(is_key)
     };
@@ -66,7 +66,7 @@ pub(super) fn with_gateway_key<'a>(headers: &'a HeaderMap, keys: &Keys) -> Optio
         value
             .as_bytes()
             .split(|byte| b" \t;,\"".contains(byte))
-            .any(|word| is_key(word) || behind(word) == Some(true))
+            .any(|word| is_key(word) || has_key_value(word) == Some(true))
     };
     headers.iter().find(|(_, value)| holds(value)).map(|(name, _)| name)
 }
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_a_connection_does_not_go_through() {
+    fn hop_by_hop_headers_do_not_pass() {
         let mut sent = headers(&[
             ("connection", "close, X-Private"),
             ("x-private", "1"),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_the_gateway_is_found_in_any_header() {
+    fn gateway_key_is_found_in_any_header() {
         let keys = Keys::parse(["ci=secret-1", "c2VjcmV0LXdpdGgtcGFkZGluZw=="]).unwrap();
         for (value, found) in [
             ("secret-1", true),

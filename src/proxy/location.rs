@@ -1,12 +1,13 @@
-//! Where a reverse call goes: an absolute URL, taken apart and compared part by part. Pure.
+//! [`Location`]: the target of a reverse call, a URL that is parsed and compared part by part.
+//! Pure.
 //!
-//! What could mean one thing here and another to the upstream is refused, not repaired: `..`, a slash
-//! that is encoded once or twice, a backslash, credentials before the host.
+//! URLs that the upstream could read differently are refused, not normalised: `..`, slashes that
+//! are encoded once or more, backslashes, credentials before the host.
 
 use http::Uri;
 use percent_encoding::percent_decode;
 
-/// A URL of scheme `http` or `https`, in parts.
+/// A parsed URL with the scheme `http` or `https`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Location {
     tls: bool,
@@ -14,15 +15,15 @@ pub(super) struct Location {
     host: String,
     port: u16,
     path: Vec<String>,
-    /// What follows the `?`.
+    /// The part after `?`.
     pub(super) query: Option<String>,
 }
 
-/// What was expected instead.
+/// The error: what was expected.
 pub(super) type Expected = &'static str;
 
 impl Location {
-    /// Takes a URL apart.
+    /// Parses an absolute URL.
     pub(super) fn parse(url: &str) -> Result<Self, Expected> {
         const SHAPE: Expected = "expected an absolute URL, http://HOST/PATH or https://HOST/PATH";
         let (scheme, rest) = url.split_once("://").ok_or(SHAPE)?;
@@ -44,7 +45,7 @@ impl Location {
         })
     }
 
-    /// What follows it: `rest` is a path without a leading slash, and a query.
+    /// Appends `rest`: a path without a leading slash, and a query.
     pub(super) fn join(&self, rest: &str) -> Result<Self, Expected> {
         let (path, query) = split(rest)?;
         let mut joined = self.clone();
@@ -56,7 +57,7 @@ impl Location {
         Ok(joined)
     }
 
-    /// Whether it is the other one, or lies below it.
+    /// Returns whether this is `base` or below it.
     pub(super) fn is_under(&self, base: &Self) -> bool {
         let mut base = base.clone();
         base.drop_trailing();
@@ -64,23 +65,23 @@ impl Location {
             && self.path.starts_with(&base.path)
     }
 
-    /// How many parts its path has.
+    /// Returns the number of parts of the path.
     pub(super) fn depth(&self) -> usize {
         self.path.len()
     }
 
-    /// As a URL again.
+    /// Formats the URL.
     pub(super) fn uri(&self) -> Result<Uri, Expected> {
         let Self { tls, host, port, path, query } = self;
-        let (scheme, usual) = if *tls { ("https", 443) } else { ("http", 80) };
-        let port = if *port == usual { String::new() } else { format!(":{port}") };
+        let (scheme, default_port) = if *tls { ("https", 443) } else { ("http", 80) };
+        let port = if *port == default_port { String::new() } else { format!(":{port}") };
         let query = query.as_ref().map_or_else(String::new, |query| format!("?{query}"));
         format!("{scheme}://{host}{port}/{}{query}", path.join("/"))
             .parse()
             .map_err(|_| "expected a URL of at most 65535 characters")
     }
 
-    /// `/a/` is `/a` with something below it.
+    /// Removes the empty part after a trailing slash.
     fn drop_trailing(&mut self) {
         if self.path.last().is_some_and(String::is_empty) {
             self.path.pop();
@@ -89,7 +90,7 @@ impl Location {
 }
 
 fn host_and_port(authority: &str) -> Result<(String, Option<u16>), Expected> {
-    const HOST: Expected = "expected a host name or an IP address behind the scheme";
+    const HOST: Expected = "expected a host name or an IP address after the scheme";
     if authority.contains('@') {
         return Err("expected no credentials before the host");
     }
@@ -108,8 +109,8 @@ fn host_and_port(authority: &str) -> Result<(String, Option<u16>), Expected> {
     let good = match inner {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-            !host.is_empty() && host.len() <= 253 && host.bytes().all(plain)
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+            !host.is_empty() && host.len() <= 253 && host.bytes().all(allowed)
         }
     };
     if good { Ok((host.to_ascii_lowercase(), port)) } else { Err(HOST) }
@@ -129,7 +130,7 @@ fn split(rest: &str) -> Result<(&str, Option<&str>), Expected> {
     Ok((path.strip_prefix('/').unwrap_or(path), query))
 }
 
-/// The parts of a path. Only the last may be empty.
+/// Splits a path into its parts. Only the last may be empty.
 fn segments(path: &str) -> Result<Vec<String>, Expected> {
     if path.is_empty() {
         return Ok(Vec::new());
@@ -145,7 +146,7 @@ fn segments(path: &str) -> Result<Vec<String>, Expected> {
     Ok(parts.into_iter().map(str::to_owned).collect())
 }
 
-/// Encoded once, twice or three times, it is one part, and a name.
+/// Checks that a part stays one name when it is decoded up to three times.
 fn check(part: &str) -> Result<(), Expected> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%".contains(&byte);
     if !part.bytes().all(allowed) {
@@ -164,7 +165,7 @@ fn check(part: &str) -> Result<(), Expected> {
         }
         let decoded: Vec<u8> = percent_decode(&text).collect();
         if decoded == text {
-            // A `%` that encodes nothing is read differently here and there.
+            // Servers differ in how they read a `%` that encodes nothing.
             return if part.contains('%') && !is_encoded(part) {
                 Err("expected two hexadecimal digits after each `%`")
             } else {
@@ -187,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_under_a_prefix_by_its_parts() {
+    fn url_is_under_a_prefix_by_parts() {
         for (base, url, expected) in [
             ("https://a.example/v1/", "https://a.example/v1/x", true),
             ("https://a.example/v1", "https://a.example/v1/x", true),
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_in_two_ways_is_refused() {
+    fn ambiguous_urls_are_refused() {
         for url in [
             "https://a.example/v1/../secret",
             "https://a.example/v1/./x",
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_put_behind_a_prefix() {
+    fn path_is_joined_to_a_prefix() {
         for (base, rest, expected) in [
             ("https://a.example/v1/", "x/y", "https://a.example/v1/x/y"),
             ("https://a.example/v1", "x", "https://a.example/v1/x"),
@@ -277,7 +278,7 @@ mod tests {
             ("https://a.example/v1", "?q=1", "https://a.example/v1?q=1"),
             ("http://a.example:8080", "a%20b", "http://a.example:8080/a%20b"),
             ("http://a.example", "100%25", "http://a.example/100%25"),
-            // What looks like a URL is a path here, and a bad one.
+            // A path that looks like an authority.
             ("http://a.example:80", "x:y@z", "http://a.example/x:y@z"),
         ] {
             let joined = Location::parse(base).unwrap().join(rest).unwrap();

@@ -1,9 +1,11 @@
-//! The way to tool servers that sessions name by a URL (`mcp.connect`), where these may not be private.
+//! [`EgressProxy`]: the way to tool servers at URLs that sessions name (`mcp.connect`), if private
+//! addresses are not allowed.
 //!
-//! Core's own client resolves names itself and follows redirects, so that a name could be judged and another
-//! address be reached. It is given a URL on loopback instead, which holds the real one behind a secret of this
-//! process; what comes here goes on over [`super::connect`], which judges each address that it connects to. A
-//! redirect is not followed: it would lead past the door.
+//! Core's HTTP client resolves names itself and follows redirects. A check before the call could
+//! not prevent it from reaching another address. So core gets a masked URL on loopback, which
+//! contains the real URL and a secret of this process. The proxy forwards its requests through
+//! [`super::connect`], which checks each address. It follows no redirects, because core would
+//! follow them past the proxy.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -36,20 +38,20 @@ use tokio::net::TcpStream;
 
 use super::address;
 use super::connect::Connector;
-use super::connect::Private;
+use super::connect::PrivateAddress;
 use super::headers;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::shutdown::Shutdown;
 use crate::tls;
 
-/// How long a name may take to be resolved when a server is connected.
-const RESOLVE_WITHIN: Duration = Duration::from_secs(5);
+/// The time limit for resolving a host in [`EgressProxy::admit`].
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Client = legacy::Client<HttpsConnector<Connector>, Incoming>;
-type Answer = Response<Either<Incoming, Full<Bytes>>>;
+type ProxyResponse = Response<Either<Incoming, Full<Bytes>>>;
 
-/// The door.
+/// A proxy on loopback for core's connections to tool servers.
 #[derive(Debug, Clone)]
 pub struct EgressProxy {
     /// `http://127.0.0.1:PORT/SECRET/`
@@ -57,10 +59,10 @@ pub struct EgressProxy {
 }
 
 impl EgressProxy {
-    /// Opens it on a free loopback port.
+    /// Starts the proxy on a free loopback port.
     ///
     /// # Errors
-    /// There is no loopback to listen on, or the TLS library cannot be set up.
+    /// The loopback address cannot be bound, or the TLS configuration cannot be built.
     pub async fn open(shutdown: &Shutdown) -> anyhow::Result<Self> {
         Self::with_connector(Connector { allow_private: false }, shutdown).await
     }
@@ -80,44 +82,44 @@ impl EgressProxy {
             .timer(TokioTimer::new())
             .build(https);
         let secret: Arc<str> = secret.into();
-        let answer = move |socket| serve(socket, client.clone(), Arc::clone(&secret));
-        shutdown.spawn_listener("the tool servers' door", listener, answer);
+        let handler = move |socket| serve(socket, client.clone(), Arc::clone(&secret));
+        shutdown.spawn_listener("the egress proxy of tool servers", listener, handler);
         Ok(Self { base: base.into() })
     }
 
-    /// Where core finds a server.
+    /// Returns the masked URL of a server, for core.
     pub(crate) fn masked_url(&self, url: &str) -> String {
         format!("{}{}", self.base, URL_SAFE_NO_PAD.encode(url))
     }
 
-    /// A text of core's, with the real URLs in it.
+    /// Replaces masked URLs in a text by the real ones.
     pub(crate) fn unmask(&self, text: &str) -> String {
         let mut parts = text.split(&*self.base);
-        let mut unmask = parts.next().unwrap_or_default().to_owned();
+        let mut unmasked = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             let is_code = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
             let end = part.find(|c| !is_code(c)).unwrap_or(part.len());
             let (code, rest) = part.split_at_checked(end).unwrap_or((part, ""));
-            unmask.push_str(&target(code).unwrap_or_default());
-            unmask.push_str(rest);
+            unmasked.push_str(&target(code).unwrap_or_default());
+            unmasked.push_str(rest);
         }
-        unmask
+        unmasked
     }
 
-    /// Says at once what would otherwise be found out at the first connection.
+    /// Checks a URL in advance, for a better error than that of the first connection.
     ///
     /// # Errors
-    /// `Forbidden` where the host has private addresses only.
+    /// `Forbidden` if the host has only private addresses.
     pub(crate) async fn admit(&self, uri: &Uri) -> Result<(), Error> {
         let host = uri.host().unwrap_or_default();
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let found = match host.parse::<IpAddr>() {
             Ok(address) => vec![SocketAddr::new(address, 0)],
             Err(_) => {
-                let looked_up = tokio::net::lookup_host((host, 0));
-                match tokio::time::timeout(RESOLVE_WITHIN, looked_up).await {
+                let lookup = tokio::net::lookup_host((host, 0));
+                match tokio::time::timeout(RESOLVE_TIMEOUT, lookup).await {
                     Ok(Ok(found)) => found.collect(),
-                    // The trial says so, in more words.
+                    // The probe of the server reports a better error.
                     Ok(Err(_)) | Err(_) => return Ok(()),
                 }
             }
@@ -127,8 +129,8 @@ impl EgressProxy {
         }
         Err(Error::new(
             Kind::Forbidden,
-            "server_config.url: its address is private, which needs gateway.allow_mcp_private = true; \
-             expected a public address",
+            "server_config.url: expected a public address, got a private one; set \
+             gateway.allow_mcp_private = true to allow it",
         ))
     }
 }
@@ -140,32 +142,34 @@ fn target(code: &str) -> Option<String> {
 async fn serve(socket: TcpStream, client: Client, secret: Arc<str>) {
     let service = service_fn(move |request| {
         let (client, secret) = (client.clone(), Arc::clone(&secret));
-        async move { Ok::<_, Infallible>(pass(request, &client, &secret).await) }
+        async move { Ok::<_, Infallible>(forward(request, &client, &secret).await) }
     });
     let connection =
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
     if let Err(error) = connection.await {
-        tracing::debug!(%error, "a connection to a tool server ended");
+        tracing::debug!(%error, "connection of a tool server ended");
     }
 }
 
-/// Passes a request on, and its answer back, as they come.
-async fn pass(request: Request<Incoming>, client: &Client, secret: &str) -> Answer {
+/// Forwards a request, and streams the response back.
+async fn forward(request: Request<Incoming>, client: &Client, secret: &str) -> ProxyResponse {
     let path = request.uri().path().trim_start_matches('/');
-    let (shown, code) = path.split_once('/').unwrap_or((path, ""));
-    if !bool::from(shown.as_bytes().ct_eq(secret.as_bytes())) {
-        return refuse(StatusCode::NOT_FOUND, "this listener belongs to the gateway's own core");
+    let (given, code) = path.split_once('/').unwrap_or((path, ""));
+    if !bool::from(given.as_bytes().ct_eq(secret.as_bytes())) {
+        return refuse(StatusCode::NOT_FOUND, "this listener is private to the gateway");
     }
     let uri: Option<Uri> = target(code).and_then(|target| target.parse().ok());
-    let Some(uri) = uri else { return refuse(StatusCode::NOT_FOUND, "expected a server's URL") };
+    let Some(uri) = uri else {
+        return refuse(StatusCode::NOT_FOUND, "expected a masked URL of a server");
+    };
     let (head, body) = request.into_parts();
-    let mut onward = Request::new(body);
-    *onward.method_mut() = head.method;
-    *onward.uri_mut() = uri;
-    *onward.headers_mut() = headers::outgoing(head.headers, &HeaderMap::new());
-    match client.request(onward).await {
+    let mut forwarded = Request::new(body);
+    *forwarded.method_mut() = head.method;
+    *forwarded.uri_mut() = uri;
+    *forwarded.headers_mut() = headers::outgoing(head.headers, &HeaderMap::new());
+    match client.request(forwarded).await {
         Ok(response) if response.status().is_redirection() => {
-            refuse(StatusCode::BAD_GATEWAY, "the server redirects, which is not followed")
+            refuse(StatusCode::BAD_GATEWAY, "the server redirects, and redirects are not followed")
         }
         Ok(response) => {
             let (mut head, body) = response.into_parts();
@@ -174,10 +178,10 @@ async fn pass(request: Request<Incoming>, client: &Client, secret: &str) -> Answ
         }
         Err(error) if is_private(&error) => refuse(
             StatusCode::FORBIDDEN,
-            "its address is private, and gateway.allow_mcp_private is not set",
+            "its address is private, which requires gateway.allow_mcp_private = true",
         ),
         Err(error) => {
-            tracing::debug!(error = ?error, "a tool server could not be reached");
+            tracing::debug!(error = ?error, "cannot reach a tool server");
             refuse(StatusCode::BAD_GATEWAY, "the server could not be reached")
         }
     }
@@ -186,7 +190,7 @@ async fn pass(request: Request<Incoming>, client: &Client, secret: &str) -> Answ
 fn is_private(error: &legacy::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
-        if inner.is::<Private>() {
+        if inner.is::<PrivateAddress>() {
             return true;
         }
         cause = inner.source();
@@ -194,7 +198,7 @@ fn is_private(error: &legacy::Error) -> bool {
     false
 }
 
-fn refuse(status: StatusCode, message: &'static str) -> Answer {
+fn refuse(status: StatusCode, message: &'static str) -> ProxyResponse {
     let mut response = Response::new(Either::Right(Full::from(message)));
     *response.status_mut() = status;
     response
@@ -208,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_of_cores_names_the_real_server() {
+    fn unmask_restores_real_urls() {
         let egress = EgressProxy { base: "http://127.0.0.1:7/secret/".into() };
         let (one, two) =
             (egress.masked_url("https://a.example/mcp?x=1"), egress.masked_url("http://b.example"));
@@ -218,7 +222,7 @@ mod tests {
         assert_eq!(egress.unmask("nothing"), "nothing");
     }
 
-    /// A server that says what it was asked, and redirects from one path.
+    /// A server that echoes the request, and redirects from one path.
     async fn server(shutdown: &Shutdown) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -266,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_to_the_door_goes_on_to_the_server_and_nowhere_else() {
+    async fn requests_reach_the_named_server_only() {
         let shutdown = Shutdown::default();
         let server = server(&shutdown).await;
         let egress = EgressProxy::with_connector(Connector { allow_private: true }, &shutdown)
@@ -293,7 +297,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_private_address_is_refused_when_it_is_named_and_when_it_is_connected_to() {
+    async fn private_addresses_are_refused_early_and_late() {
         let shutdown = Shutdown::default();
         let server = server(&shutdown).await;
         let egress = EgressProxy::open(&shutdown).await.unwrap();

@@ -1,4 +1,4 @@
-//! An upstream that the operator configured: `[gateway.proxy.NAME]`.
+//! [`Upstream`]: a target of reverse calls, configured as `[gateway.proxy.NAME]`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::location::Location;
 
-/// The table as it is written.
+/// A table `[gateway.proxy.NAME]` as written.
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct UpstreamConfig {
@@ -31,50 +31,52 @@ pub struct UpstreamConfig {
 }
 
 impl std::fmt::Debug for UpstreamConfig {
-    /// Without the headers: they may hold secrets.
+    /// Omits the headers, which may contain secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Written").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("UpstreamConfig").field("url", &self.url).finish_non_exhaustive()
     }
 }
 
-/// An upstream, resolved.
+/// A resolved upstream.
 #[derive(Debug, Clone)]
 pub struct Upstream {
-    /// Its name in the configuration.
+    /// The name in the configuration.
     pub name: String,
-    /// What every call begins with.
+    /// The prefix of all calls.
     pub(super) base: Location,
-    /// Added to every call; never shown.
+    /// Headers to add to every call. Secret.
     pub(super) headers: HeaderMap,
-    /// What may be called; `None` for every method but CONNECT and TRACE.
+    /// The allowed methods; `None` allows all except CONNECT and TRACE.
     pub(super) methods: Option<Vec<Method>>,
-    /// How long a call may take, body and all.
+    /// The time limit of a call, including the response body.
     pub(super) timeout: Duration,
-    /// The largest response body.
+    /// The size limit of a response body in bytes.
     pub(super) max_response_bytes: usize,
-    /// It may have a private address.
+    /// Whether the upstream may have a private address.
     pub(super) allow_private: bool,
 }
 
 impl UpstreamConfig {
-    /// Checks the table.
+    /// Resolves and checks the table.
     ///
     /// # Errors
-    /// A value is not what its key takes; the error names the key.
+    /// A value is invalid. The error names the key.
     pub fn resolve(
         &self,
         name: &str,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> anyhow::Result<Upstream> {
         let key = |key: &str| format!("gateway.proxy.{name}.{key}");
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-        if name.is_empty() || !name.bytes().all(plain) {
-            bail!("[gateway.proxy.{name}]: a name takes A-Z a-z 0-9 _ -");
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        if name.is_empty() || !name.bytes().all(allowed) {
+            bail!(
+                "[gateway.proxy.{name}]: expected a name of the characters A-Z, a-z, 0-9, _ and -"
+            );
         }
         let base =
             Location::parse(&self.url).map_err(anyhow::Error::msg).with_context(|| key("url"))?;
         if base.query.is_some() {
-            bail!("{} takes no query", key("url"));
+            bail!("{}: expected a URL without a query", key("url"));
         }
         let mut headers = HeaderMap::new();
         let mut add = |header: &str, value: &str| {
@@ -87,8 +89,9 @@ impl UpstreamConfig {
             add(header, value).with_context(|| key(&format!("headers.{header}")))?;
         }
         for (header, variable) in &self.env_headers {
-            let value = env(variable)
-                .with_context(|| format!("{}: {variable} is not set", key("env_headers")))?;
+            let value = env(variable).with_context(|| {
+                format!("{}: expected {variable} to be set", key("env_headers"))
+            })?;
             add(header, &value).with_context(|| key(&format!("env_headers.{header}")))?;
         }
         let methods = self.methods.as_ref().map(|methods| {
@@ -98,7 +101,7 @@ impl UpstreamConfig {
         let timeout = self.timeout_ms.unwrap_or(30_000);
         let max_response_bytes = self.max_response_bytes.unwrap_or(1 << 20);
         if timeout == 0 || max_response_bytes == 0 {
-            bail!("{} and {} take 1 or more", key("timeout_ms"), key("max_response_bytes"));
+            bail!("{} and {}: expected 1 or more", key("timeout_ms"), key("max_response_bytes"));
         }
         Ok(Upstream {
             name: name.to_owned(),
@@ -112,12 +115,12 @@ impl UpstreamConfig {
     }
 }
 
-/// A method that can be called.
+/// Parses a method of a reverse call.
 pub(super) fn method(name: &str) -> Result<Method, &'static str> {
     let method = Method::from_bytes(name.to_ascii_uppercase().as_bytes());
-    // One opens a tunnel, the other shows what was added.
+    // CONNECT opens a tunnel, and TRACE would reveal the added headers.
     method.ok().filter(|method| *method != Method::CONNECT && *method != Method::TRACE).ok_or(
-        "expected a method such as GET or POST (RFC 9110, section 9), and not CONNECT or TRACE",
+        "expected a method such as GET or POST (RFC 9110, section 9), but not CONNECT or TRACE",
     )
 }
 
@@ -126,22 +129,28 @@ mod tests {
     use super::*;
 
     fn resolve(toml: &str) -> anyhow::Result<Upstream> {
-        let written: UpstreamConfig = toml::from_str(toml)?;
+        let table: UpstreamConfig = toml::from_str(toml)?;
         let env = |name: &str| (name == "TOKEN").then(|| "canary".to_owned());
-        written.resolve("api", &env)
+        table.resolve("api", &env)
     }
 
     #[test]
-    fn every_error_names_the_key() {
+    fn errors_name_the_key() {
         for (toml, expected) in [
             ("url = \"a.example\"", "gateway.proxy.api.url"),
             ("url = \"https://u:p@a.example\"", "gateway.proxy.api.url"),
-            ("url = \"https://a.example?x\"", "gateway.proxy.api.url takes no query"),
+            (
+                "url = \"https://a.example?x\"",
+                "gateway.proxy.api.url: expected a URL without a query",
+            ),
             ("url = \"https://a.example\"\nmethods = [\"CONNECT\"]", "gateway.proxy.api.methods"),
             ("url = \"https://a.example\"\nmethods = [\"G T\"]", "gateway.proxy.api.methods"),
             ("url = \"https://a.example\"\ntimeout_ms = 0", "gateway.proxy.api.timeout_ms"),
             ("url = \"https://a.example\"\nheaders = { \"a b\" = \"x\" }", "headers.a b"),
-            ("url = \"https://a.example\"\nenv_headers = { a = \"NOPE\" }", "NOPE is not set"),
+            (
+                "url = \"https://a.example\"\nenv_headers = { a = \"NOPE\" }",
+                "expected NOPE to be set",
+            ),
             ("url = \"https://a.example\"\nfollow = true", "unknown field `follow`"),
             ("methods = []", "missing field `url`"),
         ] {
@@ -151,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_is_never_shown() {
+    fn added_headers_are_not_in_debug() {
         let upstream = resolve(
             "url = \"https://a.example\"\nheaders = { x-one = \"canary\" }\nenv_headers = { x-two = \"TOKEN\" }",
         );

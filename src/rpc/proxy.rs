@@ -73,7 +73,7 @@ pub(super) async fn call(peer: &Peer, params: Call) -> Result<Answered, Error> {
     if let Some(content_type) = content_type {
         headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
     }
-    let call = proxy::Call {
+    let call = proxy::ProxyRequest {
         endpoint: params.endpoint,
         method: params.method,
         headers,
