@@ -8,7 +8,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
     cargo build --locked --profile dist && cp target/dist/codex-gateway /codex-gateway
 
 FROM debian:bookworm-slim
-# bubblewrap is codex's sandbox; git, python3 and ripgrep are what agents reach for first.
+# bubblewrap is codex's sandbox. Agents often use git, python3 and ripgrep.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends bubblewrap ca-certificates git python3 ripgrep tini \
     && rm -rf /var/lib/apt/lists/* \
@@ -18,6 +18,6 @@ COPY --from=build /codex-gateway /usr/local/bin/codex-gateway
 USER gateway
 ENV HOST=0.0.0.0 PORT=8080 CODEX_HOME=/home/gateway/.codex
 EXPOSE 8080
-# HOST is open, so GATEWAY_API_KEY must be set: without it the gateway says so and does not start.
-# tini reaps what the agent's commands leave behind and passes SIGTERM on.
+# HOST is not loopback, so the gateway requires GATEWAY_API_KEY and exits with an error without it.
+# tini reaps orphaned processes of the agent's commands and forwards SIGTERM.
 ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/codex-gateway"]
