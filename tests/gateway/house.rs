@@ -50,7 +50,7 @@ fn only_the_engine_crate_names_codex_crates() {
 }
 
 #[test]
-fn only_the_error_type_picks_a_failures_status() {
+fn only_the_error_type_picks_statuses() {
     for (path, text) in sources("src") {
         // The bridge and the door speak to core, not to clients.
         let allowed = [
@@ -71,7 +71,7 @@ fn only_the_error_type_picks_a_failures_status() {
 }
 
 #[test]
-fn files_are_short_and_begin_with_what_they_are() {
+fn files_are_short_and_begin_with_docs() {
     for folder in ["src", "crates", "tests", "bench", "benches"] {
         for (path, text) in sources(folder) {
             assert!(text.lines().count() <= 600, "{} is too long", path.display());
@@ -81,7 +81,7 @@ fn files_are_short_and_begin_with_what_they_are() {
 }
 
 #[test]
-fn the_manifest_is_the_only_place_that_knows_where_codex_comes_from() {
+fn only_the_manifest_names_the_codex_source() {
     for folder in ["src", "crates", "bench", "benches"] {
         for (path, text) in sources(folder) {
             assert!(!text.contains(concat!("type", "duck")), "{}", path.display());
@@ -90,7 +90,7 @@ fn the_manifest_is_the_only_place_that_knows_where_codex_comes_from() {
 }
 
 #[test]
-fn the_readme_lists_every_endpoint_and_method() {
+fn readme_lists_every_endpoint_and_method() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     for (method, path) in Route::TABLE {
         assert!(readme.contains(&format!("`{method} {path}`")), "README lacks {method} {path}");
@@ -103,7 +103,7 @@ fn the_readme_lists_every_endpoint_and_method() {
 }
 
 #[test]
-fn the_telemetry_page_has_every_metric_and_attribute_and_no_other() {
+fn telemetry_page_lists_exactly_the_declared_names() {
     let page = std::fs::read_to_string(root().join("docs/telemetry.md")).unwrap();
     let listed = |heading: &str| -> Vec<Vec<String>> {
         let (_, section) = page.split_once(heading).unwrap();

@@ -1,7 +1,7 @@
 //! The gateway on real sockets, with the real codex-core and the demo model.
 //!
-//! One binary, because each one links core; a file per topic. Nothing here measures time: waits
-//! have generous limits that only turn a hang into a failure.
+//! One binary, because each one links core; a folder per subject, a file per topic. No test
+//! measures time: waits have generous limits that only turn a hang into a failure.
 #![allow(
     clippy::allow_attributes,
     clippy::unwrap_used,
@@ -10,34 +10,16 @@
     clippy::disallowed_methods,
     unreachable_pub,
     missing_debug_implementations,
-    reason = "tests say what went wrong by panicking"
+    reason = "a test reports a failure by panicking"
 )]
 
-mod apply;
-mod approvals;
-mod auth;
-mod autobahn;
-mod bad_input;
-mod cli;
-mod clients;
-mod conversations;
-mod dashboards;
-mod events;
-mod exec;
+mod agent;
+mod conformance;
+mod deploy;
 mod house;
-mod interactive;
-mod main_job;
-mod mcp;
-mod providers;
-mod proxy;
-mod questions;
+mod http;
+mod models;
 mod rpc;
-mod sandbox;
-mod sdk;
-mod sessions;
-mod socket;
-mod stopping;
 mod support;
 mod telemetry;
-mod viewers;
-mod wires;
+mod ws;

@@ -178,7 +178,7 @@ fn check(message: &str, answer: Option<&Value>, expected: &Expected) {
 }
 
 #[tokio::test]
-async fn over_http_every_row_gets_its_answer() {
+async fn http_answers_every_row() {
     let gateway = Gateway::start();
     for (message, expected) in table() {
         let (status, answer) = super::send(&gateway, &message).await;
@@ -189,7 +189,7 @@ async fn over_http_every_row_gets_its_answer() {
 }
 
 #[tokio::test]
-async fn over_a_socket_every_row_gets_the_same_answer() {
+async fn websocket_answers_every_row() {
     let gateway = Gateway::start();
     let mut socket = Socket::connect(&gateway, &[]).await;
     for (message, expected) in table() {

@@ -35,7 +35,7 @@ async fn turns(collector: &Collector, count: usize) -> Kept {
 }
 
 #[tokio::test]
-async fn a_callers_trace_goes_on_through_the_gateway_to_the_model() {
+async fn caller_trace_continues_to_the_model() {
     let collector = Collector::start().await;
     let (provider, gateway) =
         observed(&collector, [SPEAKS.call("echo out"), SPEAKS.text("Done.")]).await;
@@ -62,7 +62,7 @@ async fn a_callers_trace_goes_on_through_the_gateway_to_the_model() {
 }
 
 #[tokio::test]
-async fn without_a_caller_the_model_gets_the_trace_of_the_request() {
+async fn request_trace_reaches_the_model() {
     let collector = Collector::start().await;
     let (provider, gateway) = observed(&collector, [SPEAKS.text("Done.")]).await;
     // What is no `traceparent` starts a trace of its own, and is no error.
@@ -87,7 +87,7 @@ async fn without_a_caller_the_model_gets_the_trace_of_the_request() {
 }
 
 #[tokio::test]
-async fn a_trace_that_the_caller_does_not_record_is_not_recorded_here_but_handed_on() {
+async fn unsampled_trace_is_forwarded_but_not_recorded() {
     let collector = Collector::start().await;
     let (provider, gateway) = observed(&collector, [SPEAKS.text("Done.")]).await;
     let unsampled = TRACEPARENT.replace("-01", "-00");
@@ -103,7 +103,7 @@ async fn a_trace_that_the_caller_does_not_record_is_not_recorded_here_but_handed
 }
 
 #[tokio::test]
-async fn a_call_over_http_may_bring_a_trace_of_its_own() {
+async fn http_call_can_bring_its_own_trace() {
     let collector = Collector::start().await;
     let (provider, gateway) = observed(&collector, [SPEAKS.text("Done.")]).await;
     let call = |id: u8| {
@@ -136,7 +136,7 @@ async fn a_call_over_http_may_bring_a_trace_of_its_own() {
 }
 
 #[tokio::test]
-async fn calls_over_a_websocket_bring_traces_of_their_own() {
+async fn websocket_calls_can_bring_their_own_traces() {
     let collector = Collector::start().await;
     let (provider, gateway) = observed(&collector, [SPEAKS.text("Done.")]).await;
     let mut socket = Socket::connect(&gateway, &[("traceparent", TRACEPARENT)]).await;
@@ -163,7 +163,7 @@ async fn calls_over_a_websocket_bring_traces_of_their_own() {
 }
 
 #[tokio::test]
-async fn with_telemetry_off_a_callers_trace_still_reaches_the_model() {
+async fn disabled_telemetry_still_forwards_trace_to_model() {
     let provider = Provider::start([SPEAKS.text("Done.")]).await;
     let gateway = SPEAKS.gateway(&provider);
     let headers = [("traceparent", TRACEPARENT), ("tracestate", "vendor=opaque")];
@@ -176,7 +176,7 @@ async fn with_telemetry_off_a_callers_trace_still_reaches_the_model() {
 }
 
 #[tokio::test]
-async fn a_turn_that_nobody_waits_for_has_a_link_to_its_request() {
+async fn detached_turn_links_to_its_request() {
     let collector = Collector::start().await;
     let (_provider, gateway) =
         observed(&collector, [SPEAKS.call("sleep 1"), SPEAKS.text("Done.")]).await;

@@ -43,7 +43,7 @@ fn came(collector: &Collector) -> [bool; 3] {
 }
 
 #[tokio::test]
-async fn without_an_endpoint_nothing_is_sent_and_nothing_is_said() {
+async fn without_endpoint_nothing_is_sent_or_logged() {
     // Where exporters send to that nobody told. Somebody's own collector may be there.
     let mut default = Vec::new();
     for port in [4317, 4318] {
@@ -60,7 +60,7 @@ async fn without_an_endpoint_nothing_is_sent_and_nothing_is_said() {
 }
 
 #[tokio::test]
-async fn the_sdk_may_be_off_and_each_signal_too() {
+async fn each_signal_can_be_disabled() {
     for (name, value, wanted) in [
         ("OTEL_SDK_DISABLED", "true", [false, false, false]),
         ("OTEL_SDK_DISABLED", "false", [true, true, true]),
@@ -78,7 +78,7 @@ async fn the_sdk_may_be_off_and_each_signal_too() {
 }
 
 #[tokio::test]
-async fn samplers_choose_what_is_traced_and_leave_the_rest_alone() {
+async fn samplers_affect_only_traces() {
     // Of the caller's trace, and of one of our own.
     for (sampler, argument, wanted) in [
         ("always_on", "", [true, true]),
@@ -110,7 +110,7 @@ async fn samplers_choose_what_is_traced_and_leave_the_rest_alone() {
 }
 
 #[tokio::test]
-async fn exports_go_by_the_protocol_that_is_asked_for_with_the_headers() {
+async fn exports_use_configured_protocol_and_headers() {
     for (protocol, kind) in [
         ("http/protobuf", "application/x-protobuf"),
         ("http/json", "application/json"),
@@ -159,7 +159,7 @@ fn total_of(body: &[u8], name: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn exports_are_compressed_where_that_is_asked_for() {
+async fn exports_are_compressed_when_configured() {
     for (protocol, variable, gzipped) in [
         ("http/protobuf", "OTEL_EXPORTER_OTLP_COMPRESSION", [true; 3]),
         ("http/json", "OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", [false, false, true]),
@@ -186,7 +186,7 @@ async fn exports_are_compressed_where_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn one_signal_may_have_an_endpoint_and_a_protocol_of_its_own() {
+async fn signal_can_override_endpoint_and_protocol() {
     let collector = Collector::start().await;
     // An endpoint of a signal is the whole URL.
     let only = Setup::default()
@@ -209,7 +209,7 @@ async fn one_signal_may_have_an_endpoint_and_a_protocol_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_collector_behind_tls_is_trusted_by_the_certificate_that_is_named() {
+async fn tls_collector_is_trusted_by_configured_certificate() {
     for (protocol, transport) in [
         ("http/protobuf", Transport::Tls),
         ("http/protobuf", Transport::TlsH2),
@@ -238,7 +238,7 @@ async fn a_collector_behind_tls_is_trusted_by_the_certificate_that_is_named() {
 
 /// Either the process says at its start what is wrong, or one warning says so and it serves.
 #[tokio::test]
-async fn each_bad_value_is_named_once() {
+async fn invalid_value_is_named_once() {
     let collector = Collector::start().await;
     for (name, value) in [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "smoke"),

@@ -35,7 +35,7 @@ async fn of_request(gateway: &Gateway, id: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_turn_of_a_model_that_core_does_not_know_is_no_reason_to_complain() {
+async fn unknown_model_logs_no_warning() {
     let provider = Provider::start([SPEAKS.text("Done.")]).await;
     let gateway = SPEAKS.gateway(&provider);
     ask(&gateway, "s", "go").await;
@@ -44,7 +44,7 @@ async fn a_turn_of_a_model_that_core_does_not_know_is_no_reason_to_complain() {
 }
 
 #[tokio::test]
-async fn lines_are_json_with_severity_and_the_ids_of_request_and_trace() {
+async fn log_lines_are_json_with_trace_ids() {
     let collector = Collector::start().await;
     let (_provider, gateway) = observed(&collector, [SPEAKS.text("Done.")]).await;
     let headers = [("traceparent", TRACEPARENT), ("x-request-id", "req-7")];
@@ -76,7 +76,7 @@ async fn lines_are_json_with_severity_and_the_ids_of_request_and_trace() {
 }
 
 #[tokio::test]
-async fn with_a_project_cloud_logging_gets_the_whole_name_of_the_trace() {
+async fn project_id_completes_the_cloud_trace_name() {
     let gateway = Gateway::env("GOOGLE_CLOUD_PROJECT", "my-project").start();
     let headers = [("traceparent", TRACEPARENT), ("x-request-id", "req-7")];
     gateway.post_with("/api/v1/exec", &headers, json!({ "prompt": "say: x" })).await;
@@ -87,7 +87,7 @@ async fn with_a_project_cloud_logging_gets_the_whole_name_of_the_trace() {
 }
 
 #[tokio::test]
-async fn an_operator_may_want_lines_for_people() {
+async fn operator_can_choose_pretty_logs() {
     let gateway = Gateway::config("[gateway.telemetry]\nlog_format = \"pretty\"\n").start();
     eventually("a line", || async { gateway.stdout.lock().unwrap().contains("serving") }).await;
     let stdout = gateway.stdout.lock().unwrap().clone();
@@ -109,7 +109,7 @@ fn event(log: &Log) -> &str {
 }
 
 #[tokio::test]
-async fn the_events_of_core_and_the_gateways_lines_go_out_as_records_with_their_trace() {
+async fn core_events_and_log_lines_export_traced() {
     let collector = Collector::start().await;
     let (_provider, gateway) =
         observed(&collector, [SPEAKS.call("echo out"), SPEAKS.text("Done.")]).await;

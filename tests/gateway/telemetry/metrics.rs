@@ -24,7 +24,7 @@ async fn counted(collector: &Collector, name: &str, labels: Value, total: f64) -
 }
 
 #[tokio::test]
-async fn turns_are_counted_by_how_they_ended() {
+async fn turns_are_counted_by_status() {
     let collector = Collector::start().await;
     let (provider, gateway) = observed(&collector, [SPEAKS.text("Done.")]).await;
     assert_eq!(ask(&gateway, "a", "go").await["status"], "completed");
@@ -134,7 +134,7 @@ async fn tool_calls_are_counted_by_kind_and_outcome() {
 }
 
 #[tokio::test]
-async fn requests_are_timed_by_route_and_refusals_counted_by_code() {
+async fn requests_are_timed_and_refusals_counted() {
     let collector = Collector::start().await;
     let gateway = collector.observes(Gateway::env("GATEWAY_API_KEY", "k")).start();
     let key = [("x-api-key", "k")];
@@ -189,7 +189,7 @@ async fn streams_and_their_events_are_counted() {
 }
 
 #[tokio::test]
-async fn approvals_are_counted_while_they_wait_and_timed_when_they_are_decided() {
+async fn approvals_are_counted_and_timed() {
     let collector = Collector::start().await;
     let gateway = collector.observes(Gateway::config("")).start();
     let body =
@@ -212,7 +212,7 @@ async fn approvals_are_counted_while_they_wait_and_timed_when_they_are_decided()
 }
 
 #[tokio::test]
-async fn what_is_exported_has_the_names_units_and_labels_of_the_table() {
+async fn exported_metrics_match_the_table() {
     let collector = Collector::start().await;
     let (_provider, gateway) =
         observed(&collector, [SPEAKS.call("echo out"), SPEAKS.text("Done.")]).await;

@@ -36,7 +36,7 @@ fn impatient(collector: &Collector) -> Setup {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_gone_is_missed_once_and_found_again() {
+async fn outage_and_recovery_are_logged_once() {
     for protocol in ["http/protobuf", "grpc"] {
         let mut collector = Collector::start().await;
         collector.stop().await;
@@ -77,7 +77,7 @@ async fn a_collector_that_is_gone_is_missed_once_and_found_again() {
 }
 
 #[tokio::test]
-async fn a_collector_that_refuses_or_hangs_holds_up_no_turn() {
+async fn failing_collector_never_delays_turns() {
     for mood in [Mood::Refuses, Mood::Hangs] {
         for protocol in ["http/protobuf", "grpc"] {
             let collector = Collector::start().await;
@@ -97,7 +97,7 @@ async fn a_collector_that_refuses_or_hangs_holds_up_no_turn() {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_full_drops_spans_and_fails_no_turn() {
+async fn full_queue_drops_spans_without_failing_turns() {
     let collector = Collector::start().await;
     collector.mood(Mood::Hangs);
     let setup = collector
@@ -118,7 +118,7 @@ async fn a_queue_that_is_full_drops_spans_and_fails_no_turn() {
 }
 
 #[tokio::test]
-async fn an_outage_at_the_end_is_no_reason_to_stay() {
+async fn outage_never_delays_shutdown() {
     let mut collector = Collector::start().await;
     let mut gateway = impatient(&collector).start();
     a_turn(&gateway, "s").await;

@@ -37,7 +37,7 @@ fn family(metric: &Metric) -> String {
 }
 
 #[tokio::test]
-async fn metrics_need_a_key_unless_the_operator_opens_them() {
+async fn metrics_require_a_key_unless_opened() {
     let closed = Gateway::env("GATEWAY_API_KEY", "k").start();
     let refused = closed.get("/metrics").await;
     assert_eq!((refused.status, refused.json()["code"].as_str()), (401, Some("unauthorized")));
@@ -55,7 +55,7 @@ async fn metrics_need_a_key_unless_the_operator_opens_them() {
 }
 
 #[tokio::test]
-async fn every_family_is_in_the_table_with_its_type_and_labels() {
+async fn every_family_matches_the_table() {
     let provider = Provider::start([SPEAKS.call("echo out"), SPEAKS.text("Done.")]).await;
     let gateway = SPEAKS.gateway(&provider);
     ask(&gateway, "s", "go").await;
@@ -128,7 +128,7 @@ async fn counters_begin_at_zero() {
 }
 
 #[tokio::test]
-async fn gauges_follow_what_they_count() {
+async fn gauges_track_current_state() {
     let gateway = Gateway::start();
     let mut lines =
         gateway.stream("/exec", &[], json!({ "prompt": "slow: 3000", "session_id": "s" })).await;
@@ -152,7 +152,7 @@ async fn gauges_follow_what_they_count() {
 }
 
 #[tokio::test]
-async fn made_up_paths_methods_and_models_do_not_make_new_series() {
+async fn unknown_names_create_no_new_series() {
     let provider = Provider::start([SPEAKS.text("Done.")]).await;
     let gateway = SPEAKS.gateway(&provider);
     ask(&gateway, "warm", "go").await;

@@ -31,7 +31,7 @@ fn children<'a>(kept: &'a Kept, parent: &Span, prefix: &str) -> Vec<&'a Span> {
 }
 
 #[tokio::test]
-async fn a_turn_is_a_request_an_agent_two_model_calls_and_a_tool_call_in_one_trace() {
+async fn turn_is_one_trace_of_nested_spans() {
     let collector = Collector::start().await;
     let (_provider, gateway) =
         observed(&collector, [SPEAKS.call("echo out; exit 3"), SPEAKS.text("Done.")]).await;
@@ -97,7 +97,7 @@ async fn a_turn_is_a_request_an_agent_two_model_calls_and_a_tool_call_in_one_tra
 }
 
 #[tokio::test]
-async fn cores_own_spans_join_the_trace_below_the_agent() {
+async fn core_spans_join_but_never_start_traces() {
     let collector = Collector::start().await;
     let (_provider, gateway) = observed(&collector, [SPEAKS.text("Done.")]).await;
     ask(&gateway, "s", "go").await;
@@ -121,7 +121,7 @@ async fn cores_own_spans_join_the_trace_below_the_agent() {
 }
 
 #[tokio::test]
-async fn the_tokens_of_a_turn_are_its_own_and_not_the_conversations() {
+async fn turn_tokens_exclude_earlier_turns() {
     let collector = Collector::start().await;
     let (_provider, gateway) =
         observed(&collector, [SPEAKS.text("One."), SPEAKS.text("Two.")]).await;
@@ -139,7 +139,7 @@ async fn the_tokens_of_a_turn_are_its_own_and_not_the_conversations() {
 }
 
 #[tokio::test]
-async fn a_model_that_fails_is_an_error_of_the_call_and_of_the_turn() {
+async fn model_failure_marks_call_and_turn() {
     let collector = Collector::start().await;
     let error =
         json!({ "error": { "message": "No such model.", "type": "invalid_request_error" } });
@@ -159,7 +159,7 @@ async fn a_model_that_fails_is_an_error_of_the_call_and_of_the_turn() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_sent_again_is_one_span_that_says_how_often() {
+async fn retried_call_is_one_span_with_attempts() {
     let collector = Collector::start().await;
     let busy = status(503, &json!({ "error": { "message": "busy" } }));
     let (provider, gateway) = observed(&collector, [busy, SPEAKS.text("Done.")]).await;
@@ -173,7 +173,7 @@ async fn a_call_that_is_sent_again_is_one_span_that_says_how_often() {
 }
 
 #[tokio::test]
-async fn patches_are_tools_with_the_number_of_their_files() {
+async fn patch_span_counts_its_files() {
     let patch =
         "*** Begin Patch\n*** Add File: a.txt\n+a\n*** Add File: b.txt\n+b\n*** End Patch\n";
     let provider = Provider::start([SPEAKS.patch(patch), SPEAKS.text("Patched.")]).await;
@@ -191,7 +191,7 @@ async fn patches_are_tools_with_the_number_of_their_files() {
 }
 
 #[tokio::test]
-async fn calls_of_json_rpc_are_spans_below_the_request_named_by_their_methods() {
+async fn rpc_calls_are_spans_named_by_method() {
     let collector = Collector::start().await;
     let (_provider, gateway) = observed(&collector, [SPEAKS.text("Done.")]).await;
     let batch = json!([
@@ -212,7 +212,7 @@ async fn calls_of_json_rpc_are_spans_below_the_request_named_by_their_methods() 
 }
 
 #[tokio::test]
-async fn refused_requests_and_unknown_paths_have_spans_with_bounded_names() {
+async fn refused_requests_have_bounded_span_names() {
     let collector = Collector::start().await;
     let gateway = collector.observes(Gateway::env("GATEWAY_API_KEY", "canary-api")).start();
     gateway.post("/api/v1/exec", json!({ "prompt": "x" })).await;
@@ -236,7 +236,7 @@ async fn refused_requests_and_unknown_paths_have_spans_with_bounded_names() {
 }
 
 #[tokio::test]
-async fn the_span_of_a_stream_lasts_as_long_as_it_is_read() {
+async fn stream_span_lasts_until_its_end() {
     let collector = Collector::start().await;
     let (_provider, gateway) =
         observed(&collector, [SPEAKS.call("sleep 1"), SPEAKS.text("Done.")]).await;
@@ -253,7 +253,7 @@ async fn the_span_of_a_stream_lasts_as_long_as_it_is_read() {
 }
 
 #[tokio::test]
-async fn how_a_turn_ended_stands_in_its_span() {
+async fn turn_span_records_its_status() {
     let collector = Collector::start().await;
     let gateway = collector.observes(Gateway::config("")).start();
     let body = json!({ "prompt": "slow: 3000", "session_id": "t", "timeout_ms": 1000 });
@@ -274,7 +274,7 @@ async fn how_a_turn_ended_stands_in_its_span() {
 }
 
 #[tokio::test]
-async fn the_resource_says_what_runs_and_where() {
+async fn resource_names_service_and_platform() {
     let collector = Collector::start().await;
     let setup = Gateway::env("K_SERVICE", "front").env("K_REVISION", "front-00007-abc");
     let setup = setup.env("K_CONFIGURATION", "front");

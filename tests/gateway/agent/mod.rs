@@ -1,0 +1,5 @@
+//! The agent inside its limits: approvals, elicitation and the sandbox.
+
+mod approvals;
+mod elicitation;
+mod sandbox;

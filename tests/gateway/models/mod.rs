@@ -1,0 +1,4 @@
+//! Model providers: configuration, fallbacks, and each wire of the bridge.
+
+mod providers;
+mod wires;
