@@ -1,43 +1,47 @@
-//! A turn that asks before it acts, and goes on with a decision from another connection.
+//! Approvals: a turn waits, and continues after a decision from another connection.
 
 use serde_json::Value;
 use serde_json::json;
 
 use crate::support::Gateway;
-use crate::support::asking;
-use crate::support::asking::decide;
-use crate::support::catalogue::knowing;
+use crate::support::approvals::decide;
+use crate::support::approvals::waiting_turn;
+use crate::support::catalogue::with_catalogue;
 use crate::support::client::Lines;
 use crate::support::client::kinds;
+use crate::support::dialects::DIALECTS;
 use crate::support::provider::Provider;
-use crate::support::wires::WIRES;
 
-/// Starts a turn that runs a command, and waits until it asks.
-async fn asking(gateway: &Gateway, session: &str, command: &str) -> (Lines, String, Value) {
+/// Starts a turn that waits for the approval of a command.
+async fn waiting_command(
+    gateway: &Gateway,
+    session: &str,
+    command: &str,
+) -> (Lines, String, Value) {
     let prompt = json!({ "prompt": format!("run: {command}"), "session_id": session,
                          "approval_policy": "untrusted" });
-    asking::asking(gateway, prompt).await
+    waiting_turn(gateway, prompt).await
 }
 
 #[tokio::test]
 async fn approved_command_runs_and_decision_is_an_event() {
     let gateway = Gateway::start();
-    let (mut stream, path, question) = asking(&gateway, "s", "touch made && ls").await;
-    assert_eq!(question["request"]["type"], "exec_approval_request");
-    assert!(question["request"]["command"].to_string().contains("touch made"), "{question}");
+    let (mut stream, path, approval) = waiting_command(&gateway, "s", "touch made && ls").await;
+    assert_eq!(approval["request"]["type"], "exec_approval_request");
+    assert!(approval["request"]["command"].to_string().contains("touch made"), "{approval}");
     let shown = gateway.get(&path).await.json();
-    assert_eq!(shown["pending_approvals"][0]["approval_id"], question["approval_id"]);
-    let decided = decide(&gateway, &path, &question, json!({ "decision": "approved" })).await;
+    assert_eq!(shown["pending_approvals"][0]["approval_id"], approval["approval_id"]);
+    let decided = decide(&gateway, &path, &approval, json!({ "decision": "approved" })).await;
     assert_eq!(decided["decided"], true, "{decided}");
     let events = stream.events().await;
     let kinds = kinds(&events);
-    let asked = kinds.iter().position(|kind| *kind == "exec_approval_request").unwrap();
-    assert_eq!(kinds[asked + 1], "gateway_approval_decided");
-    assert_eq!(events[asked + 1]["msg"]["by"], "development");
+    let position = kinds.iter().position(|kind| *kind == "exec_approval_request").unwrap();
+    assert_eq!(kinds[position + 1], "gateway_approval_decided");
+    assert_eq!(events[position + 1]["msg"]["by"], "development");
     let end = events.last().unwrap();
     assert!(end["msg"]["last_agent_message"].as_str().unwrap().contains("made"), "{end}");
-    // A decision is made once.
-    let again = decide(&gateway, &path, &question, json!({ "decision": "approved" })).await;
+    // A second decision is refused.
+    let again = decide(&gateway, &path, &approval, json!({ "decision": "approved" })).await;
     assert_eq!(again["code"], "not_found");
     assert_eq!(gateway.get(&path).await.json()["status"], "idle");
 }
@@ -45,9 +49,9 @@ async fn approved_command_runs_and_decision_is_an_event() {
 #[tokio::test]
 async fn denied_command_never_runs_and_agent_gets_reason() {
     let gateway = Gateway::start();
-    let (mut stream, path, question) = asking(&gateway, "s", "touch nope").await;
+    let (mut stream, path, approval) = waiting_command(&gateway, "s", "touch nope").await;
     let answer = json!({ "decision": "denied", "reason": "not today" });
-    decide(&gateway, &path, &question, answer).await;
+    decide(&gateway, &path, &approval, answer).await;
     let events = stream.events().await;
     let said = events.last().unwrap()["msg"]["last_agent_message"].to_string();
     assert!(said.contains("not today"), "{said}");
@@ -58,22 +62,22 @@ async fn denied_command_never_runs_and_agent_gets_reason() {
 #[tokio::test]
 async fn abort_and_cancel_both_end_waiting_turn() {
     let gateway = Gateway::start();
-    let (mut stream, path, question) = asking(&gateway, "s", "touch nope").await;
-    decide(&gateway, &path, &question, json!({ "decision": "abort" })).await;
+    let (mut stream, path, approval) = waiting_command(&gateway, "s", "touch nope").await;
+    decide(&gateway, &path, &approval, json!({ "decision": "abort" })).await;
     assert_eq!(stream.events().await.last().unwrap()["msg"]["type"], "turn_aborted");
 
-    let (mut stream, path, question) = asking(&gateway, "s", "touch nope").await;
+    let (mut stream, path, approval) = waiting_command(&gateway, "s", "touch nope").await;
     gateway.rpc("conversation.cancel", json!({ "session_id": "s" })).await;
     assert_eq!(stream.events().await.last().unwrap()["msg"]["type"], "turn_aborted");
-    let late = decide(&gateway, &path, &question, json!({ "decision": "approved" })).await;
-    assert_eq!(late["code"], "not_found", "what nobody waits for cannot be approved");
+    let late = decide(&gateway, &path, &approval, json!({ "decision": "approved" })).await;
+    assert_eq!(late["code"], "not_found", "a finished request cannot be approved");
 }
 
 #[tokio::test]
 async fn session_approval_covers_later_turns() {
     let gateway = Gateway::start();
-    let (mut stream, path, question) = asking(&gateway, "s", "touch made").await;
-    let answer = json!({ "conversation_id": path.rsplit('/').next(), "approval_id": question["approval_id"],
+    let (mut stream, path, approval) = waiting_command(&gateway, "s", "touch made").await;
+    let answer = json!({ "conversation_id": path.rsplit('/').next(), "approval_id": approval["approval_id"],
                          "decision": "approved_for_session" });
     let decided = gateway.rpc("conversation.approve", answer).await;
     assert_eq!(decided["result"]["decision"], "approved_for_session", "{decided}");
@@ -86,15 +90,15 @@ async fn session_approval_covers_later_turns() {
 
 #[tokio::test]
 async fn patch_applies_once_approved() {
-    let speaks = &WIRES[0];
+    let dialect = &DIALECTS[0];
     let patch = "*** Begin Patch\n*** Add File: made.txt\n+by hand\n*** End Patch\n";
-    let provider = Provider::start([speaks.patch(patch), speaks.text("Patched.")]).await;
-    let (_catalogue, setup) = knowing(speaks.model, speaks.setup(&provider));
+    let provider = Provider::start([dialect.patch(patch), dialect.text("Patched.")]).await;
+    let (_catalogue, setup) = with_catalogue(dialect.model, dialect.setup(&provider));
     let gateway = setup.start();
     let prompt = json!({ "prompt": "patch it", "approval_policy": "untrusted" });
-    let (mut stream, path, question) = asking::asking(&gateway, prompt).await;
-    assert_eq!(question["request"]["type"], "apply_patch_approval_request", "{question}");
-    decide(&gateway, &path, &question, json!({ "decision": "approved" })).await;
+    let (mut stream, path, approval) = waiting_turn(&gateway, prompt).await;
+    assert_eq!(approval["request"]["type"], "apply_patch_approval_request", "{approval}");
+    decide(&gateway, &path, &approval, json!({ "decision": "approved" })).await;
     assert_eq!(stream.events().await.last().unwrap()["msg"]["type"], "task_complete");
     let cwd = gateway.get(&path).await.json()["cwd"].as_str().unwrap().to_owned();
     assert_eq!(std::fs::read_to_string(format!("{cwd}/made.txt")).unwrap(), "by hand\n");
@@ -103,13 +107,13 @@ async fn patch_applies_once_approved() {
 #[tokio::test]
 async fn invalid_decision_is_refused_and_turn_keeps_waiting() {
     let gateway = Gateway::start();
-    let (mut stream, path, question) = asking(&gateway, "s", "touch made").await;
+    let (mut stream, path, approval) = waiting_command(&gateway, "s", "touch made").await;
     for (answer, expected) in [
         (json!({}), "missing field `decision`"),
         (json!({ "decision": "yes" }), "expected one of `approved`"),
         (json!({ "decision": "denied", "reason": 7 }), "reason: "),
     ] {
-        let refused = decide(&gateway, &path, &question, answer.clone()).await;
+        let refused = decide(&gateway, &path, &approval, answer.clone()).await;
         assert_eq!(refused["status"], 400, "{answer}: {refused}");
         assert!(refused["detail"].as_str().unwrap().contains(expected), "{answer}: {refused}");
     }
@@ -119,7 +123,7 @@ async fn invalid_decision_is_refused_and_turn_keeps_waiting() {
         404
     );
     assert_eq!(gateway.get(&path).await.json()["status"], "waiting_approval");
-    decide(&gateway, &path, &question, json!({ "decision": "abort" })).await;
+    decide(&gateway, &path, &approval, json!({ "decision": "abort" })).await;
     stream.events().await;
 }
 

@@ -1,46 +1,47 @@
-//! What the agent asks beside commands and patches, answered from another connection: its own questions
-//! (`request_user_input`), more permissions (`request_permissions`), and what tool servers want to know or have
-//! allowed (elicitation).
+//! Requests of the agent beside commands and patches, decided over another connection: user input
+//! (`request_user_input`), permissions (`request_permissions`), and elicitation of tool servers.
 
 use serde_json::Value;
 use serde_json::json;
 
 use crate::support::Gateway;
-use crate::support::asking::asking;
-use crate::support::asking::decide;
+use crate::support::approvals::decide;
+use crate::support::approvals::waiting_turn;
 use crate::support::client::Lines;
 use crate::support::client::kinds;
+use crate::support::dialects::DIALECTS;
+use crate::support::dialects::Part;
+use crate::support::dialects::shell;
 use crate::support::gateway::Setup;
+use crate::support::gateway::new_home;
+use crate::support::mcp::script;
 use crate::support::provider::Answer;
 use crate::support::provider::Provider;
-use crate::support::wires::Part;
-use crate::support::wires::WIRES;
-use crate::support::wires::shell;
 
-/// A turn that waits for an answer.
+/// A turn that waits for a decision.
 struct Waiting {
     stream: Lines,
     path: String,
-    question: Value,
+    request: Value,
 }
 
 impl Waiting {
-    /// Starts a turn, and waits until it asks.
-    async fn of(gateway: &Gateway, prompt: &str) -> Self {
+    /// Starts a turn and waits for its request.
+    async fn start(gateway: &Gateway, prompt: &str) -> Self {
         let body = json!({ "prompt": prompt, "session_id": "s", "approval_policy": "on-request" });
-        let (stream, path, question) = asking(gateway, body).await;
-        Self { stream, path, question }
+        let (stream, path, request) = waiting_turn(gateway, body).await;
+        Self { stream, path, request }
     }
 
     fn kind(&self) -> &str {
-        self.question["request"]["type"].as_str().unwrap()
+        self.request["request"]["type"].as_str().unwrap()
     }
 
     async fn decide(&self, gateway: &Gateway, answer: Value) -> Value {
-        decide(gateway, &self.path, &self.question, answer).await
+        decide(gateway, &self.path, &self.request, answer).await
     }
 
-    /// The rest of the turn.
+    /// Returns the remaining events of the turn.
     async fn end(mut self) -> Vec<Value> {
         self.stream.events().await
     }
@@ -50,22 +51,22 @@ fn last(events: &[Value]) -> &Value {
     &events.last().unwrap()["msg"]
 }
 
-/// What the model was told of its call.
-fn told(provider: &Provider, request: usize) -> String {
-    WIRES[0].called(&provider.asked()[request].body)[0].result.clone()
+/// Returns the result of the call in the given request to the model.
+fn result_of_call(provider: &Provider, request: usize) -> String {
+    DIALECTS[0].answered_calls(&provider.requests()[request].body)[0].result.clone()
 }
 
 fn with_feature(provider: &Provider, feature: &str) -> Setup {
-    let mut setup = WIRES[0].setup(provider);
+    let mut setup = DIALECTS[0].setup(provider);
     setup.config.push_str(&format!("[features]\n{feature} = true\n"));
     setup
 }
 
-fn asks_for_a_colour() -> Answer {
+fn colour_question() -> Answer {
     let option = |label: &str| json!({ "label": label, "description": "A colour." });
     let question = json!({ "id": "colour", "header": "Colour", "question": "Which colour?",
                            "options": [option("red"), option("blue")] });
-    WIRES[0].say(&[Part::Call {
+    DIALECTS[0].say(&[Part::Call {
         id: "call_q",
         name: "request_user_input",
         arguments: json!({ "questions": [question] }),
@@ -74,18 +75,18 @@ fn asks_for_a_colour() -> Answer {
 
 #[tokio::test]
 async fn user_input_request_follows_each_decision() {
-    let text = || WIRES[0].text("Noted.");
+    let text = || DIALECTS[0].text("Noted.");
     let feature = "default_mode_request_user_input";
     for (decision, expected) in [
         (json!({ "decision": "approved", "answers": { "colour": ["blue"] } }), "blue"),
         (json!({ "decision": "approved_for_session", "answers": { "colour": ["red"] } }), "red"),
         (json!({ "decision": "denied" }), "\"answers\":{}"),
     ] {
-        let provider = Provider::start([asks_for_a_colour(), text()]).await;
+        let provider = Provider::start([colour_question(), text()]).await;
         let gateway = with_feature(&provider, feature).start();
-        let waiting = Waiting::of(&gateway, "paint it").await;
-        assert_eq!(waiting.kind(), "request_user_input", "{}", waiting.question);
-        assert_eq!(waiting.question["request"]["questions"][0]["id"], "colour");
+        let waiting = Waiting::start(&gateway, "paint it").await;
+        assert_eq!(waiting.kind(), "request_user_input", "{}", waiting.request);
+        assert_eq!(waiting.request["request"]["questions"][0]["id"], "colour");
         if decision["decision"] == "approved" {
             let bare = waiting.decide(&gateway, json!({ "decision": "approved" })).await;
             assert_eq!(bare["status"], 400, "{bare}");
@@ -97,15 +98,19 @@ async fn user_input_request_follows_each_decision() {
         let decided = waiting.decide(&gateway, decision.clone()).await;
         assert_eq!(decided["decided"], true, "{decided}");
         assert_eq!(last(&waiting.end().await)["last_agent_message"], "Noted.");
-        assert!(told(&provider, 1).contains(expected), "{decision}: {}", told(&provider, 1));
+        assert!(
+            result_of_call(&provider, 1).contains(expected),
+            "{decision}: {}",
+            result_of_call(&provider, 1)
+        );
     }
 
-    let provider = Provider::start([asks_for_a_colour(), text()]).await;
+    let provider = Provider::start([colour_question(), text()]).await;
     let gateway = with_feature(&provider, feature).start();
-    let waiting = Waiting::of(&gateway, "paint it").await;
+    let waiting = Waiting::start(&gateway, "paint it").await;
     waiting.decide(&gateway, json!({ "decision": "abort" })).await;
     assert_eq!(last(&waiting.end().await)["type"], "turn_aborted");
-    assert_eq!(provider.asked().len(), 1);
+    assert_eq!(provider.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -114,23 +119,23 @@ async fn permissions_last_as_long_as_granted() {
     for (decision, first, second) in
         [("approved", true, false), ("approved_for_session", true, true), ("denied", false, false)]
     {
-        let outside = crate::support::gateway::new_home();
+        let outside = new_home();
         let write = |name: &str| {
             let file = outside.path().join(name);
-            WIRES[0].call(&format!("echo x > {}", file.display()))
+            DIALECTS[0].call(&format!("echo x > {}", file.display()))
         };
-        let ask = WIRES[0].say(&[Part::Call {
+        let ask = DIALECTS[0].say(&[Part::Call {
             id: "call_p",
             name: "request_permissions",
             arguments: json!({ "reason": "to write there",
                                "permissions": { "file_system": { "write": [outside.path()] } } }),
         }]);
-        let text = |text| WIRES[0].text(text);
+        let text = |text| DIALECTS[0].text(text);
         let script = [ask, write("first"), text("One."), write("second"), text("Two.")];
         let provider = Provider::start(script).await;
         let gateway = with_feature(&provider, feature).start();
-        let waiting = Waiting::of(&gateway, "write there").await;
-        assert_eq!(waiting.kind(), "request_permissions", "{}", waiting.question);
+        let waiting = Waiting::start(&gateway, "write there").await;
+        assert_eq!(waiting.kind(), "request_permissions", "{}", waiting.request);
         waiting.decide(&gateway, json!({ "decision": decision })).await;
         let events = waiting.end().await;
         assert_eq!(last(&events)["last_agent_message"], "One.", "{decision}: {events:#?}");
@@ -142,11 +147,11 @@ async fn permissions_last_as_long_as_granted() {
             (there("first"), there("second")),
             (first, second),
             "{decision}: {}",
-            told(&provider, 2)
+            result_of_call(&provider, 2)
         );
     }
 
-    let ask = WIRES[0].say(&[
+    let ask = DIALECTS[0].say(&[
         Part::Call {
             id: "call_p",
             name: "request_permissions",
@@ -154,27 +159,24 @@ async fn permissions_last_as_long_as_granted() {
         },
         shell("call_s", "true"),
     ]);
-    let provider = Provider::start([ask, WIRES[0].text("Never.")]).await;
+    let provider = Provider::start([ask, DIALECTS[0].text("Never.")]).await;
     let gateway = with_feature(&provider, feature).start();
-    let waiting = Waiting::of(&gateway, "write there").await;
+    let waiting = Waiting::start(&gateway, "write there").await;
     waiting.decide(&gateway, json!({ "decision": "abort" })).await;
     assert_eq!(last(&waiting.end().await)["type"], "turn_aborted");
 }
 
-fn server() -> &'static str {
-    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway/support/mcp_server.py")
-}
-
-/// A gateway whose file names a tool server.
+/// Starts a gateway that configures a tool server.
 fn with_server(more: &str) -> Gateway {
     Gateway::config(&format!(
         "[mcp_servers.calc]\ncommand = \"python3\"\nargs = [\"{}\", \"stdio\"]\n{more}\n",
-        server()
+        script()
     ))
     .start()
 }
 
-const USED: &str = "default_tools_approval_mode = \"approve\"";
+/// Runs the tools of the server without approval.
+const APPROVED: &str = "default_tools_approval_mode = \"approve\"";
 
 #[tokio::test]
 async fn elicitation_follows_each_decision() {
@@ -185,10 +187,10 @@ async fn elicitation_follows_each_decision() {
         ),
         (json!({ "decision": "denied" }), "decline"),
     ] {
-        let gateway = with_server(USED);
-        let waiting = Waiting::of(&gateway, "call: calc ask {}").await;
-        assert_eq!(waiting.kind(), "elicitation_request", "{}", waiting.question);
-        assert!(waiting.question.to_string().contains("Which colour?"), "{}", waiting.question);
+        let gateway = with_server(APPROVED);
+        let waiting = Waiting::start(&gateway, "call: calc ask {}").await;
+        assert_eq!(waiting.kind(), "elicitation_request", "{}", waiting.request);
+        assert!(waiting.request.to_string().contains("Which colour?"), "{}", waiting.request);
         waiting.decide(&gateway, decision.clone()).await;
         let events = waiting.end().await;
         let said = last(&events).to_string();
@@ -197,8 +199,8 @@ async fn elicitation_follows_each_decision() {
             "{decision}: {said}"
         );
     }
-    let gateway = with_server(USED);
-    let waiting = Waiting::of(&gateway, "call: calc ask {}").await;
+    let gateway = with_server(APPROVED);
+    let waiting = Waiting::start(&gateway, "call: calc ask {}").await;
     waiting.decide(&gateway, json!({ "decision": "abort" })).await;
     assert_eq!(last(&waiting.end().await)["type"], "turn_aborted");
 }
@@ -208,8 +210,8 @@ async fn configured_tool_runs_only_when_approved() {
     let add = "call: calc add {\"a\":2,\"b\":3}";
     for (decision, ran) in [("approved", true), ("approved_for_session", true), ("denied", false)] {
         let gateway = with_server("");
-        let waiting = Waiting::of(&gateway, add).await;
-        assert_eq!(waiting.kind(), "elicitation_request", "{}", waiting.question);
+        let waiting = Waiting::start(&gateway, add).await;
+        assert_eq!(waiting.kind(), "elicitation_request", "{}", waiting.request);
         waiting.decide(&gateway, json!({ "decision": decision })).await;
         let events = waiting.end().await;
         let said = last(&events)["last_agent_message"].as_str().unwrap().to_owned();
@@ -225,11 +227,12 @@ async fn configured_tool_runs_only_when_approved() {
     }
 }
 
-/// Core asks before such a tool whatever the policy is; a turn that nobody is to be asked about would wait for its limit.
+/// Core requests approval for these tools whatever the policy is. The gateway decides at once, as a
+/// turn without approvals would otherwise wait for its time limit.
 #[tokio::test]
 async fn without_approvals_configuration_decides_tool_use() {
     let add = json!({ "prompt": "call: calc add {\"a\":2,\"b\":3}", "session_id": "s" });
-    let events = with_server(USED).exec(add.clone()).await;
+    let events = with_server(APPROVED).exec(add.clone()).await;
     assert!(
         last(&events)["last_agent_message"].as_str().unwrap().contains(r#""text":"5""#),
         "{events:#?}"
@@ -239,9 +242,9 @@ async fn without_approvals_configuration_decides_tool_use() {
     let gateway = with_server("");
     let events = gateway.exec(add).await;
     let kinds = kinds(&events);
-    let asked = kinds.iter().position(|kind| *kind == "elicitation_request").unwrap();
+    let position = kinds.iter().position(|kind| *kind == "elicitation_request").unwrap();
     let decided =
-        events[asked..].iter().find(|event| event["msg"]["type"] == "gateway_approval_decided");
+        events[position..].iter().find(|event| event["msg"]["type"] == "gateway_approval_decided");
     let decided = &decided.unwrap()["msg"];
     assert_eq!((&decided["decision"], &decided["by"]), (&json!("denied"), &json!("gateway")));
     assert!(

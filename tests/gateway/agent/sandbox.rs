@@ -1,14 +1,10 @@
-//! The sandbox tells the truth.
+//! The sandbox: commands are confined, and the reported protection is true.
 
 use serde_json::json;
 
 use crate::support::Gateway;
 use crate::support::client::kinds;
-
-/// A PATH without bubblewrap.
-fn bare_path() -> tempfile::TempDir {
-    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
-}
+use crate::support::path_without_sandbox;
 
 #[tokio::test]
 async fn commands_are_confined_to_their_folder() {
@@ -57,7 +53,7 @@ async fn commands_cannot_read_keys_logins_or_other_conversations() {
     let printed = answer["stdout"].as_str().unwrap();
     assert!(printed.contains("end"), "{answer}");
     assert!(!printed.contains("canary") && !printed.contains("conversation_id"), "{printed}");
-    assert!(!printed.contains("20"), "no year of recorded sessions: {printed}");
+    assert!(!printed.contains("20"), "a year of recorded sessions: {printed}");
 }
 
 #[tokio::test]
@@ -71,9 +67,9 @@ async fn commands_cannot_read_core_databases() {
     };
     let databases: Vec<_> =
         std::fs::read_dir(&home).unwrap().flatten().map(|file| file.path()).collect();
-    assert!(databases.iter().any(|file| holds(file)), "there is nothing to hide: {databases:?}");
+    assert!(databases.iter().any(|file| holds(file)), "no database holds the words: {databases:?}");
 
-    // Skills and the helpers of core are there for commands to use.
+    // Commands can read skills and the helpers of core.
     let skill = home.join("skills/mine/SKILL.md");
     std::fs::create_dir_all(skill.parent().unwrap()).unwrap();
     std::fs::write(&skill, "a skill").unwrap();
@@ -123,13 +119,13 @@ async fn sandbox_choice_lasts_one_turn() {
     let gateway = gateway.kill_and_restart();
     gateway.post("/api/v1/exec", body(None, "four")).await;
     let there = |file: &str| gateway.workspaces().join("c").join(file).exists();
-    // It started read-only, and so it stays unless a prompt says otherwise, also over a restart.
+    // The conversation started read-only and stays so, also after a restart.
     assert_eq!(["one", "two", "three", "four"].map(there), [false, true, false, false]);
 }
 
 #[tokio::test]
 async fn missing_sandbox_disables_tools_and_reports_it() {
-    let path = bare_path();
+    let path = path_without_sandbox();
     let gateway = Gateway::env("PATH", path.path().to_str().unwrap()).start();
     let health = gateway.get("/health").await.json();
     assert_eq!((&health["sandbox"], &health["tools"]), (&json!("none"), &json!("off")));
@@ -159,7 +155,7 @@ async fn missing_sandbox_disables_tools_and_reports_it() {
 
 #[tokio::test]
 async fn operator_can_run_without_a_sandbox() {
-    let path = bare_path();
+    let path = path_without_sandbox();
     let gateway = Gateway::env("PATH", path.path().to_str().unwrap())
         .env("CODEX_UNSAFE_ALLOW_NO_SANDBOX", "1")
         .start();

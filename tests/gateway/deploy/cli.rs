@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line: `exec`, `check` and `serve`.
 
 use std::process::Output;
 use std::process::Stdio;
@@ -75,8 +75,8 @@ fn startup_errors_are_one_sentence() {
     }
 }
 
-/// A pipe that nobody reads any more.
-fn unread() -> Stdio {
+/// Returns the writing end of a pipe whose reader is closed.
+fn closed_pipe() -> Stdio {
     let (_, writer) = std::io::pipe().unwrap();
     writer.into()
 }
@@ -86,22 +86,23 @@ fn exec_with_closed_stderr_keeps_its_exit_code() {
     for (arguments, code) in [(["exec", ""], 1), (["exec", "run: exit 3"], 0)] {
         let mut command = Setup::default().command(&new_home());
         let status =
-            command.args(arguments).stdout(Stdio::null()).stderr(unread()).status().unwrap();
+            command.args(arguments).stdout(Stdio::null()).stderr(closed_pipe()).status().unwrap();
         assert_eq!(status.code(), Some(code), "{arguments:?}");
     }
 }
 
-/// Whoever starts a server may read until it is ready and no further.
+/// A supervisor may stop reading the output once the server is ready.
 #[tokio::test]
 async fn server_with_closed_output_still_serves() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let home = new_home();
     let command = Setup::default().env("PORT", &port.to_string()).command(&home);
     let mut command = tokio::process::Command::from(command);
-    let mut child = command.stdout(unread()).stderr(unread()).kill_on_drop(true).spawn().unwrap();
+    let mut child =
+        command.stdout(closed_pipe()).stderr(closed_pipe()).kill_on_drop(true).spawn().unwrap();
     let address = ([127, 0, 0, 1], port).into();
     while std::net::TcpStream::connect(address).is_err() {
-        assert_eq!(child.try_wait().unwrap(), None, "it ended");
+        assert_eq!(child.try_wait().unwrap(), None, "the server ended");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     let body = serde_json::json!({ "prompt": "run: echo hi" }).to_string().into_bytes();

@@ -1,5 +1,5 @@
-//! The dashboard and the alerts in `deploy/`, against what a gateway serves that has seen everything: turns, tools,
-//! retries, failures, lost events. The names in `telemetry::names` are the judges, and Prometheus itself.
+//! The dashboard, alerts and compose file in `deploy/`, against the metrics of a busy gateway
+//! (turns, tools, retries, failures, lost events), `telemetry::names` and Prometheus.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -22,16 +22,17 @@ use super::promql;
 use crate::support::Gateway;
 use crate::support::client;
 use crate::support::client::Lines;
-use crate::support::deaf_port;
+use crate::support::closed_port;
+use crate::support::dialects::DIALECTS;
 use crate::support::eventually;
 use crate::support::provider::Provider;
 use crate::support::provider::sse;
 use crate::support::provider::status;
+use crate::support::services::report_missing;
 use crate::support::soon;
-use crate::support::wires::WIRES;
 
 const KEY: (&str, &str) = ("x-api-key", "secret");
-/// What the shipped configuration names the gateway.
+/// The job of the gateway in the shipped configuration.
 const JOB: &str = "codex-gateway";
 
 fn deploy(file: &str) -> String {
@@ -39,16 +40,17 @@ fn deploy(file: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A query, and where it stands.
+/// A query and its place.
 #[derive(Debug)]
 struct Query {
     place: String,
     expression: String,
-    /// Whether a gateway that has seen everything has an answer to it.
+    /// Whether a busy gateway has data for it.
     answered: bool,
 }
 
-/// The queries of the dashboard, with values for its variables.
+/// Returns the PromQL queries of the dashboard, with values for its variables, and the TraceQL
+/// ones.
 fn dashboard() -> (Vec<Query>, Vec<String>) {
     let document: Value =
         serde_json::from_str(&deploy("grafana/dashboards/codex-gateway.json")).unwrap();
@@ -75,7 +77,7 @@ fn dashboard() -> (Vec<Query>, Vec<String>) {
     }
     for annotation in document["annotations"]["list"].as_array().unwrap() {
         let expression = annotation["expr"].as_str().unwrap().to_owned();
-        // Restarts, and there is none.
+        // Restarts, which do not happen here.
         queries.push(Query { place: "annotation".to_owned(), expression, answered: false });
     }
     for variable in document["templating"]["list"].as_array().unwrap() {
@@ -97,7 +99,7 @@ fn dashboard() -> (Vec<Query>, Vec<String>) {
     (queries, traceql)
 }
 
-/// The expressions of the alerts: what follows `expr:`, and the lines that are folded into it.
+/// Returns the expressions of the alerts: the values of `expr:`, including folded lines.
 fn alerts() -> Vec<Query> {
     let text = deploy("prometheus/alerts.yml");
     let mut alerts: Vec<Query> = Vec::new();
@@ -130,7 +132,7 @@ fn label(key: &str) -> String {
     key.replace('.', "_")
 }
 
-/// What Prometheus calls a metric.
+/// Returns the Prometheus name of a metric.
 fn served_as(metric: &Metric) -> String {
     let unit = match metric.unit {
         "s" => "_seconds",
@@ -144,7 +146,7 @@ fn served_as(metric: &Metric) -> String {
     format!("{}{unit}{total}", label(metric.name))
 }
 
-/// The series that a metric has, and the labels that each may have.
+/// Returns the series of a metric and the labels of each.
 fn series(metric: &Metric) -> Vec<(String, BTreeSet<String>)> {
     let name = served_as(metric);
     let mut labels: BTreeSet<String> = metric.labels.iter().map(|key| label(key)).collect();
@@ -158,12 +160,12 @@ fn series(metric: &Metric) -> Vec<(String, BTreeSet<String>)> {
     }
 }
 
-/// Every series that there may be.
+/// Returns every declared series.
 fn known() -> BTreeMap<String, BTreeSet<String>> {
     METRICS.iter().flat_map(series).collect()
 }
 
-/// The series in Prometheus' text format, with the labels that they have somewhere.
+/// Returns the series in Prometheus' text format, with the labels of all their samples.
 fn exposed(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -174,11 +176,10 @@ fn exposed(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     found
 }
 
-/// A gateway, and whom it asks.
+/// A gateway with one running turn, its provider, and a collector that is down.
 struct Busy {
     gateway: Gateway,
     provider: Provider,
-    /// A turn that runs.
     _running: Lines,
     _down: TcpSocket,
 }
@@ -191,8 +192,7 @@ impl Busy {
              base_url = \"{}/v1\"\nwire_api = \"responses\"\nrequest_max_retries = 1\nstream_max_retries = 0\n",
             provider.address
         );
-        // A collector that is down.
-        let (down, nobody) = deaf_port();
+        let (down, nobody) = closed_port();
         let gateway = Gateway::config(&config)
             .env("GATEWAY_API_KEY", KEY.1)
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{nobody}"))
@@ -219,23 +219,23 @@ impl Busy {
         reply.text()
     }
 
-    /// Everything that is counted, once.
+    /// Does everything that is counted, once.
     async fn work(&self) {
         self.exec(json!({ "prompt": "run: echo hi" })).await;
         self.exec(json!({ "prompt": "run: exit 3" })).await;
-        // Sent again once, and then refused for good.
+        // Retried once, then failed.
         let scripted =
             json!({ "prompt": "hello", "model": "scripted", "model_provider": "scripted" });
-        self.provider.now(status(503, &json!({ "error": { "message": "busy" } })));
+        self.provider.respond_with(status(503, &json!({ "error": { "message": "busy" } })));
         self.exec(scripted.clone()).await;
-        self.provider.now(WIRES[0].text("Hello."));
+        self.provider.respond_with(DIALECTS[0].text("Hello."));
         self.exec(scripted).await;
         assert_eq!(self.gateway.send("GET", "/nowhere", &[KEY], b"").await.status, 404);
         self.decide().await;
         self.lag().await;
     }
 
-    /// Two turns that ask; one gets its answer.
+    /// Runs two turns that wait for an approval, and approves one.
     async fn decide(&self) {
         let body = json!({ "prompt": "run: touch made", "approval_policy": "untrusted" });
         let mut paths = Vec::new();
@@ -247,7 +247,7 @@ impl Busy {
             streams.push(stream);
         }
         for path in &paths {
-            eventually("the turn asks", || async {
+            eventually("the turn waits for an approval", || async {
                 self.get(path).await["status"] == "waiting_approval"
             })
             .await;
@@ -259,7 +259,7 @@ impl Busy {
         streams.swap_remove(0).events().await;
     }
 
-    /// A reader that comes too late.
+    /// Reads a stream too late.
     async fn lag(&self) {
         let body = json!({ "prompt": "deltas: 60000" });
         let mut slow = self.gateway.stream("/exec", &[KEY], body).await;
@@ -271,15 +271,13 @@ impl Busy {
     }
 }
 
-/// Whether a program is there; said aloud where it is not, and a failure where services are required.
-async fn is_there(program: &str) -> bool {
+/// Whether a program is installed.
+async fn is_installed(program: &str) -> bool {
     let probe = Command::new(program).arg("--version").output().await;
     if probe.is_ok_and(|output| output.status.success()) {
         return true;
     }
-    let required = std::env::var_os("GATEWAY_REQUIRE_SERVICES").is_some_and(|set| set == "1");
-    assert!(!required, "{program} is not installed: apt-get install prometheus");
-    eprintln!("SKIPPED: {program} is not installed: apt-get install prometheus");
+    report_missing(&format!("{program} is not installed: apt-get install prometheus"));
     false
 }
 
@@ -298,7 +296,7 @@ async fn gateway_serves_every_metric_the_dashboard_queries() {
         if missing.is_empty() {
             break;
         }
-        // The exporter gives up on the collector after a while.
+        // The metric of failed exports appears once the exporter gives up on the collector.
         tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     }
     assert!(missing.is_empty(), "named but not served: {missing:?}");
@@ -314,7 +312,7 @@ async fn gateway_serves_every_metric_the_dashboard_queries() {
     let (queries, _) = dashboard();
     for Query { place, expression, .. } in queries.iter().chain(&alerts()) {
         for named in promql::named(expression) {
-            // What Prometheus knows by itself.
+            // Labels of Prometheus itself.
             let own = ["job", "instance"].map(str::to_owned);
             let labels = match named.metric.as_str() {
                 "up" => BTreeSet::new(),
@@ -323,18 +321,18 @@ async fn gateway_serves_every_metric_the_dashboard_queries() {
                     .unwrap_or_else(|| panic!("{place}: there is no {metric}: {expression}"))
                     .clone(),
             };
-            for asked in &named.labels {
-                let there = labels.contains(asked) || own.contains(asked);
-                assert!(there, "{place}: {} has no {asked}: {expression}", named.metric);
+            for label in &named.labels {
+                let known_label = labels.contains(label) || own.contains(label);
+                assert!(known_label, "{place}: {} has no {label}: {expression}", named.metric);
             }
         }
     }
-    if is_there("promtool").await {
+    if is_installed("promtool").await {
         lint(&text).await;
     }
 }
 
-/// `promtool check metrics`, with what is well-known to be against its taste.
+/// Runs `promtool check metrics`, with known exceptions.
 async fn lint(text: &str) {
     let mut promtool = Command::new("promtool");
     promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
@@ -342,7 +340,7 @@ async fn lint(text: &str) {
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).await.unwrap();
     let output = soon("promtool", promtool.wait_with_output()).await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    // OpenTelemetry's names of gauges.
+    // Names of OpenTelemetry's conventions.
     let gauges = [served_as(&names::FILES), served_as(&names::THREADS)];
     let complaints: Vec<&str> = said
         .lines()
@@ -352,13 +350,13 @@ async fn lint(text: &str) {
         })
         .collect();
     assert!(complaints.is_empty(), "{complaints:#?}");
-    // 3 is for complaints.
+    // 3 reports lint findings.
     assert!([Some(0), Some(3)].contains(&output.status.code()), "{:?}: {said}", output.status);
 }
 
 #[tokio::test]
 async fn promtool_accepts_queries_and_tests_every_alert() {
-    if !is_there("promtool").await {
+    if !is_installed("promtool").await {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -368,17 +366,17 @@ async fn promtool_accepts_queries_and_tests_every_alert() {
         .enumerate()
         .map(|(n, query)| json!({ "record": format!("panel:{n}"), "expr": query.expression }))
         .collect();
-    // JSON is YAML.
+    // JSON is valid YAML.
     let rules = json!({ "groups": [{ "name": "dashboard", "rules": rules }] });
     let queries = folder.path().join("queries.yml");
     std::fs::write(&queries, rules.to_string()).unwrap();
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/prometheus");
-    for (what, file) in [
+    for (action, file) in [
         ("check", queries),
         ("check", shipped.join("alerts.yml")),
         ("test", shipped.join("alerts_test.yml")),
     ] {
-        let output = Command::new("promtool").args([what, "rules"]).arg(file).output().await;
+        let output = Command::new("promtool").args([action, "rules"]).arg(file).output().await;
         let output = output.unwrap();
         let said = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
@@ -406,7 +404,7 @@ fn trace_queries_use_declared_attributes() {
     }
 }
 
-/// A Prometheus with the configuration that is shipped, but for where things are.
+/// A Prometheus with the shipped configuration, except for addresses and paths.
 struct Prometheus {
     address: std::net::SocketAddr,
     _process: Child,
@@ -449,8 +447,8 @@ impl Prometheus {
         client::request(self.address, "GET", "/-/ready", &[], Vec::new()).await.status == 200
     }
 
-    /// The values that a query has now.
-    async fn ask(&self, query: &Query) -> Vec<f64> {
+    /// Returns the current values of a query.
+    async fn query(&self, query: &Query) -> Vec<f64> {
         let form = [("content-type", "application/x-www-form-urlencoded")];
         let encode =
             |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
@@ -465,7 +463,7 @@ impl Prometheus {
 
 #[tokio::test]
 async fn prometheus_answers_every_dashboard_query() {
-    if !is_there("prometheus").await {
+    if !is_installed("prometheus").await {
         return;
     }
     let busy = Busy::start().await;
@@ -473,12 +471,12 @@ async fn prometheus_answers_every_dashboard_query() {
     eventually("Prometheus is ready", || prometheus.is_ready()).await;
     let (queries, _) = dashboard();
     let mut open = Vec::new();
-    // What is counted for the first time is no increase yet.
+    // A first value is no increase yet.
     for _ in 0..4 {
         busy.work().await;
         open.clear();
         for query in queries.iter().filter(|query| query.answered) {
-            if !prometheus.ask(query).await.iter().any(|value| value.is_finite()) {
+            if !prometheus.query(query).await.iter().any(|value| value.is_finite()) {
                 open.push(query);
             }
         }
@@ -488,7 +486,7 @@ async fn prometheus_answers_every_dashboard_query() {
     }
     assert!(open.is_empty(), "no data: {open:#?}");
     for query in queries.iter().chain(&alerts()) {
-        let values = prometheus.ask(query).await;
+        let values = prometheus.query(query).await;
         let off = ["GatewayDown", "GatewayRestarting", "MemoryHigh", "annotation"];
         assert!(!off.contains(&query.place.as_str()) || values.is_empty(), "{query:?}: {values:?}");
     }

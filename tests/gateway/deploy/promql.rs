@@ -1,18 +1,18 @@
-//! What a PromQL expression names: its metrics, and the labels that are asked of each. It takes the forms that
-//! the dashboard and the alerts are written in, and refuses the others, so that nothing stays unchecked.
+//! A parser of the metrics and labels that a PromQL expression names. It supports the forms of the
+//! dashboard and the alerts and panics at others, so that nothing stays unchecked.
 
 /// A metric in an expression.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Named {
     pub metric: String,
-    /// Those of its matchers, and of the aggregations around it.
+    /// Labels of its matchers and of the surrounding aggregations.
     pub labels: Vec<String>,
 }
 
-/// What stands beside metrics and functions.
+/// Words that are neither metrics nor functions.
 const WORDS: [&str; 5] = ["and", "or", "unless", "offset", "bool"];
 
-/// The metrics of an expression, in order.
+/// Returns the metrics of an expression, in order.
 pub fn named(expression: &str) -> Vec<Named> {
     let tokens = tokens(expression);
     let mut found = Vec::new();
@@ -31,7 +31,7 @@ pub fn named(expression: &str) -> Vec<Named> {
             "(" => around.push(std::mem::take(&mut grouped)),
             ")" => drop(around.pop().unwrap_or_else(|| panic!("brackets: {expression}"))),
             "without" | "on" | "ignoring" | "group_left" | "group_right" | "{" => {
-                panic!("`{token}` is not understood here: {expression}")
+                panic!("`{token}` is not supported: {expression}")
             }
             word if is_name(word) && !WORDS.contains(&word) && !["(", "by"].contains(&next) => {
                 let mut labels: Vec<String> = around.concat();
@@ -53,14 +53,14 @@ fn is_name(token: &str) -> bool {
     token.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_')
 }
 
-/// The names up to the closing bracket, and what stands after it. (Strings are no tokens.)
+/// Returns the names up to the closing bracket, and the position after it. Strings are no tokens.
 fn names(tokens: &[String], from: usize, close: &str) -> (Vec<String>, usize) {
     let length = tokens[from..].iter().position(|token| token == close).unwrap();
     let inside = &tokens[from..from + length];
     (inside.iter().filter(|token| is_name(token)).cloned().collect(), from + length + 1)
 }
 
-/// Names, numbers and signs; strings and ranges (`[5m]`) name nothing and are left out.
+/// Splits into names, numbers and signs, without strings and ranges (`[5m]`), which name nothing.
 fn tokens(expression: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let mut letters = expression.chars().peekable();

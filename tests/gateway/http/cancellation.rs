@@ -1,4 +1,4 @@
-//! Ending things: cancellations, time limits, disconnects, shutdown.
+//! Ends of turns: cancellation, time limits, disconnects, shutdown.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::support::Gateway;
 use crate::support::eventually;
-use crate::support::marker;
-use crate::support::runs;
+use crate::support::process::marker;
+use crate::support::process::process_runs;
 use crate::support::soon;
 
 #[tokio::test]
@@ -18,7 +18,7 @@ async fn cancel_from_another_connection_ends_the_stream() {
     let body = json!({ "prompt": format!("run: sleep {marker}"), "session_id": "c" });
     let mut lines = gateway.stream("/exec", &[], body).await;
     lines.until("exec_command_begin").await;
-    eventually("the command runs", || async { runs(&marker) }).await;
+    eventually("the command runs", || async { process_runs(&marker) }).await;
     let status = gateway.rpc("conversation.status", json!({ "session_id": "c" })).await;
     assert_eq!(status["result"]["status"], "running");
 
@@ -27,13 +27,13 @@ async fn cancel_from_another_connection_ends_the_stream() {
     assert_eq!(cancelled["result"]["session_id"], "c");
     let rest = lines.events().await;
     assert_eq!(rest.last().unwrap()["msg"]["type"], "turn_aborted");
-    eventually("the command is gone", || async { !runs(&marker) }).await;
+    eventually("the command is gone", || async { !process_runs(&marker) }).await;
 
     let again = gateway.rpc("conversation.cancel", json!({ "session_id": "c" })).await;
     assert_eq!(again["result"]["cancelled"], false);
     let answer =
         gateway.post("/api/v1/exec", json!({ "prompt": "say: on", "session_id": "c" })).await;
-    assert_eq!(answer.json()["status"], "completed", "the conversation goes on");
+    assert_eq!(answer.json()["status"], "completed", "the conversation continues");
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn timeout_interrupts_turn_and_kills_command() {
     assert_eq!(answer["task_result"]["success"], false);
     assert!(answer["stdout"].as_str().unwrap().contains("partial"), "{answer}");
     assert!(answer["task_result"]["next_steps"][0].as_str().unwrap().contains("timeout_ms"));
-    eventually("the command is gone", || async { !runs(&marker) }).await;
+    eventually("the command is gone", || async { !process_runs(&marker) }).await;
 
     let body = json!({ "prompt": "slow: 10000", "timeout_ms": 5000, "session_id": "t" });
     let timed_out = gateway.rpc("conversation.prompt", body).await;
@@ -123,20 +123,20 @@ async fn two_hundred_disconnects_leak_nothing() {
     let gateway = Gateway::start();
     let body = json!({ "prompt": "slow: 100000", "session_id": "d" });
     let mut running = gateway.stream("/exec", &[], body).await;
-    // Once the model speaks, core's connection to it is there too.
-    let speaks = running.until("agent_message_content_delta").await;
-    let id = speaks["conversation_id"].as_str().unwrap().to_owned();
+    // After the first delta, core's connection to the model is counted too.
+    let delta = running.until("agent_message_content_delta").await;
+    let id = delta["conversation_id"].as_str().unwrap().to_owned();
     let path = format!("/api/v1/conversations/{id}/events?follow=true");
     let before = gateway.load().await;
     assert_eq!((&before["streams"], &before["turns"]), (&json!(1), &json!(1)));
     for n in 0..200 {
-        // Some leave at once, some after the head, some after a line.
+        // Some disconnect at once, some after the head, some after a line.
         if n % 4 == 0 {
             drop(tokio::net::TcpStream::connect(gateway.address).await.unwrap());
             continue;
         }
         if n % 20 == 1 {
-            // While its conversation is being started, or just when its turn is.
+            // Disconnects while its conversation or turn is starting.
             let tied = [("x-cancel-on-disconnect", "true")];
             let body = json!({ "prompt": "slow: 100000", "session_id": format!("d{n}") });
             let starting = gateway.post_with("/exec", &tied, body);
@@ -151,7 +151,7 @@ async fn two_hundred_disconnects_leak_nothing() {
     eventually("no more than before is left", || async {
         let now = gateway.load().await;
         let left = |name: &str| now[name].as_u64() <= before[name].as_u64();
-        // The conversations that were started on the way stay live, each with its own few tasks.
+        // Tasks are not compared: conversations that were started stay live.
         ["connections", "streams", "turns"].into_iter().all(left)
     })
     .await;
@@ -181,13 +181,13 @@ async fn sigterm_interrupts_turns_and_announces_drain() {
     let rest = follower.events().await;
     assert_eq!(rest.last().unwrap()["msg"]["type"], "gateway_draining");
     assert_eq!(soon("the process ends", gateway.exit_code()).await, 0);
-    assert!(!runs(&marker));
+    assert!(!process_runs(&marker));
     let log = gateway.log.lock().unwrap().clone();
     assert!(!log.contains("not everything ended in time"), "{log}");
     eventually("the log is read", || async { gateway.log.lock().unwrap().contains("stopped") })
         .await;
 
-    // Recorded: the conversation goes on after a restart.
+    // The interrupted turn is recorded: the conversation continues after a restart.
     let gateway = gateway.kill_and_restart();
     let body = json!({ "prompt": "what did I say before?", "session_id": "g" });
     let answer: Value = gateway.post("/api/v1/exec", body).await.json();

@@ -1,4 +1,4 @@
-//! Conversations as REST and as `conversation.*`: the same functions.
+//! Conversations over REST and `conversation.*`, which share their functions.
 
 use futures::future::join;
 use futures::future::join_all;
@@ -8,11 +8,6 @@ use serde_json::json;
 use crate::support::Gateway;
 use crate::support::eventually;
 use crate::support::soon;
-
-async fn ask(gateway: &Gateway, session: &str, prompt: &str) -> Value {
-    let body = json!({ "prompt": prompt, "session_id": session });
-    gateway.post("/api/v1/exec", body).await.json()
-}
 
 async fn call(gateway: &Gateway, method: &str, params: Value) -> Value {
     let answer = gateway.rpc(&format!("conversation.{method}"), params).await;
@@ -28,9 +23,9 @@ async fn conversation_starts_with_or_without_a_turn() {
     assert_eq!(started.status, 201);
     let started = started.json();
     assert_eq!((&started["status"], &started["sandbox"]), (&json!("idle"), &json!("read-only")));
-    // Core may have said already that it is there.
+    // Core may already have sent its first event.
     assert!(started["last_seq"].is_u64(), "{started}");
-    let answer = ask(&gateway, "a", "run: touch made").await;
+    let answer = gateway.ask("a", "run: touch made").await;
     assert_eq!(answer["conversation_id"], started["conversation_id"]);
     assert!(answer.to_string().contains("Read-only file system"), "{answer}");
 
@@ -62,7 +57,7 @@ async fn list_is_paged_newest_first() {
         assert_eq!(refused.status, 400, "{query}");
         assert!(refused.json()["detail"].as_str().unwrap().contains("expected"), "{query}");
     }
-    // It survives a restart.
+    // The list survives a restart.
     let gateway = gateway.kill_and_restart();
     let all = gateway.get("/api/v1/conversations").await.json();
     assert_eq!(names(&all), ["three", "two", "one"]);
@@ -71,14 +66,16 @@ async fn list_is_paged_newest_first() {
 #[tokio::test]
 async fn fork_keeps_history_up_to_its_turn() {
     let gateway = Gateway::start();
-    let first = ask(&gateway, "a", "say: pear").await;
-    ask(&gateway, "a", "say: plum").await;
+    let first = gateway.ask("a", "say: pear").await;
+    gateway.ask("a", "say: plum").await;
     let fork = json!({ "session_id": "a", "after_turn": first["turn_id"], "new_session_id": "b" });
     let forked = call(&gateway, "fork", fork.clone()).await;
     assert_ne!(forked["conversation_id"], first["conversation_id"]);
-    let heard =
-        ask(&gateway, "b", "what did I say before?").await["task_result"]["summary"].clone();
-    assert!(heard.to_string().contains("pear") && !heard.to_string().contains("plum"), "{heard}");
+    let answer = gateway.ask("b", "what did I say before?").await["task_result"]["summary"].clone();
+    assert!(
+        answer.to_string().contains("pear") && !answer.to_string().contains("plum"),
+        "{answer}"
+    );
     let whole = call(&gateway, "fork", json!({ "session_id": "a" })).await;
     let history =
         call(&gateway, "history", json!({ "conversation_id": whole["conversation_id"] })).await;
@@ -94,9 +91,9 @@ async fn fork_keeps_history_up_to_its_turn() {
 #[tokio::test]
 async fn history_lists_items_and_rollback_removes_turns() {
     let gateway = Gateway::start();
-    ask(&gateway, "a", "say: pear").await;
+    gateway.ask("a", "say: pear").await;
     let id =
-        ask(&gateway, "a", "run: echo out").await["conversation_id"].as_str().unwrap().to_owned();
+        gateway.ask("a", "run: echo out").await["conversation_id"].as_str().unwrap().to_owned();
     let path = format!("/api/v1/conversations/{id}");
     let history = gateway.get(&format!("{path}/history")).await.json();
     let items = &history["turns"][1]["items"];
@@ -112,8 +109,8 @@ async fn history_lists_items_and_rollback_removes_turns() {
     assert_eq!(back["rolled_back"], true, "{back}");
     let history = gateway.get(&format!("{path}/history")).await.json();
     assert_eq!(history["turns"].as_array().unwrap().len(), 1);
-    let heard = ask(&gateway, "a", "what did I say before?").await;
-    assert!(!heard["task_result"]["summary"].to_string().contains("echo out"), "{heard}");
+    let answer = gateway.ask("a", "what did I say before?").await;
+    assert!(!answer["task_result"]["summary"].to_string().contains("echo out"), "{answer}");
     let zero = gateway.post(&format!("{path}/rollback"), json!({ "turns": 0 })).await;
     assert_eq!(zero.status, 400);
 }
@@ -123,7 +120,7 @@ async fn steering_prompts_wait_for_a_rollback() {
     let gateway = Gateway::start();
     let body = json!({ "prompt": "say: plum", "session_id": "a", "if_busy": "steer" });
     for _ in 0..3 {
-        ask(&gateway, "a", "say: pear").await;
+        gateway.ask("a", "say: pear").await;
         let back = json!({ "session_id": "a", "turns": 1 });
         let back = gateway.rpc("conversation.rollback", back);
         let prompts = join_all((0..8).map(|_| gateway.post("/api/v1/exec", body.clone())));
@@ -137,7 +134,7 @@ async fn steering_prompts_wait_for_a_rollback() {
 #[tokio::test]
 async fn archived_conversation_is_closed_until_resumed() {
     let gateway = Gateway::start();
-    let id = ask(&gateway, "a", "say: pear").await["conversation_id"].as_str().unwrap().to_owned();
+    let id = gateway.ask("a", "say: pear").await["conversation_id"].as_str().unwrap().to_owned();
     let path = format!("/api/v1/conversations/{id}");
     let running =
         gateway.stream("/exec", &[], json!({ "prompt": "slow: 600", "session_id": "a" })).await;
@@ -154,15 +151,15 @@ async fn archived_conversation_is_closed_until_resumed() {
 
     let resumed = gateway.send("POST", &format!("{path}/resume"), &[], b"").await.json();
     assert_eq!(resumed["status"], "idle", "{resumed}");
-    let heard = ask(&gateway, "a", "what did I say before?").await;
-    assert_eq!(heard["conversation_id"], id.as_str());
-    assert!(heard["task_result"]["summary"].to_string().contains("pear"), "{heard}");
+    let answer = gateway.ask("a", "what did I say before?").await;
+    assert_eq!(answer["conversation_id"], id.as_str());
+    assert!(answer["task_result"]["summary"].to_string().contains("pear"), "{answer}");
 }
 
 #[tokio::test]
 async fn steer_interrupt_compact_review_and_diff_work() {
     let gateway = Gateway::start();
-    let made = ask(&gateway, "a", "create a python script that prints hello").await;
+    let made = gateway.ask("a", "create a python script that prints hello").await;
     let path = format!("/api/v1/conversations/{}", made["conversation_id"].as_str().unwrap());
     let diff = gateway.get(&format!("{path}/diff")).await.json();
     assert_eq!(diff["turn_id"], made["turn_id"]);
@@ -172,7 +169,7 @@ async fn steer_interrupt_compact_review_and_diff_work() {
     assert_eq!(nothing["steered"], false);
     let mut running =
         gateway.stream(&format!("{path}/turns"), &[], json!({ "prompt": "slow: 600" })).await;
-    eventually("the turn takes more", || async {
+    eventually("the turn can be steered", || async {
         gateway.post(&format!("{path}/steer"), json!({ "prompt": "more" })).await.json()["steered"]
             == true
     })
@@ -194,7 +191,7 @@ async fn steer_interrupt_compact_review_and_diff_work() {
 #[tokio::test]
 async fn invalid_call_names_field_and_expectation() {
     let gateway = Gateway::start();
-    ask(&gateway, "s", "say: x").await;
+    gateway.ask("s", "say: x").await;
     for (method, params, code, expected) in [
         ("start", json!({ "session_id": 7 }), -32602, "session_id: "),
         ("start", json!({ "session_id": "a b" }), -32602, "session_id: expected 1 to 128"),
@@ -243,10 +240,6 @@ async fn invalid_call_names_field_and_expectation() {
         ("subscribe", json!({ "session_id": "s" }), -32003, "GET /ws"),
         ("unsubscribe", json!({ "session_id": "s" }), -32003, "GET /ws"),
     ] {
-        let answer = gateway.rpc(&format!("conversation.{method}"), params.clone()).await;
-        let error = &answer["error"];
-        assert_eq!(error["code"], code, "{method} {params}: {answer}");
-        let detail = error["data"]["detail"].as_str().unwrap();
-        assert!(detail.contains(expected), "{method} {params}: {detail}");
+        gateway.assert_rpc_error(&format!("conversation.{method}"), params, code, expected).await;
     }
 }

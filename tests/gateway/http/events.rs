@@ -1,9 +1,10 @@
-//! Coming back for events: from a number, live, over what is gone.
+//! Event replay: from a number, while a turn runs, and past dropped events.
 
 use serde_json::json;
 
 use crate::support::Gateway;
 use crate::support::client::kinds;
+use crate::support::eventually;
 
 #[tokio::test]
 async fn events_replay_from_any_number() {
@@ -68,11 +69,9 @@ async fn slow_reader_learns_how_much_it_missed() {
     let first = slow.until("task_started").await;
     let id = first["conversation_id"].as_str().unwrap();
     let path = format!("/api/v1/conversations/{id}");
-    // It stops reading until the turn is over; then what it finds has a hole, and says so.
-    crate::support::eventually("the turn ends", || async {
-        gateway.get(&path).await.json()["status"] == "idle"
-    })
-    .await;
+    // It reads nothing until the turn has ended; the gap in its events must be announced.
+    eventually("the turn ends", || async { gateway.get(&path).await.json()["status"] == "idle" })
+        .await;
     let events = slow.events().await;
     let mut expected = first["seq"].as_u64().unwrap() + 1;
     let mut lost = 0;
@@ -85,7 +84,7 @@ async fn slow_reader_learns_how_much_it_missed() {
             expected += 1;
         }
     }
-    assert!(lost > 0, "nothing was lost: the log was larger than meant");
+    assert!(lost > 0, "nothing was lost: the log is too large for this test");
     assert_eq!(kinds(&events).last(), Some(&"task_complete"));
 }
 
@@ -96,8 +95,7 @@ async fn idle_conversations_are_evicted_and_resumed() {
         let body = json!({ "prompt": format!("say: {n}"), "session_id": format!("s{n}") });
         gateway.post("/api/v1/exec", body).await;
     }
-    crate::support::eventually("two rest", || async { gateway.load().await["conversations"] == 2 })
-        .await;
+    eventually("two are evicted", || async { gateway.load().await["conversations"] == 2 }).await;
     let known = gateway.rpc("conversation.status", json!({ "session_id": "s0" })).await;
     let id = known["result"]["conversation_id"].as_str().unwrap().to_owned();
     let events = gateway.get(&format!("/api/v1/conversations/{id}/events")).await;
@@ -111,14 +109,14 @@ async fn idle_conversations_are_evicted_and_resumed() {
 #[tokio::test]
 async fn raw_events_require_operator_permission() {
     let gateway = Gateway::start();
-    let asked = json!({ "prompt": "say: x", "raw_events": true });
-    assert_eq!(gateway.post("/exec", asked.clone()).await.status, 403);
+    let raw_prompt = json!({ "prompt": "say: x", "raw_events": true });
+    assert_eq!(gateway.post("/exec", raw_prompt.clone()).await.status, 403);
     let plain = gateway.exec(json!({ "prompt": "say: x" })).await;
     let text = serde_json::to_string(&plain).unwrap();
     assert!(!text.contains("raw_response") && !text.contains("You are the demo model"), "{text}");
 
     let gateway = Gateway::config("[gateway]\nallow_raw_events = true\n").start();
-    let raw = gateway.exec(asked).await;
+    let raw = gateway.exec(raw_prompt).await;
     assert!(kinds(&raw).contains(&"raw_response_item"));
     let plain = gateway.exec(json!({ "prompt": "say: x" })).await;
     assert!(!kinds(&plain).iter().any(|kind| kind.starts_with("raw_response")));

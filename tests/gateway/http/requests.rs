@@ -1,4 +1,4 @@
-//! Garbage gets a kind sentence, and nothing is lost.
+//! Requests: health, request ids, keys, and refusals of invalid bodies, heads and bytes.
 
 use serde_json::json;
 use tokio::io::AsyncReadExt;
@@ -11,6 +11,92 @@ use crate::support::soon;
 const JSON: (&str, &str) = ("content-type", "application/json");
 
 #[tokio::test]
+async fn health_reports_model_and_sandbox() {
+    let gateway = Gateway::start();
+    let health = gateway.get("/health").await;
+    assert_eq!(health.status, 200);
+    assert!(!health.header("x-request-id").is_empty());
+    let health = health.json();
+    assert_eq!(health["status"], "healthy");
+    assert_eq!(health["engine"], "codex-core");
+    assert_eq!(health["model"], "demo");
+    assert!(health["model_reason"].as_str().unwrap().contains("demo model"));
+    assert_eq!(health["sandbox"], "bubblewrap");
+    assert_eq!(health["tools"], "on");
+
+    let plain = gateway.send("GET", "/health", &[("accept", "text/plain")], b"").await;
+    assert_eq!((plain.status, plain.text().as_str()), (200, "OK"));
+    assert_eq!(gateway.get("/health/live").await.status, 200);
+    assert_eq!(gateway.get("/health/ready").await.status, 200);
+}
+
+#[tokio::test]
+async fn valid_request_id_is_kept() {
+    let gateway = Gateway::start();
+    let sent = [("x-request-id", "trace-7.a:b")];
+    assert_eq!(
+        gateway.send("GET", "/health", &sent, b"").await.header("x-request-id"),
+        "trace-7.a:b"
+    );
+    let long = "x".repeat(129);
+    let made = gateway.send("GET", "/health", &[("x-request-id", long.as_str())], b"").await;
+    assert_ne!(made.header("x-request-id"), long);
+    let refused = gateway.send("GET", "/nowhere", &sent, b"").await.json();
+    assert_eq!(refused["request_id"], "trace-7.a:b");
+}
+
+#[tokio::test]
+async fn http2_works_without_tls() {
+    let gateway = Gateway::start();
+    let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .http2_only(true)
+        .build_http::<http_body_util::Empty<bytes::Bytes>>();
+    let uri = format!("http://{}/health", gateway.address).parse().unwrap();
+    let response = client.get(uri).await.unwrap();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.version(), http::Version::HTTP_2);
+}
+
+/// Bodies of a prompt, with the status and a part of the detail of their refusal.
+const INVALID_BODIES: &[(&[u8], u16, &str)] = &[
+    (b"", 400, "empty body"),
+    (b"{\"prompt\": \"hi\"", 400, "expected JSON: EOF"),
+    (b"{\"prompt\": \"hi\"} {}", 400, "trailing"),
+    (b"[1]", 400, "expected"),
+    (b"\"hi\"", 400, "invalid type"),
+    (b"{}", 400, "missing field `prompt`"),
+    (b"{\"prompt\": 7}", 400, "expected a string"),
+    (b"{\"prompt\": null}", 400, "expected a string"),
+    (b"{\"prompt\": \"\"}", 400, "prompt: expected a string that is not empty"),
+    (b"{\"prompt\": \" \\n\"}", 400, "prompt: expected a string that is not empty"),
+    (b"{\"prompt\": \"\xff\xfe\"}", 400, "expected JSON: invalid unicode"),
+    (b"{\"prompt\":\"x\",\"session_id\":\"a b\"}", 400, "session_id: expected 1 to 128"),
+    (b"{\"prompt\":\"x\",\"session_id\":\"\"}", 400, "session_id: expected 1 to 128"),
+    (b"{\"prompt\":\"x\",\"session_id\":7}", 400, "expected a string"),
+    (b"{\"prompt\":\"x\",\"conversation_id\":\"7\"}", 400, "conversation_id: expected a UUID"),
+    (b"{\"prompt\":\"x\",\"timeout_ms\":999}", 400, "timeout_ms: expected 1000 to 3600000"),
+    (b"{\"prompt\":\"x\",\"timeout_ms\":-1}", 400, "u64"),
+    (b"{\"prompt\":\"x\",\"sandbox\":\"none\"}", 400, "read-only"),
+    (b"{\"prompt\":\"x\",\"approval_policy\":\"always\"}", 400, "on-request"),
+    (b"{\"prompt\":\"x\",\"if_busy\":\"wait\"}", 400, "queue"),
+    (b"{\"prompt\":\"x\",\"if_busy\":\"steer\",\"model\":\"m\"}", 400, "steer adds prompt"),
+    (b"{\"prompt\":\"x\",\"cwd\":\".\"}", 400, "got the root"),
+    (b"{\"prompt\":\"x\",\"images\":[\"http://x/y.png\"]}", 400, "images: expected `data:image/"),
+    (b"{\"prompt\":\"x\",\"output_schema\":7}", 400, "output_schema: expected"),
+    (b"{\"prompt\":\"x\",\"model\":\"\"}", 400, "model: expected"),
+    (
+        b"{\"prompt\":\"x\",\"model\":\"m\",\"model_provider\":\"nowhere\"}",
+        400,
+        "is not configured; known are",
+    ),
+    (b"{\"prompt\":\"x\",\"cwd\":\"..\"}", 400, "cwd: expected a folder inside"),
+    (b"{\"prompt\":\"x\",\"cwd\":\"a/../../b\"}", 400, "cwd: expected a folder inside"),
+    (b"{\"prompt\":\"x\",\"cwd\":\"/etc\"}", 400, "cwd: expected a folder inside"),
+    (b"{\"prompt\":\"x\",\"cwd\":\"out\"}", 400, "cwd: expected a folder inside"),
+    (b"{\"prompt\":\"x\",\"cwd\":\"out/deeper\"}", 400, "cwd: expected a folder inside"),
+];
+
+#[tokio::test]
 async fn invalid_body_names_expectation() {
     let gateway =
         Gateway::config("[gateway]\nprompt_limit_chars = 1000\nbody_limit_bytes = 4096\n").start();
@@ -19,51 +105,12 @@ async fn invalid_body_names_expectation() {
     std::os::unix::fs::symlink("/tmp", &outside).unwrap();
     let long = json!({ "prompt": "x".repeat(1001) }).to_string();
     let huge = json!({ "prompt": "x".repeat(5000) }).to_string();
-    let cases: &[(&[u8], u16, &str)] = &[
-        (b"", 400, "empty body"),
-        (b"{\"prompt\": \"hi\"", 400, "expected JSON: EOF"),
-        (b"{\"prompt\": \"hi\"} {}", 400, "trailing"),
-        (b"[1]", 400, "expected"),
-        (b"\"hi\"", 400, "invalid type"),
-        (b"{}", 400, "missing field `prompt`"),
-        (b"{\"prompt\": 7}", 400, "expected a string"),
-        (b"{\"prompt\": null}", 400, "expected a string"),
-        (b"{\"prompt\": \"\"}", 400, "prompt: expected a string that is not empty"),
-        (b"{\"prompt\": \" \\n\"}", 400, "prompt: expected a string that is not empty"),
-        (b"{\"prompt\": \"\xff\xfe\"}", 400, "expected JSON: invalid unicode"),
+    let too_large = [
         (long.as_bytes(), 413, "prompt: expected at most 1000 characters"),
         (huge.as_bytes(), 413, "at most 4096 bytes"),
-        (b"{\"prompt\":\"x\",\"session_id\":\"a b\"}", 400, "session_id: expected 1 to 128"),
-        (b"{\"prompt\":\"x\",\"session_id\":\"\"}", 400, "session_id: expected 1 to 128"),
-        (b"{\"prompt\":\"x\",\"session_id\":7}", 400, "expected a string"),
-        (b"{\"prompt\":\"x\",\"conversation_id\":\"7\"}", 400, "conversation_id: expected a UUID"),
-        (b"{\"prompt\":\"x\",\"timeout_ms\":999}", 400, "timeout_ms: expected 1000 to 3600000"),
-        (b"{\"prompt\":\"x\",\"timeout_ms\":-1}", 400, "u64"),
-        (b"{\"prompt\":\"x\",\"sandbox\":\"none\"}", 400, "read-only"),
-        (b"{\"prompt\":\"x\",\"approval_policy\":\"always\"}", 400, "on-request"),
-        (b"{\"prompt\":\"x\",\"if_busy\":\"wait\"}", 400, "queue"),
-        (b"{\"prompt\":\"x\",\"if_busy\":\"steer\",\"model\":\"m\"}", 400, "steer adds prompt"),
-        (b"{\"prompt\":\"x\",\"cwd\":\".\"}", 400, "got the root"),
-        (
-            b"{\"prompt\":\"x\",\"images\":[\"http://x/y.png\"]}",
-            400,
-            "images: expected `data:image/",
-        ),
-        (b"{\"prompt\":\"x\",\"output_schema\":7}", 400, "output_schema: expected"),
-        (b"{\"prompt\":\"x\",\"model\":\"\"}", 400, "model: expected"),
-        (
-            b"{\"prompt\":\"x\",\"model\":\"m\",\"model_provider\":\"nowhere\"}",
-            400,
-            "is not configured; known are",
-        ),
-        (b"{\"prompt\":\"x\",\"cwd\":\"..\"}", 400, "cwd: expected a folder inside"),
-        (b"{\"prompt\":\"x\",\"cwd\":\"a/../../b\"}", 400, "cwd: expected a folder inside"),
-        (b"{\"prompt\":\"x\",\"cwd\":\"/etc\"}", 400, "cwd: expected a folder inside"),
-        (b"{\"prompt\":\"x\",\"cwd\":\"out\"}", 400, "cwd: expected a folder inside"),
-        (b"{\"prompt\":\"x\",\"cwd\":\"out/deeper\"}", 400, "cwd: expected a folder inside"),
     ];
     for path in ["/exec", "/api/v1/exec", "/api/v1/exec/stream"] {
-        for (body, status, says) in cases {
+        for (body, status, says) in INVALID_BODIES.iter().chain(&too_large) {
             let reply = gateway.send("POST", path, &[JSON], body).await;
             let shown = String::from_utf8_lossy(body);
             assert_eq!(reply.status, *status, "{path} {shown}: {}", reply.text());
@@ -156,7 +203,7 @@ async fn configured_keys_are_required() {
     assert!(!log.contains("alpha") && !log.contains("gamma"), "{log}");
 }
 
-/// Sends bytes, then reads whatever comes until the gateway closes.
+/// Sends bytes, then reads until the gateway closes the connection.
 async fn raw(gateway: &Gateway, bytes: &[u8]) -> String {
     soon("the gateway answers or closes", async {
         let mut socket = TcpStream::connect(gateway.address).await.unwrap();
@@ -172,7 +219,7 @@ async fn raw(gateway: &Gateway, bytes: &[u8]) -> String {
 async fn malformed_or_stalled_requests_are_cut_off() {
     let hasty =
         Gateway::config("[gateway]\nheader_timeout_ms = 300\nbody_timeout_ms = 300\n").start();
-    // Where an answer is due that no limit of time gives.
+    // Without short time limits, for the other answers.
     let patient = Gateway::start();
     let many: String = (0..200).map(|n| format!("h{n}: x\r\n")).collect();
     let wide =

@@ -1,30 +1,27 @@
-//! Sessions continue, also over a restart; one turn at a time.
+//! Sessions: they outlive the process, and run one turn at a time.
 
-use serde_json::Value;
+use std::collections::HashSet;
+
+use futures::future::join_all;
 use serde_json::json;
 
 use crate::support::Gateway;
 use crate::support::eventually;
 use crate::support::model::Model;
 
-async fn ask(gateway: &Gateway, session: &str, prompt: &str) -> Value {
-    let body = json!({ "prompt": prompt, "session_id": session });
-    gateway.post("/api/v1/exec", body).await.json()
-}
-
 #[tokio::test]
 async fn second_prompt_sees_the_first() {
     let model = Model::start(200).await;
     let gateway = Gateway::config(&model.config()).env("SCRIPTED_KEY", "sk-secret").start();
-    let first = ask(&gateway, "talk", "my favourite number is 7331").await;
+    let first = gateway.ask("talk", "my favourite number is 7331").await;
     assert_eq!(first["task_result"]["summary"], "Noted.");
     assert_eq!(first["model"], "scripted");
-    let second = ask(&gateway, "talk", "what did I say?").await;
+    let second = gateway.ask("talk", "what did I say?").await;
     assert_eq!(second["conversation_id"], first["conversation_id"]);
     let sent = model.last_request();
     assert!(sent.contains("my favourite number is 7331") && sent.contains("what did I say?"));
 
-    let other = ask(&gateway, "other", "hello").await;
+    let other = gateway.ask("other", "hello").await;
     assert_ne!(other["conversation_id"], first["conversation_id"]);
     assert!(!model.last_request().contains("7331"), "sessions do not leak into each other");
     assert!(model.authorizations.lock().unwrap().iter().all(|key| key == "Bearer sk-secret"));
@@ -35,12 +32,12 @@ async fn second_prompt_sees_the_first() {
 async fn session_survives_sigkill() {
     let model = Model::start(200).await;
     let gateway = Gateway::config(&model.config()).env("SCRIPTED_KEY", "k").start();
-    let first = ask(&gateway, "talk", "remember the word pomegranate").await;
+    let first = gateway.ask("talk", "remember the word pomegranate").await;
     let gateway = gateway.kill_and_restart();
     let id = first["conversation_id"].as_str().unwrap();
     let recorded = gateway.get(&format!("/api/v1/conversations/{id}")).await.json();
     assert_eq!((&recorded["session_id"], &recorded["status"]), (&json!("talk"), &json!("idle")));
-    let second = ask(&gateway, "talk", "which word?").await;
+    let second = gateway.ask("talk", "which word?").await;
     assert_eq!(second["conversation_id"], first["conversation_id"]);
     assert!(model.last_request().contains("pomegranate"));
 }
@@ -48,7 +45,7 @@ async fn session_survives_sigkill() {
 #[tokio::test]
 async fn conversation_id_selects_the_conversation() {
     let gateway = Gateway::start();
-    let first = ask(&gateway, "s", "say: one").await;
+    let first = gateway.ask("s", "say: one").await;
     let id = &first["conversation_id"];
     let body = json!({ "prompt": "what did I say before?", "conversation_id": id });
     let second = gateway.post("/api/v1/exec", body).await.json();
@@ -87,17 +84,16 @@ async fn concurrent_prompt_on_a_session_is_refused() {
     assert_eq!(refused["error"]["data"]["turn_id"], started["id"]);
 
     running.until("task_complete").await;
-    // The slot is free as soon as the last event is out.
-    assert_eq!(ask(&gateway, "one", "say: again").await["status"], "completed");
+    // The slot is free once the last event has been sent.
+    assert_eq!(gateway.ask("one", "say: again").await["status"], "completed");
 }
 
 #[tokio::test]
 async fn concurrent_prompts_share_a_new_session() {
     let gateway = Gateway::start();
     let body = json!({ "prompt": "say: x", "session_id": "race", "if_busy": "queue" });
-    let answers =
-        futures::future::join_all((0..4).map(|_| gateway.post("/api/v1/exec", body.clone()))).await;
-    let ids: std::collections::HashSet<String> =
+    let answers = join_all((0..4).map(|_| gateway.post("/api/v1/exec", body.clone()))).await;
+    let ids: HashSet<String> =
         answers.iter().map(|answer| answer.json()["conversation_id"].to_string()).collect();
     assert_eq!(ids.len(), 1);
     assert!(answers.iter().all(|answer| answer.json()["status"] == "completed"));
@@ -134,7 +130,7 @@ async fn steering_prompt_joins_the_turn() {
 async fn model_failure_names_the_model_as_source() {
     let model = Model::start(401).await;
     let gateway = Gateway::config(&model.config()).env("SCRIPTED_KEY", "expired").start();
-    let answer = ask(&gateway, "s", "hello").await;
+    let answer = gateway.ask("s", "hello").await;
     assert_eq!(answer["status"], "failed");
     assert_eq!(answer["exit_code"], 1);
     assert_eq!(answer["error"]["source"], "model");
@@ -148,7 +144,7 @@ async fn model_failure_names_the_model_as_source() {
 #[tokio::test]
 async fn conversation_keeps_its_folder() {
     let gateway = Gateway::start();
-    ask(&gateway, "f", "say: x").await;
+    gateway.ask("f", "say: x").await;
     let body = json!({ "prompt": "run: pwd", "session_id": "f", "cwd": "elsewhere" });
     let refused = gateway.post("/api/v1/exec", body).await;
     assert_eq!(refused.status, 400);

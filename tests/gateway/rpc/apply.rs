@@ -1,4 +1,4 @@
-//! `apply`: both forms of a patch, all of it or nothing, and never outside its folder.
+//! `apply`: both patch forms, applied completely or not at all, and never outside the folder.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::support::Gateway;
 
-/// Everything below a folder, but git's own: files by their content, links by where they lead.
+/// Returns everything below a folder except `.git`: files with content, links with targets.
 fn contents(folder: &Path) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -38,7 +38,7 @@ fn contents(folder: &Path) -> BTreeMap<String, String> {
     found
 }
 
-/// A folder with four files, a git repository or not.
+/// Creates a folder with four files, optionally as a git repository.
 fn repo(gateway: &Gateway, name: &str, git: bool) -> std::path::PathBuf {
     let folder = gateway.workspaces().join(name);
     std::fs::create_dir_all(folder.join("d")).unwrap();
@@ -109,6 +109,45 @@ const CODEX: &str = "\
 *** End Patch
 ";
 
+/// Applies to `gone.txt` only.
+const PARTIAL_UNIFIED: &str = "\
+--- a/gone.txt
++++ b/gone.txt
+@@ -1 +1 @@
+-bye
++hello
+--- a/kept.txt
++++ b/kept.txt
+@@ -1,3 +1,3 @@
+ one
+-zwei
++2
+ three
+--- a/missing.txt
++++ b/missing.txt
+@@ -1 +1 @@
+-a
++b
+";
+
+/// The same changes in the other form.
+const PARTIAL_CODEX: &str = "\
+*** Begin Patch
+*** Update File: gone.txt
+@@
+-bye
++hello
+*** Update File: kept.txt
+@@
+-zwei
++2
+*** Update File: missing.txt
+@@
+-a
++b
+*** End Patch
+";
+
 async fn apply(gateway: &Gateway, params: Value) -> Value {
     let answer = gateway.rpc("apply", params).await;
     assert!(answer["error"].is_null(), "{answer}");
@@ -174,42 +213,7 @@ async fn partial_patch_changes_nothing_and_lists_conflicts() {
     let gateway = Gateway::start();
     let folder = repo(&gateway, "r", true);
     let before = contents(&folder);
-    let unified = "\
---- a/gone.txt
-+++ b/gone.txt
-@@ -1 +1 @@
--bye
-+hello
---- a/kept.txt
-+++ b/kept.txt
-@@ -1,3 +1,3 @@
- one
--zwei
-+2
- three
---- a/missing.txt
-+++ b/missing.txt
-@@ -1 +1 @@
--a
-+b
-";
-    let codex = "\
-*** Begin Patch
-*** Update File: gone.txt
-@@
--bye
-+hello
-*** Update File: kept.txt
-@@
--zwei
-+2
-*** Update File: missing.txt
-@@
--a
-+b
-*** End Patch
-";
-    for (patch, line) in [(unified, json!(1)), (codex, Value::Null)] {
+    for (patch, line) in [(PARTIAL_UNIFIED, json!(1)), (PARTIAL_CODEX, Value::Null)] {
         for dry_run in [true, false] {
             let params = json!({ "patch": patch, "repo_path": "r", "dry_run": dry_run });
             let result = apply(&gateway, params).await;
@@ -251,6 +255,32 @@ async fn unprefixed_and_binary_diffs_apply() {
     assert_eq!(std::fs::read(folder.join("bytes")).unwrap(), [0, 255, 1, 254]);
 }
 
+fn change(path: &str) -> String {
+    format!("--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n-secret\n+public\n")
+}
+
+fn add(path: &str) -> String {
+    format!("--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+x\n")
+}
+
+fn codex(hunk: &str) -> String {
+    format!("*** Begin Patch\n{hunk}\n*** End Patch\n")
+}
+
+/// Renames or copies a file.
+fn moves(kind: &str, from: &str, to: &str) -> String {
+    format!(
+        "diff --git a/{from} b/{to}\nsimilarity index 100%\n{kind} from {from}\n{kind} to {to}\n"
+    )
+}
+
+/// Adds a file `l` of this mode with the content of a link.
+fn link(mode: &str) -> String {
+    format!(
+        "diff --git a/l b/l\nnew file mode {mode}\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+../outside\n\\ No newline at end of file\n"
+    )
+}
+
 #[tokio::test]
 async fn hostile_patch_is_refused_by_path() {
     let gateway = Gateway::start();
@@ -262,22 +292,8 @@ async fn hostile_patch_is_refused_by_path() {
         std::os::unix::fs::symlink(to, folder.join(link)).unwrap();
     }
     assert!(Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap().success());
-    let change =
-        |path: &str| format!("--- a/{path}\n+++ b/{path}\n@@ -1 +1 @@\n-secret\n+public\n");
-    let add = |path: &str| format!("--- /dev/null\n+++ b/{path}\n@@ -0,0 +1 @@\n+x\n");
-    let codex = |hunk: &str| format!("*** Begin Patch\n{hunk}\n*** End Patch\n");
-    let moves = |kind: &str, from: &str, to: &str| {
-        format!(
-            "diff --git a/{from} b/{to}\nsimilarity index 100%\n{kind} from {from}\n{kind} to {to}\n"
-        )
-    };
     let absolute = outside.join("f").display().to_string();
-    let link = |mode: &str| {
-        format!(
-            "diff --git a/l b/l\nnew file mode {mode}\n--- /dev/null\n+++ b/l\n@@ -0,0 +1 @@\n+../outside\n\\ No newline at end of file\n"
-        )
-    };
-    for (patch, names) in [
+    for (patch, path) in [
         (change("../outside/f"), "../outside/f"),
         (add("d/../../outside/new"), "d/../../outside/new"),
         (add(&format!("/{absolute}")), "inside repo_path"),
@@ -313,7 +329,7 @@ async fn hostile_patch_is_refused_by_path() {
         let answer = gateway.rpc("apply", json!({ "patch": patch, "repo_path": "r" })).await;
         assert_eq!(answer["error"]["code"], -32602, "{patch}: {answer}");
         let detail = answer["error"]["data"]["detail"].as_str().unwrap();
-        assert!(detail.starts_with("patch: ") && detail.contains(names), "{patch}: {detail}");
+        assert!(detail.starts_with("patch: ") && detail.contains(path), "{patch}: {detail}");
         assert_eq!((contents(&folder), contents(&outside)), (before, far), "{patch}");
     }
 }
@@ -388,10 +404,7 @@ async fn invalid_param_names_field_and_expectation() {
             "patch: expected to touch files of at most",
         ),
     ] {
-        let answer = gateway.rpc("apply", params.clone()).await;
-        assert_eq!(answer["error"]["code"], -32602, "{params}: {answer}");
-        let detail = answer["error"]["data"]["detail"].as_str().unwrap();
-        assert!(detail.contains(says), "{params}: {detail}");
+        gateway.assert_rpc_error("apply", params, -32602, says).await;
     }
     let big = json!({ "jsonrpc": "2.0", "id": 1, "method": "apply",
                       "params": { "patch": "x".repeat(300_000), "repo_path": "r" } });

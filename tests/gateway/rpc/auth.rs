@@ -1,4 +1,4 @@
-//! `auth.login`, `auth.logout`: sessions with their own keys, and a provider that records what it is sent.
+//! `auth.login`, `auth.logout`: sessions with their own keys.
 
 use std::path::Path;
 
@@ -7,17 +7,19 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::support::Gateway;
+use crate::support::eventually;
 use crate::support::gateway::Setup;
 use crate::support::provider::Answer;
 use crate::support::provider::Provider;
 use crate::support::provider::sse;
+use crate::support::provider::status;
 
 fn usage() -> Value {
     json!({ "input_tokens": 1, "input_tokens_details": { "cached_tokens": 0 }, "output_tokens": 1,
             "output_tokens_details": { "reasoning_tokens": 0 }, "total_tokens": 2 })
 }
 
-fn says(item: &Value) -> Answer {
+fn answer_with(item: &Value) -> Answer {
     sse(&[
         json!({ "type": "response.created", "response": { "id": "r" } }),
         json!({ "type": "response.output_item.done", "output_index": 0, "item": item }),
@@ -26,11 +28,11 @@ fn says(item: &Value) -> Answer {
 }
 
 fn text(text: &str) -> Answer {
-    says(&json!({ "type": "message", "role": "assistant", "id": "m",
+    answer_with(&json!({ "type": "message", "role": "assistant", "id": "m",
                   "content": [{ "type": "output_text", "text": text }] }))
 }
 
-/// `openai` at the scripted provider; the operator has a key for it where the setup says so.
+/// Returns a set-up with `openai` at the scripted provider and no key of the operator.
 fn setup(provider: &Provider) -> Setup {
     Gateway::config(&format!(
         "[gateway.providers.openai]\nbase_url = \"{}/v1\"\nrequest_max_retries = 0\n",
@@ -39,8 +41,7 @@ fn setup(provider: &Provider) -> Setup {
 }
 
 async fn rpc(gateway: &Gateway, key: &str, method: &str, params: &Value) -> Value {
-    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-    gateway.post_with("/jsonrpc", &[("x-api-key", key)], call).await.json()
+    gateway.rpc_with(&[("x-api-key", key)], method, params.clone()).await
 }
 
 async fn login(gateway: &Gateway, session: &str, key: &str) -> Value {
@@ -55,12 +56,12 @@ async fn prompt(gateway: &Gateway, session: &str) -> Value {
     gateway.rpc("conversation.prompt", params).await
 }
 
-/// The keys that the provider was sent, in order.
+/// Returns the keys that the provider received, in order.
 fn keys(provider: &Provider) -> Vec<String> {
     let of = |headers: &http::HeaderMap| {
         headers.get("authorization").map_or("none", |key| key.to_str().unwrap()).to_owned()
     };
-    provider.asked().iter().map(|asked| of(&asked.headers)).collect()
+    provider.requests().iter().map(|request| of(&request.headers)).collect()
 }
 
 #[tokio::test]
@@ -75,7 +76,7 @@ async fn each_session_uses_its_own_key() {
         assert_eq!(result["provider"], "openai");
         assert!(result["account"].as_str().unwrap().starts_with("sha256:"), "{answer}");
     }
-    // A session that is logged in uses that provider, and its default model.
+    // A logged-in session uses that provider and its default model.
     for session in ["a", "b", "a"] {
         let answer = prompt(&gateway, session).await;
         assert_eq!(answer["result"]["content"], "hi", "{answer}");
@@ -83,13 +84,13 @@ async fn each_session_uses_its_own_key() {
     }
     let (a, b) = ("Bearer sk-canary-of-a", "Bearer sk-canary-of-b");
     assert_eq!(keys(&provider), [a, b, a]);
-    // Others do as before.
+    // Other sessions are unaffected.
     assert_eq!(prompt(&gateway, "c").await["result"]["model"], "demo");
     assert_eq!(keys(&provider).len(), 3);
 
     let answer = gateway.rpc("auth.logout", json!({ "session_id": "a" })).await;
     assert_eq!(answer["result"]["logged_out"], true, "{answer}");
-    // Without a key nothing is sent, and the error says what to do.
+    // Without a key nothing is sent, and the error names the fix.
     let answer = prompt(&gateway, "a").await;
     assert_eq!(answer["error"]["code"], -32006, "{answer}");
     let message = answer["error"]["message"].as_str().unwrap();
@@ -117,7 +118,7 @@ async fn sub_agent_uses_session_key() {
     let spawn = json!({ "type": "function_call", "id": "f", "call_id": "c", "name": "spawn_agent",
                         "namespace": "multi_agent_v1",
                         "arguments": json!({ "message": "help me" }).to_string() });
-    let provider = Provider::start([says(&spawn), text("hi")]).await;
+    let provider = Provider::start([answer_with(&spawn), text("hi")]).await;
     let gateway = setup(&provider).env("OPENAI_API_KEY", "sk-operator").start();
     login(&gateway, "a", "sk-of-a").await;
     let answer = prompt(&gateway, "a").await;
@@ -127,8 +128,8 @@ async fn sub_agent_uses_session_key() {
         let last = input.iter().rev().find(|item| item["role"] == "user");
         last.is_some_and(|item| item["content"].to_string().contains("help me"))
     };
-    crate::support::eventually("the sub-agent asks the model", || async {
-        provider.asked().iter().any(|asked| of_sub_agent(&asked.body))
+    eventually("the sub-agent calls the model", || async {
+        provider.requests().iter().any(|request| of_sub_agent(&request.body))
     })
     .await;
     assert!(keys(&provider).iter().all(|key| key == "Bearer sk-of-a"), "{:?}", keys(&provider));
@@ -162,7 +163,7 @@ async fn login_belongs_to_its_caller() {
     assert!(keys(&provider).is_empty());
     let answer = rpc(&gateway, "k1", "conversation.prompt", &prompt).await;
     assert_eq!(answer["result"]["content"], "hi", "{answer}");
-    // By its id too.
+    // Also by conversation id.
     let by_id =
         json!({ "prompt": "hello", "conversation_id": answer["result"]["conversation_id"] });
     assert_eq!(rpc(&gateway, "k2", "conversation.prompt", &by_id).await["error"]["code"], -32003);
@@ -189,24 +190,24 @@ async fn chatgpt_token_is_sent_with_its_account() {
     assert_eq!(result["expires_at"], "2096-10-02T07:06:40.000Z");
     let answer = prompt(&gateway, result["session_id"].as_str().unwrap()).await;
     assert_eq!(answer["result"]["content"], "hi", "{answer}");
-    let asked = &provider.asked()[0];
-    assert_eq!(asked.path, "/codex/responses");
+    let request = &provider.requests()[0];
+    assert_eq!(request.path, "/codex/responses");
     for (name, expected) in [
         ("authorization", format!("Bearer {token}")),
         ("chatgpt-account-id", "acc-1".to_owned()),
         ("originator", "codex_cli_rs".to_owned()),
     ] {
-        assert_eq!(asked.headers.get(name).unwrap().to_str().unwrap(), expected);
+        assert_eq!(request.headers.get(name).unwrap().to_str().unwrap(), expected);
     }
 }
 
-/// The files under a folder that hold a text.
-fn holding(folder: &Path, text: &str) -> Vec<String> {
+/// Returns the files below a folder that hold a text.
+fn files_holding(folder: &Path, text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let path = entry.path();
         if path.is_dir() {
-            found.extend(holding(&path, text));
+            found.extend(files_holding(&path, text));
         } else if let Ok(bytes) = std::fs::read(&path)
             && bytes.windows(text.len()).any(|window| window == text.as_bytes())
         {
@@ -221,7 +222,7 @@ async fn key_never_reaches_logs_files_or_answers() {
     let canary = "sk-canary-0123456789";
     let echo =
         json!({ "error": { "message": format!("Incorrect API key: {canary}"), "code": "x" } });
-    let refusal = crate::support::provider::status(401, &echo);
+    let refusal = status(401, &echo);
     let provider = Provider::start([text("hi"), refusal]).await;
     let gateway = setup(&provider).env("RUST_LOG", "trace").start();
     let mut answers = login(&gateway, "a", canary).await.to_string();
@@ -233,7 +234,7 @@ async fn key_never_reaches_logs_files_or_answers() {
         );
     }
     assert!(answers.contains("Incorrect API key: ****"), "{answers}");
-    // Nor of a call that is not as it should be.
+    // Invalid calls do not echo it either.
     for credentials in [json!(canary), json!([canary]), json!({ "key": canary })] {
         let params = json!({ "provider": "openai", "credentials": credentials });
         answers += &gateway.rpc("auth.login", params).await.to_string();
@@ -243,70 +244,51 @@ async fn key_never_reaches_logs_files_or_answers() {
     assert!(log.contains("DEBUG") && log.contains("logged in"));
     assert!(!log.contains(canary), "{:?}", log.lines().find(|line| line.contains(canary)));
     assert!(!answers.contains(canary));
-    assert_eq!(holding(gateway.home.path(), canary), Vec::<String>::new());
+    assert_eq!(files_holding(gateway.home.path(), canary), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn invalid_param_names_field_and_expectation() {
     let gateway = Gateway::start();
     let good = json!({ "api_key": "sk-x" });
-    for (method, params, code, says) in [
-        ("auth.login", json!({}), -32602, "provider"),
-        ("auth.login", json!({ "provider": "openai" }), -32602, "credentials"),
-        ("auth.login", json!({ "provider": 7, "credentials": good }), -32602, "provider"),
+    for (params, expected) in [
+        (json!({}), "provider"),
+        (json!({ "provider": "openai" }), "credentials"),
+        (json!({ "provider": 7, "credentials": good }), "provider"),
         (
-            "auth.login",
             json!({ "provider": "nobody", "credentials": good }),
-            -32602,
             "provider: expected one of openai, anthropic, openrouter, google, chatgpt",
         ),
-        ("auth.login", json!({ "provider": "demo", "credentials": good }), -32602, "provider"),
+        (json!({ "provider": "demo", "credentials": good }), "provider"),
+        (json!({ "provider": "openai", "credentials": "sk-x" }), "credentials: expected an object"),
         (
-            "auth.login",
-            json!({ "provider": "openai", "credentials": "sk-x" }),
-            -32602,
-            "credentials: expected an object",
-        ),
-        (
-            "auth.login",
             json!({ "provider": "openai", "credentials": { "api_key": 7 } }),
-            -32602,
             "credentials.api_key: expected a string",
         ),
         (
-            "auth.login",
             json!({ "provider": "openai", "credentials": { "api_key": "a\nb" } }),
-            -32602,
             "credentials.api_key: expected 1 to",
         ),
         (
-            "auth.login",
             json!({ "provider": "chatgpt", "credentials": good }),
-            -32602,
             "credentials.token: expected a string",
         ),
         (
-            "auth.login",
             json!({ "provider": "openai", "credentials": { "api_key": "x", "expires_at": "1999-01-01T00:00:00Z" } }),
-            -32602,
             "not expired",
         ),
-        (
-            "auth.login",
-            json!({ "provider": "openai", "credentials": good, "session_id": "a b" }),
-            -32602,
-            "session_id",
-        ),
-        ("auth.logout", json!({}), -32602, "session_id"),
-        ("auth.logout", json!({ "session_id": 7 }), -32602, "session_id"),
-        ("auth.logout", json!({ "session_id": "nobody" }), -32004, "nobody is not logged in"),
+        (json!({ "provider": "openai", "credentials": good, "session_id": "a b" }), "session_id"),
     ] {
-        let answer = gateway.rpc(method, params.clone()).await;
-        assert_eq!(answer["error"]["code"], code, "{method} {params}: {answer}");
-        let detail = answer["error"]["data"]["detail"].as_str().unwrap();
-        assert!(detail.contains(says), "{method} {params}: {detail}");
+        gateway.assert_rpc_error("auth.login", params, -32602, expected).await;
     }
-    // Without a session_id, one is made up.
+    for (params, code, expected) in [
+        (json!({}), -32602, "session_id"),
+        (json!({ "session_id": 7 }), -32602, "session_id"),
+        (json!({ "session_id": "nobody" }), -32004, "nobody is not logged in"),
+    ] {
+        gateway.assert_rpc_error("auth.logout", params, code, expected).await;
+    }
+    // Without a session_id, the gateway generates one.
     let answer =
         gateway.rpc("auth.login", json!({ "provider": "google", "credentials": good })).await;
     assert!(answer["result"]["session_id"].as_str().unwrap().len() > 8, "{answer}");

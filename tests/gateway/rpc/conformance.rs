@@ -6,14 +6,14 @@ use serde_json::json;
 use crate::support::Gateway;
 use crate::support::Socket;
 
-/// What a message is answered with.
+/// The answer to a message.
 enum Expected {
     Nothing,
-    /// An error under this id whose detail holds these words.
+    /// An error with this id whose message holds these words.
     Error(Value, i32, &'static str),
-    /// A result under this id.
+    /// A result with this id.
     Result(Value),
-    /// A batch of them, in this order.
+    /// A batch of answers, in this order.
     Batch(Vec<Expected>),
 }
 
@@ -22,37 +22,61 @@ use Expected::Error;
 use Expected::Nothing;
 use Expected::Result;
 
-fn table() -> Vec<(String, Expected)> {
-    let call = |id: &str, params: &str| {
-        format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"conversation.status","params":{params}}}"#)
-    };
-    let fine = r#"{"session_id":"nobody"}"#;
-    let silent = format!(r#"{{"jsonrpc":"2.0","method":"conversation.status","params":{fine}}}"#);
-    let unknown = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"foobar"}}"#);
-    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    let prompt = |members: &str| {
-        format!(
-            r#"{{"jsonrpc":"2.0","id":1,"method":"conversation.prompt","params":{{{members}}}}}"#
-        )
-    };
-    let null = || Value::Null;
-    let rows: Vec<(String, Expected)> = vec![
-        // Section 4: an id is a string, a number or null; absent, nothing is answered, errors neither.
-        (call("\"a\"", fine), Result(json!("a"))),
-        (call("\"\"", fine), Result(json!(""))),
-        (call("7", fine), Result(json!(7))),
-        (call("-1", fine), Result(json!(-1))),
-        (call("1.5", fine), Result(json!(1.5))),
-        (call("9007199254740993", fine), Result(json!(9_007_199_254_740_993_u64))),
-        (call("null", fine), Result(null())),
-        (silent.clone(), Nothing),
+type Row = (String, Expected);
+
+/// The parameters of a call that succeeds.
+const FINE: &str = r#"{"session_id":"nobody"}"#;
+
+fn call(id: &str, params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"conversation.status","params":{params}}}"#)
+}
+
+fn notification() -> String {
+    format!(r#"{{"jsonrpc":"2.0","method":"conversation.status","params":{FINE}}}"#)
+}
+
+fn unknown_method(id: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"foobar"}}"#)
+}
+
+fn prompt(members: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":1,"method":"conversation.prompt","params":{{{members}}}}}"#)
+}
+
+/// An array nested deeper than the parser allows.
+fn deep_array() -> String {
+    format!("{}{}", "[".repeat(100_000), "]".repeat(100_000))
+}
+
+fn table() -> Vec<Row> {
+    [ids(), params(), errors(), batches()].into_iter().flatten().collect()
+}
+
+/// Section 4: an id is a string, a number or null. A message without one gets no answer, not even
+/// an error.
+fn ids() -> Vec<Row> {
+    vec![
+        (call("\"a\"", FINE), Result(json!("a"))),
+        (call("\"\"", FINE), Result(json!(""))),
+        (call("7", FINE), Result(json!(7))),
+        (call("-1", FINE), Result(json!(-1))),
+        (call("1.5", FINE), Result(json!(1.5))),
+        (call("9007199254740993", FINE), Result(json!(9_007_199_254_740_993_u64))),
+        (call("null", FINE), Result(Value::Null)),
+        (notification(), Nothing),
         (r#"{"jsonrpc":"2.0","method":"foobar"}"#.into(), Nothing),
         (r#"{"jsonrpc":"2.0","method":"conversation.status","params":["x"]}"#.into(), Nothing),
-        (call("true", fine), Error(null(), -32600, "id: expected a string")),
-        (call("{}", fine), Error(null(), -32600, "id: expected a string")),
-        (call("[1]", fine), Error(null(), -32600, "id: expected a string")),
-        (format!(" \r\n\t{} ", call("1", fine)), Result(json!(1))),
-        // Section 4.2: params by position are refused, null is as good as absent.
+        (call("true", FINE), Error(Value::Null, -32600, "id: expected a string")),
+        (call("{}", FINE), Error(Value::Null, -32600, "id: expected a string")),
+        (call("[1]", FINE), Error(Value::Null, -32600, "id: expected a string")),
+        (format!(" \r\n\t{} ", call("1", FINE)), Result(json!(1))),
+    ]
+}
+
+/// Section 4.2: params by position are refused; null is equivalent to absent.
+fn params() -> Vec<Row> {
+    let deep = deep_array();
+    vec![
         (call("1", r#"["nobody"]"#), Error(json!(1), -32602, "named params")),
         (call("1", "[]"), Error(json!(1), -32602, "named params")),
         (call("1", "\"x\""), Error(json!(1), -32600, "params: expected an object")),
@@ -67,20 +91,26 @@ fn table() -> Vec<(String, Expected)> {
             prompt(&format!(r#""prompt":"x","output_schema":{deep}"#)),
             Error(json!(1), -32602, "recursion"),
         ),
-        // Section 5.1.
+    ]
+}
+
+/// Section 5.1: each malformed message gets its code.
+fn errors() -> Vec<Row> {
+    let deep = deep_array();
+    vec![
         (
             "{\"jsonrpc\": \"2.0\", \"method\": \"foobar, \"params\": \"bar\", \"baz]".into(),
-            Error(null(), -32700, "expected JSON"),
+            Error(Value::Null, -32700, "expected JSON"),
         ),
-        ("{} {}".into(), Error(null(), -32700, "expected JSON")),
-        (call("1", r#"{"n":NaN}"#), Error(null(), -32700, "expected JSON")),
-        (call("1", r#"{"n":Infinity}"#), Error(null(), -32700, "expected JSON")),
-        (call("1", "{'a':1}"), Error(null(), -32700, "expected JSON")),
-        ("{}".into(), Error(null(), -32600, "jsonrpc: expected")),
-        ("null".into(), Error(null(), -32600, "an object")),
-        ("\"x\"".into(), Error(null(), -32600, "an object")),
-        (format!("[{deep}]"), Batch(vec![Error(null(), -32600, "an object")])),
-        (deep.clone(), Batch(vec![Error(null(), -32600, "an object")])),
+        ("{} {}".into(), Error(Value::Null, -32700, "expected JSON")),
+        (call("1", r#"{"n":NaN}"#), Error(Value::Null, -32700, "expected JSON")),
+        (call("1", r#"{"n":Infinity}"#), Error(Value::Null, -32700, "expected JSON")),
+        (call("1", "{'a':1}"), Error(Value::Null, -32700, "expected JSON")),
+        ("{}".into(), Error(Value::Null, -32600, "jsonrpc: expected")),
+        ("null".into(), Error(Value::Null, -32600, "an object")),
+        ("\"x\"".into(), Error(Value::Null, -32600, "an object")),
+        (format!("[{deep}]"), Batch(vec![Error(Value::Null, -32600, "an object")])),
+        (deep.clone(), Batch(vec![Error(Value::Null, -32600, "an object")])),
         (r#"{"jsonrpc":"1.0","id":1,"method":"x"}"#.into(), Error(json!(1), -32600, "jsonrpc")),
         (r#"{"jsonrpc":2.0,"id":1,"method":"x"}"#.into(), Error(json!(1), -32600, "jsonrpc")),
         (
@@ -89,56 +119,68 @@ fn table() -> Vec<(String, Expected)> {
         ),
         (
             r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"x"}"#.into(),
-            Error(null(), -32600, "duplicate"),
+            Error(Value::Null, -32600, "duplicate"),
         ),
-        (unknown("\"1\""), Error(json!("1"), -32601, "conversation.status")),
-        (unknown("null"), Error(null(), -32601, "conversation.status")),
+        (unknown_method("\"1\""), Error(json!("1"), -32601, "conversation.status")),
+        (unknown_method("null"), Error(Value::Null, -32601, "conversation.status")),
         (
             r#"{"jsonrpc":"2.0","id":1,"method":"Conversation.Status"}"#.into(),
             Error(json!(1), -32601, "method: expected one of"),
         ),
-        // Section 6.
-        ("[]".into(), Error(null(), -32600, "at least one call")),
-        ("[1]".into(), Batch(vec![Error(null(), -32600, "an object")])),
+    ]
+}
+
+/// Section 6: batches.
+fn batches() -> Vec<Row> {
+    let silent = notification();
+    vec![
+        ("[]".into(), Error(Value::Null, -32600, "at least one call")),
+        ("[1]".into(), Batch(vec![Error(Value::Null, -32600, "an object")])),
         (
             "[1,2,3]".into(),
             Batch(vec![
-                Error(null(), -32600, "an object"),
-                Error(null(), -32600, "an object"),
-                Error(null(), -32600, "an object"),
+                Error(Value::Null, -32600, "an object"),
+                Error(Value::Null, -32600, "an object"),
+                Error(Value::Null, -32600, "an object"),
             ]),
         ),
-        ("[[]]".into(), Batch(vec![Error(null(), -32600, "an object")])),
+        ("[[]]".into(), Batch(vec![Error(Value::Null, -32600, "an object")])),
         (
-            format!(r#"[["2.0",1,"conversation.status",{fine}]]"#),
-            Batch(vec![Error(null(), -32600, "an object")]),
+            format!(r#"[["2.0",1,"conversation.status",{FINE}]]"#),
+            Batch(vec![Error(Value::Null, -32600, "an object")]),
         ),
         (format!("[{silent},{silent}]"), Nothing),
-        (format!("[{},", call("1", fine)), Error(null(), -32700, "expected JSON")),
+        (format!("[{},", call("1", FINE)), Error(Value::Null, -32700, "expected JSON")),
         (
             format!(
                 r#"[{},{silent},{{"foo":"boo"}},{},{}]"#,
-                call("\"1\"", fine),
-                unknown("5"),
-                call("\"9\"", fine)
+                call("\"1\"", FINE),
+                unknown_method("5"),
+                call("\"9\"", FINE)
             ),
             Batch(vec![
                 Result(json!("1")),
-                Error(null(), -32600, "jsonrpc"),
+                Error(Value::Null, -32600, "jsonrpc"),
                 Error(json!(5), -32601, "method"),
                 Result(json!("9")),
             ]),
         ),
         (
-            format!("[{}]", vec![call("1", fine); 100].join(",")),
+            format!("[{}]", vec![call("1", FINE); 100].join(",")),
             Batch((0..100).map(|_| Result(json!(1))).collect()),
         ),
         (
-            format!("[{}]", vec![call("1", fine); 101].join(",")),
-            Error(null(), -32600, "at most 100 calls"),
+            format!("[{}]", vec![call("1", FINE); 101].join(",")),
+            Error(Value::Null, -32600, "at most 100 calls"),
         ),
-    ];
-    rows
+    ]
+}
+
+/// Asserts that there is an answer with this id, and returns it.
+fn answer_to<'a>(message: &str, answer: Option<&'a Value>, id: &Value) -> &'a Value {
+    let answer = answer.unwrap_or_else(|| panic!("{message}"));
+    assert_eq!((&answer["jsonrpc"], &answer["id"]), (&json!("2.0"), id), "{message}: {answer}");
+    answer
 }
 
 fn check(message: &str, answer: Option<&Value>, expected: &Expected) {
@@ -153,24 +195,14 @@ fn check(message: &str, answer: Option<&Value>, expected: &Expected) {
             }
         }
         Error(id, code, says) => {
-            let answer = answer.unwrap_or_else(|| panic!("{message}"));
-            assert_eq!(
-                (&answer["jsonrpc"], &answer["id"]),
-                (&json!("2.0"), id),
-                "{message}: {answer}"
-            );
+            let answer = answer_to(&message, answer, id);
             assert!(answer.get("result").is_none(), "{message}: {answer}");
             let error = &answer["error"];
             assert_eq!(error["code"], *code, "{message}: {answer}");
             assert!(error["message"].as_str().unwrap().contains(says), "{message}: {answer}");
         }
         Result(id) => {
-            let answer = answer.unwrap_or_else(|| panic!("{message}"));
-            assert_eq!(
-                (&answer["jsonrpc"], &answer["id"]),
-                (&json!("2.0"), id),
-                "{message}: {answer}"
-            );
+            let answer = answer_to(&message, answer, id);
             assert!(answer.get("error").is_none(), "{message}: {answer}");
             assert_eq!(answer["result"]["status"], "not_found", "{message}: {answer}");
         }
@@ -195,7 +227,7 @@ async fn websocket_answers_every_row() {
     for (message, expected) in table() {
         socket.raw(&message).await;
         if matches!(expected, Nothing) {
-            // What is answered next is the next message.
+            // The next answer must belong to the next call.
             let mark = socket.call("conversation.status", json!({ "session_id": "mark" })).await;
             assert_eq!(mark["result"]["session_id"], "mark");
             assert!(socket.notified().is_empty(), "{message}");

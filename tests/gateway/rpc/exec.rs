@@ -1,30 +1,19 @@
-//! `exec`: one-off commands, what they may do, and how they end.
+//! `exec`: one-off commands, their limits and their ends.
 
-use std::net::TcpStream;
 use std::time::Duration;
 
-use hyper_tungstenite::tungstenite;
 use serde_json::Value;
 use serde_json::json;
-use tungstenite::Message;
-use tungstenite::WebSocket;
 
 use crate::support::Gateway;
+use crate::support::Socket;
+use crate::support::client;
 use crate::support::eventually;
+use crate::support::merged;
+use crate::support::path_without_sandbox;
+use crate::support::process::command_line_holds;
+use crate::support::process::marker;
 use crate::support::soon;
-
-/// A word that only one test's command line holds.
-fn marker() -> String {
-    format!("86{}", uuid::Uuid::new_v4().as_u128() % 1_000_000_000)
-}
-
-/// Whether a process whose command line holds this is left: the command, its shell, its sandbox.
-fn lives(marker: &str) -> bool {
-    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        command.windows(marker.len()).any(|part| part == marker.as_bytes())
-    })
-}
 
 fn shell(line: &str) -> Value {
     json!({ "command": line, "shell": true })
@@ -36,35 +25,10 @@ async fn exec(gateway: &Gateway, params: Value) -> Value {
     answer["result"].clone()
 }
 
-fn with(mut params: Value, more: Value) -> Value {
-    params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    params
-}
-
-/// A WebSocket that waits for what it reads.
-struct Socket(WebSocket<TcpStream>);
-
-impl Socket {
-    fn open(gateway: &Gateway) -> Self {
-        let stream = TcpStream::connect(gateway.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
-        let (socket, _) =
-            tungstenite::client(format!("ws://{}/ws", gateway.address), stream).unwrap();
-        Self(socket)
-    }
-
-    fn call(&mut self, id: Value, params: &Value) {
-        let call = json!({ "jsonrpc": "2.0", "id": id, "method": "exec", "params": params });
-        self.0.send(Message::text(call.to_string())).unwrap();
-    }
-
-    fn next(&mut self) -> Value {
-        loop {
-            if let Message::Text(text) = self.0.read().unwrap() {
-                return serde_json::from_str(&text).unwrap();
-            }
-        }
-    }
+/// Sends an `exec` call under this id.
+async fn send(socket: &mut Socket, id: Value, params: &Value) {
+    let call = json!({ "jsonrpc": "2.0", "id": id, "method": "exec", "params": params });
+    socket.raw(&call.to_string()).await;
 }
 
 #[tokio::test]
@@ -99,14 +63,14 @@ async fn command_gets_only_its_arguments_and_environment() {
         }
     }
     names.sort_unstable();
-    // The last three are the shell's.
+    // The shell adds these three.
     names.retain(|name| !["PWD", "SHLVL", "_"].contains(name));
     assert_eq!(names, ["CODEX_SANDBOX_NETWORK_DISABLED", "GIVEN", "HOME", "IFS", "LANG", "PATH"]);
     assert!(!gateway.workspaces().join("w/pwned").exists());
 
     let result = exec(
         &gateway,
-        with(shell("echo $2-$1; echo oops >&2; exit 3"), json!({ "args": ["a", "b"] })),
+        merged(shell("echo $2-$1; echo oops >&2; exit 3"), json!({ "args": ["a", "b"] })),
     )
     .await;
     assert_eq!((&result["stdout"], &result["stderr"]), (&json!("b-a\n"), &json!("oops\n")));
@@ -122,16 +86,16 @@ async fn command_is_confined_and_reads_no_secrets() {
     let home = gateway.home.path().display().to_string();
     let line =
         format!("echo in > in; echo out > {home}/out; cat {home}/config.toml {home}/auth.json");
-    let result = exec(&gateway, with(shell(&line), json!({ "cwd": "w" }))).await;
+    let result = exec(&gateway, merged(shell(&line), json!({ "cwd": "w" }))).await;
     assert!(
         gateway.workspaces().join("w/in").exists() && !gateway.home.path().join("out").exists()
     );
     assert!(!result["stdout"].as_str().unwrap().contains("canary"), "{result}");
-    let read_only = with(shell("echo x > ro"), json!({ "cwd": "w", "sandbox": "read-only" }));
+    let read_only = merged(shell("echo x > ro"), json!({ "cwd": "w", "sandbox": "read-only" }));
     assert_ne!(exec(&gateway, read_only).await["exit_code"], 0);
     assert!(!gateway.workspaces().join("w/ro").exists());
     let free =
-        with(shell(&format!("echo x > {home}/free")), json!({ "sandbox": "danger-full-access" }));
+        merged(shell(&format!("echo x > {home}/free")), json!({ "sandbox": "danger-full-access" }));
     assert_eq!(exec(&gateway, free).await["sandbox"], "none");
     assert!(gateway.home.path().join("free").exists());
 }
@@ -140,19 +104,19 @@ async fn command_is_confined_and_reads_no_secrets() {
 async fn client_environment_never_reaches_sandbox_helper() {
     let gateway = Gateway::start();
     let escaped = gateway.home.path().join("escaped");
-    // The helper looks for bubblewrap on its PATH, outside the sandbox.
+    // The helper searches its PATH for bubblewrap outside the sandbox.
     let line = format!(
         "mkdir bin; printf '#!/bin/sh\\necho --argv0 --perms; echo x > {}\\n' > bin/bwrap; chmod +x bin/bwrap",
         escaped.display()
     );
-    exec(&gateway, with(shell(&line), json!({ "cwd": "trap" }))).await;
+    exec(&gateway, merged(shell(&line), json!({ "cwd": "trap" }))).await;
     let bin = gateway.workspaces().join("trap/bin");
     let path = format!("{}:/usr/bin:/bin", bin.display());
     let env = json!({ "PATH": path, "LD_PRELOAD": bin.join("none.so").display().to_string() });
     let result = exec(&gateway, json!({ "command": "id", "env": env, "cwd": "elsewhere" })).await;
     assert_eq!(result["exit_code"], 0, "{result}");
     assert!(result["stdout"].as_str().unwrap().contains("uid="));
-    // The loader's complaint comes once, from the command itself.
+    // The loader warns once, for the command itself.
     assert!(result["stderr"].as_str().unwrap().matches("none.so").count() <= 1, "{result}");
     assert!(!escaped.exists());
 }
@@ -164,7 +128,7 @@ async fn default_folder_is_kept_unless_empty() {
     let empty = exec(&gateway, shell("true")).await["cwd"].as_str().unwrap().to_owned();
     assert!(std::path::Path::new(&left).join("left").exists());
     assert!(!std::path::Path::new(&empty).exists());
-    let result = exec(&gateway, with(shell("cat left"), json!({ "cwd": left }))).await;
+    let result = exec(&gateway, merged(shell("cat left"), json!({ "cwd": left }))).await;
     assert_eq!(result["stdout"], "x\n");
 }
 
@@ -210,10 +174,7 @@ async fn invalid_param_names_field_and_expectation() {
         ),
         (json!({ "command": "id", "max_output_bytes": -1 }), -32602, "max_output_bytes: invalid"),
     ] {
-        let answer = gateway.rpc("exec", params.clone()).await;
-        assert_eq!(answer["error"]["code"], code, "{params}: {answer}");
-        let detail = answer["error"]["data"]["detail"].as_str().unwrap();
-        assert!(detail.contains(says), "{params}: {detail}");
+        gateway.assert_rpc_error("exec", params, code, says).await;
     }
 }
 
@@ -222,21 +183,21 @@ async fn timeout_kills_command_and_background_children() {
     let gateway = Gateway::config("[gateway]\nallow_danger_full_access = true\n").start();
     for sandbox in ["workspace-write", "danger-full-access"] {
         let marker = marker();
-        // Were only the sleep killed, its shell would write the file at once.
+        // If only the sleep were killed, its shell would write the file at once.
         let line = format!("(sleep {marker}; echo late > late) & echo begun; sleep {marker}");
         let more = json!({ "timeout_ms": 4000, "cwd": sandbox, "sandbox": sandbox });
-        let result = exec(&gateway, with(shell(&line), more)).await;
+        let result = exec(&gateway, merged(shell(&line), more)).await;
         assert_eq!((&result["timed_out"], &result["exit_code"]), (&json!(true), &json!(124)));
         assert_eq!(result["stdout"], "begun\n", "{result}");
-        eventually("all of it is gone", || async { !lives(&marker) }).await;
+        eventually("all of it is gone", || async { !command_line_holds(&marker) }).await;
         assert!(!gateway.workspaces().join(sandbox).join("late").exists());
 
-        // A command that has ended leaves nothing behind either, and its answer does not wait for it.
+        // A finished command leaves nothing behind, and its answer does not wait for its children.
         let line = format!("(trap '' INT; sleep {marker}; echo late > late) & echo done");
         let more = json!({ "cwd": sandbox, "sandbox": sandbox });
-        let result = exec(&gateway, with(shell(&line), more)).await;
+        let result = exec(&gateway, merged(shell(&line), more)).await;
         assert_eq!((&result["stdout"], &result["exit_code"]), (&json!("done\n"), &json!(0)));
-        eventually("all of it is gone", || async { !lives(&marker) }).await;
+        eventually("all of it is gone", || async { !command_line_holds(&marker) }).await;
         assert!(!gateway.workspaces().join(sandbox).join("late").exists());
     }
 }
@@ -248,10 +209,10 @@ async fn timeout_during_sandbox_start_leaves_nothing() {
     // In the first milliseconds the sandbox does not yet die with its parent.
     for timeout_ms in (1..=60).step_by(2) {
         let more = json!({ "timeout_ms": timeout_ms, "cwd": "w" });
-        let result = exec(&gateway, with(shell(&format!("sleep {marker}")), more)).await;
+        let result = exec(&gateway, merged(shell(&format!("sleep {marker}")), more)).await;
         assert_eq!(result["timed_out"], true);
     }
-    eventually("all of them are gone", || async { !lives(&marker) }).await;
+    eventually("all of them are gone", || async { !command_line_holds(&marker) }).await;
 }
 
 #[tokio::test]
@@ -264,7 +225,7 @@ async fn output_is_bounded_text() {
         (&result["stdout_truncated"], &result["stderr_truncated"]),
         (&json!(true), &json!(false))
     );
-    let result = exec(&gateway, with(shell(line), json!({ "max_output_bytes": 10 }))).await;
+    let result = exec(&gateway, merged(shell(line), json!({ "max_output_bytes": 10 }))).await;
     assert_eq!((&result["stdout"], &result["stderr"]), (&json!("xxxxxxxxxx"), &json!("short")));
     let result = exec(&gateway, shell("printf 'a\\377\\303\\244\\360'")).await;
     assert_eq!(result["stdout"], "a\u{fffd}ä\u{fffd}");
@@ -273,18 +234,18 @@ async fn output_is_bounded_text() {
 #[tokio::test]
 async fn socket_receives_output_as_it_is_printed() {
     let gateway = Gateway::start();
-    let mut socket = Socket::open(&gateway);
-    // The second command goes on when the first line of the first one has arrived.
+    let mut socket = Socket::connect(&gateway, &[]).await;
+    // The second command starts after the first line of the first one has arrived.
     let waits = "echo first; until [ -e go ]; do sleep 0.05; done; printf 'h\\303'; sleep 0.3; printf '\\244'; echo e >&2";
-    socket.call(json!("one"), &with(shell(waits), json!({ "cwd": "w" })));
-    let first = socket.next();
+    send(&mut socket, json!("one"), &merged(shell(waits), json!({ "cwd": "w" }))).await;
+    let first = socket.json().await;
     assert_eq!((&first["method"], &first["id"]), (&json!("exec.output"), &Value::Null));
     let expected = json!({ "id": "one", "seq": 1, "stream": "stdout", "chunk": "first\n" });
     assert_eq!(first["params"], expected);
-    socket.call(json!(2), &with(shell("echo > go"), json!({ "cwd": "w" })));
+    send(&mut socket, json!(2), &merged(shell("echo > go"), json!({ "cwd": "w" }))).await;
     let (mut said, mut results) = (String::new(), Vec::new());
     while results.len() < 2 {
-        let message = socket.next();
+        let message = socket.json().await;
         if message["method"] == "exec.output" {
             assert_eq!(message["params"]["id"], "one");
             if message["params"]["stream"] == "stdout" {
@@ -295,7 +256,7 @@ async fn socket_receives_output_as_it_is_printed() {
         }
     }
     assert_eq!(said, "hä");
-    // The first ends once the second has made its file: which answer comes first is open.
+    // The second command lets the first one end, so their answers may arrive in either order.
     let one = results.iter().find(|result| result["id"] == "one").unwrap();
     assert!(results.iter().any(|result| result["id"] == 2), "{results:?}");
     assert_eq!(one["result"]["stdout"], "first\nhä");
@@ -305,36 +266,38 @@ async fn socket_receives_output_as_it_is_printed() {
 #[tokio::test]
 async fn slow_receiver_applies_backpressure() {
     let gateway = Gateway::start();
-    let mut socket = Socket::open(&gateway);
+    let mut socket = Socket::connect(&gateway, &[]).await;
     let line = "head -c 40000000 /dev/zero | tr '\\0' x; echo > done";
-    socket.call(json!(1), &with(shell(line), json!({ "cwd": "w", "timeout_ms": 120_000 })));
-    let mut told = 0;
+    send(&mut socket, json!(1), &merged(shell(line), json!({ "cwd": "w", "timeout_ms": 120_000 })))
+        .await;
+    let mut received = 0;
     let mut seq = 0;
     let result = loop {
-        let message = socket.next();
+        let message = socket.json().await;
         if message["method"] != "exec.output" {
             break message["result"].clone();
         }
         seq += 1;
         assert_eq!(message["params"]["seq"], seq);
-        told += message["params"]["chunk"].as_str().unwrap().len();
+        received += message["params"]["chunk"].as_str().unwrap().len();
         if seq == 1 {
             let done = gateway.workspaces().join("w/done");
-            assert!(!done.exists(), "40 MB are in no queue");
+            assert!(!done.exists(), "40 MB fit in no queue");
         }
     };
-    assert_eq!((told, &result["stdout_truncated"]), (40_000_000, &json!(true)));
+    assert_eq!((received, &result["stdout_truncated"]), (40_000_000, &json!(true)));
 }
 
 #[tokio::test]
 async fn disconnect_kills_the_command() {
     let gateway = Gateway::start();
     let over_socket = marker();
-    let mut socket = Socket::open(&gateway);
-    socket.call(json!(1), &shell(&format!("(sleep {over_socket}; :) & sleep {over_socket}")));
-    eventually("it runs", || async { lives(&over_socket) }).await;
+    let mut socket = Socket::connect(&gateway, &[]).await;
+    send(&mut socket, json!(1), &shell(&format!("(sleep {over_socket}; :) & sleep {over_socket}")))
+        .await;
+    eventually("it runs", || async { command_line_holds(&over_socket) }).await;
     drop(socket);
-    eventually("it is gone with its socket", || async { !lives(&over_socket) }).await;
+    eventually("it is gone with its socket", || async { !command_line_holds(&over_socket) }).await;
 
     let over_http = marker();
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "exec",
@@ -346,11 +309,11 @@ async fn disconnect_kills_the_command() {
             let tick = tokio::time::sleep(Duration::from_millis(50));
             tokio::select! {
                 reply = &mut waiting => panic!("{reply:?}"),
-                () = tick => if lives(&over_http) { break },
+                () = tick => if command_line_holds(&over_http) { break },
             }
         }
     }
-    eventually("it is gone with its client", || async { !lives(&over_http) }).await;
+    eventually("it is gone with its client", || async { !command_line_holds(&over_http) }).await;
 }
 
 #[tokio::test]
@@ -359,11 +322,11 @@ async fn drain_kills_commands_and_reports_it() {
     let marker = marker();
     let address = gateway.address;
     let line =
-        with(shell(&format!("echo begun; echo > begun; sleep {marker}")), json!({ "cwd": "w" }));
+        merged(shell(&format!("echo begun; echo > begun; sleep {marker}")), json!({ "cwd": "w" }));
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "exec", "params": line }).to_string();
     let waiting = tokio::spawn(async move {
         let json = [("content-type", "application/json")];
-        crate::support::client::request(address, "POST", "/jsonrpc", &json, call.into_bytes()).await
+        client::request(address, "POST", "/jsonrpc", &json, call.into_bytes()).await
     });
     let begun = gateway.workspaces().join("w/begun");
     eventually("it runs", || async { begun.exists() }).await;
@@ -373,7 +336,7 @@ async fn drain_kills_commands_and_reports_it() {
     assert!(answer["error"]["message"].as_str().unwrap().contains("shutting down"));
     assert_eq!(answer["error"]["data"]["partial"]["stdout"], "begun\n");
     assert_eq!(soon("the end", gateway.exit_code()).await, 0);
-    assert!(!lives(&marker));
+    assert!(!command_line_holds(&marker));
 }
 
 #[tokio::test]
@@ -393,13 +356,13 @@ async fn commands_over_the_limit_are_refused() {
     assert_eq!(
         exec(&gateway, json!({ "command": "true" })).await["exit_code"],
         0,
-        "places are free again"
+        "slots are free again"
     );
 }
 
 #[tokio::test]
 async fn missing_sandbox_refuses_commands_and_names_fix() {
-    let path = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = path_without_sandbox();
     let gateway = Gateway::env("PATH", path.path().to_str().unwrap()).start();
     let answer = gateway.rpc("exec", json!({ "command": "id" })).await;
     assert_eq!(answer["error"]["code"], -32003);

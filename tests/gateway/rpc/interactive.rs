@@ -1,4 +1,4 @@
-//! `interactive.*`: shells on terminals.
+//! `interactive.*`: terminals with a shell.
 
 use std::time::Duration;
 
@@ -10,10 +10,12 @@ use serde_json::json;
 use crate::support::Gateway;
 use crate::support::Socket;
 use crate::support::eventually;
-use crate::support::marker;
-use crate::support::runs;
+use crate::support::path_without_sandbox;
+use crate::support::process::marker;
+use crate::support::process::process_continues;
+use crate::support::process::process_runs;
 
-/// A shell that a socket follows.
+/// A terminal whose output a socket receives.
 struct Shell {
     socket: Socket,
     id: Value,
@@ -46,7 +48,7 @@ impl Shell {
         Some(notification)
     }
 
-    /// Reads until this has been printed.
+    /// Reads until this text has been printed.
     async fn until(&mut self, text: &str) {
         let printed = async {
             while !self.printed.contains(text) {
@@ -61,7 +63,7 @@ impl Shell {
         assert!(printed == Ok(true), "{text:?} never came: {:?}", self.printed);
     }
 
-    /// Reads until the terminal has ended.
+    /// Reads until the terminal has ended. Returns its last notification.
     async fn end(&mut self) -> Value {
         loop {
             let notification = self.output().await.expect("a last notification");
@@ -72,7 +74,7 @@ impl Shell {
     }
 }
 
-/// Reads over HTTP until this has been printed or the terminal has ended.
+/// Reads over HTTP until this text has been printed or the terminal has ended.
 async fn read_until(gateway: &Gateway, id: &Value, text: &str) -> (String, Value) {
     let (mut printed, mut after) = (String::new(), json!(0));
     loop {
@@ -93,25 +95,15 @@ async fn type_over_http(gateway: &Gateway, id: &Value, text: &str) {
     assert_eq!(answer["result"]["accepted"], text.len(), "{answer}");
 }
 
-/// Whether the process with this argument runs, and is not stopped.
-fn is_running(argument: &str) -> bool {
-    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let status = std::fs::read_to_string(entry.path().join("status")).unwrap_or_default();
-        command.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
-            && !status.contains("(stopped)")
-    })
-}
-
 #[tokio::test]
 async fn shell_takes_input_and_reports_its_exit() {
     let gateway = Gateway::start();
     let mut shell = Shell::start(&gateway, json!({ "cwd": "w" })).await;
-    // What is typed is echoed: only the result has the words whole.
+    // The terminal echoes its input: only the output holds the unquoted text.
     shell.type_in("echo sum-$((40+2)); pwd\n").await;
     shell.until("sum-42").await;
     shell.until("/workspaces/w").await;
-    // One letter a call, none of them waited for.
+    // One letter per call, without waiting for the answers.
     let mut calls = Vec::new();
     for letter in "echo in-ord''er-abcdefghijklmnopqrstuvwxyz0123456789\n".chars() {
         let params =
@@ -126,7 +118,7 @@ async fn shell_takes_input_and_reports_its_exit() {
     let end = shell.end().await;
     assert_eq!((&end["exit_code"], &end["reason"]), (&json!(7), &json!("exited")));
 
-    // It can still be read, and no longer typed into.
+    // A finished terminal can be read but takes no input.
     let (printed, last) = read_until(&gateway, &shell.id, "never printed").await;
     assert!(printed.contains("sum-42"));
     assert_eq!((&last["exit_code"], &last["reason"]), (&json!(7), &json!("exited")));
@@ -146,20 +138,20 @@ async fn ctrl_c_ends_only_the_foreground_program() {
     let mut shell = Shell::start(&gateway, json!({})).await;
     let marker = marker();
     shell.type_in(&format!("sleep {marker}\n")).await;
-    eventually("the command runs", || async { runs(&marker) }).await;
+    eventually("the command runs", || async { process_runs(&marker) }).await;
     shell.type_in("\x03").await;
-    eventually("the command is gone", || async { !runs(&marker) }).await;
+    eventually("the command is gone", || async { !process_runs(&marker) }).await;
     shell.type_in("echo code-$?\n").await;
     shell.until("code-130").await;
-    // Ctrl-Z and jobs need a terminal of the shell's own too.
+    // Ctrl-Z and job control need a controlling terminal.
     shell.type_in(&format!("sleep {marker}\n")).await;
-    eventually("the command runs again", || async { runs(&marker) }).await;
+    eventually("the command runs again", || async { process_runs(&marker) }).await;
     shell.type_in("\x1a").await;
     shell.until("Stopped").await;
     shell.type_in("fg\n").await;
-    eventually("it goes on", || async { is_running(&marker) }).await;
+    eventually("it goes on", || async { process_continues(&marker) }).await;
     shell.type_in("\x03").await;
-    eventually("the command is gone again", || async { !runs(&marker) }).await;
+    eventually("the command is gone again", || async { !process_runs(&marker) }).await;
     shell.type_in("exit 0\n").await;
     shell.end().await;
 }
@@ -236,20 +228,20 @@ async fn closing_a_socket_ends_only_attached_terminals() {
     shell.type_in(&format!("sleep {tied}\n")).await;
     let mut detached = Shell::start(&gateway, json!({ "detached": true })).await;
     detached.type_in(&format!("sleep {free} &\n")).await;
-    eventually("both run", || async { runs(&tied) && runs(&free) }).await;
+    eventually("both run", || async { process_runs(&tied) && process_runs(&free) }).await;
     let (shell_id, id) = (shell.id.clone(), detached.id.clone());
     drop(shell);
     drop(detached);
-    eventually("the one is gone", || async { !runs(&tied) }).await;
+    eventually("the attached one is gone", || async { !process_runs(&tied) }).await;
     let (_, last) = read_until(&gateway, &shell_id, "never printed").await;
     assert_eq!(last["reason"], "disconnected");
 
     type_over_http(&gateway, &id, "echo still-$((1+1))\n").await;
     let (printed, last) = read_until(&gateway, &id, "still-2").await;
     assert!(printed.contains("still-2") && last["exited"] == false);
-    assert!(runs(&free));
+    assert!(process_runs(&free));
 
-    // A new socket takes it over, from where it likes.
+    // Another socket can attach from any offset.
     let mut socket = Socket::connect(&gateway, &[]).await;
     let attach = json!({ "terminal_id": id, "after": last["next"] });
     let attached = socket.call("interactive.attach", attach).await;
@@ -268,7 +260,7 @@ async fn closing_a_socket_ends_only_attached_terminals() {
         (&json!(true), &json!("stopped"))
     );
     assert_eq!(shell.end().await["reason"], "stopped");
-    eventually("the job is gone", || async { !runs(&free) }).await;
+    eventually("the job is gone", || async { !process_runs(&free) }).await;
 }
 
 #[tokio::test]
@@ -277,30 +269,30 @@ async fn stop_ends_background_jobs_without_a_sandbox_too() {
     let marker = marker();
     let start = json!({ "sandbox": "danger-full-access", "cwd": "full" });
     let mut shell = Shell::start(&gateway, start).await;
-    let (outside, wanted) = (gateway.home.path().join("outside"), "job-started");
+    let (outside, printed) = (gateway.home.path().join("outside"), "job-started");
     shell
         .type_in(&format!(
             "echo x > {}; (trap '' HUP; sleep {marker}) & echo job-star''ted\n",
             outside.display()
         ))
         .await;
-    shell.until(wanted).await;
-    eventually("it runs", || async { runs(&marker) }).await;
+    shell.until(printed).await;
+    eventually("it runs", || async { process_runs(&marker) }).await;
     assert!(outside.exists());
     shell.socket.call("interactive.stop", json!({ "terminal_id": shell.id })).await;
-    eventually("the job is gone", || async { !runs(&marker) }).await;
+    eventually("the job is gone", || async { !process_runs(&marker) }).await;
 
     let mut shell = Shell::start(&gateway, json!({ "sandbox": "danger-full-access" })).await;
     shell.type_in(&format!("sleep {marker} & exit 3\n")).await;
     assert_eq!(shell.end().await["exit_code"], 3);
-    eventually("the job is gone with its shell", || async { !runs(&marker) }).await;
+    eventually("the job is gone with its shell", || async { !process_runs(&marker) }).await;
 }
 
 #[tokio::test]
 async fn slow_reader_learns_how_much_it_missed() {
     let gateway = Gateway::start();
     let answer = gateway.rpc("interactive.start", json!({ "shell": "sh" })).await;
-    assert_eq!(answer["result"]["detached"], true, "over plain HTTP");
+    assert_eq!(answer["result"]["detached"], true, "without a socket");
     let id = answer["result"]["terminal_id"].clone();
     type_over_http(&gateway, &id, "head -c 500000 /dev/zero | tr '\\0' x; exit 0\n").await;
     let ended = || async {
@@ -323,7 +315,7 @@ async fn unread_input_is_bounded_and_blocks_nothing() {
     let mut shell = Shell::start(&gateway, json!({})).await;
     let marker = marker();
     shell.type_in(&format!("stty raw -echo; sleep {marker}\n")).await;
-    eventually("it runs", || async { runs(&marker) }).await;
+    eventually("it runs", || async { process_runs(&marker) }).await;
     let data = STANDARD.encode("x".repeat(100_000));
     let mut refusal = Value::Null;
     for _ in 0..10 {
@@ -339,7 +331,7 @@ async fn unread_input_is_bounded_and_blocks_nothing() {
     assert_eq!(gateway.get("/health").await.status, 200);
     let stopped = shell.socket.call("interactive.stop", json!({ "terminal_id": shell.id })).await;
     assert_eq!(stopped["result"]["stopped"], true);
-    eventually("it is gone", || async { !runs(&marker) }).await;
+    eventually("it is gone", || async { !process_runs(&marker) }).await;
 }
 
 #[tokio::test]
@@ -381,7 +373,7 @@ async fn terminal_is_invisible_to_other_callers() {
         let answer = other.call(method, params.clone()).await;
         assert_eq!(answer["error"]["code"], -32004, "{method}: {answer}");
         let own = owner.call(method, params).await;
-        // Stopped, it is still theirs; but nothing runs that could be typed into.
+        // A stopped terminal still belongs to its owner.
         assert!(own.get("result").is_some(), "{method}: {own}");
     }
 }
@@ -394,16 +386,16 @@ async fn shutdown_ends_every_terminal() {
     shell.type_in(&format!("sleep {marker}\n")).await;
     let answer = gateway.rpc("interactive.start", json!({})).await;
     type_over_http(&gateway, &answer["result"]["terminal_id"], &format!("sleep {marker}\n")).await;
-    eventually("it runs", || async { runs(&marker) }).await;
+    eventually("it runs", || async { process_runs(&marker) }).await;
     gateway.terminate();
     assert_eq!(shell.end().await["reason"], "shutdown");
     assert_eq!(gateway.exit_code().await, 0);
-    eventually("they are gone", || async { !runs(&marker) }).await;
+    eventually("they are gone", || async { !process_runs(&marker) }).await;
 }
 
 #[tokio::test]
 async fn missing_sandbox_refuses_terminals_and_names_fix() {
-    let path = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = path_without_sandbox();
     let gateway = Gateway::env("PATH", path.path().to_str().unwrap()).start();
     let refused = gateway.rpc("interactive.start", json!({})).await;
     assert_eq!(refused["error"]["code"], -32003, "{refused}");
@@ -460,9 +452,6 @@ async fn invalid_call_names_field_and_expectation() {
         ),
         ("attach", json!({ "terminal_id": id }), -32003, "GET /ws"),
     ] {
-        let answer = gateway.rpc(&format!("interactive.{method}"), params.clone()).await;
-        assert_eq!(answer["error"]["code"], code, "{method} {params}: {answer}");
-        let detail = answer["error"]["data"]["detail"].as_str().unwrap();
-        assert!(detail.contains(says), "{method} {params}: {detail}");
+        gateway.assert_rpc_error(&format!("interactive.{method}"), params, code, says).await;
     }
 }

@@ -12,7 +12,8 @@ use crate::support::eventually;
 use crate::support::mcp::HttpServer;
 use crate::support::mcp::script;
 
-/// A stdio server, which notes its process id in a file of the gateway's home.
+/// Returns the configuration of a stdio server that appends its process id to a file of the
+/// gateway's home.
 fn stdio(gateway: &Gateway, name: &str, mode: &str) -> Value {
     json!({
         "name": name,
@@ -27,13 +28,13 @@ fn pids_file(gateway: &Gateway) -> PathBuf {
     gateway.home.path().join("pids")
 }
 
-/// The servers that were started, and are still running.
+/// Returns the process ids of the servers that are still running.
 fn running(gateway: &Gateway) -> Vec<String> {
     let started = std::fs::read_to_string(pids_file(gateway)).unwrap_or_default();
     started
         .lines()
         .filter(|pid| {
-            // One that has ended and was not waited for is no process any longer.
+            // A zombie has ended.
             let status = Path::new("/proc").join(pid).join("status");
             std::fs::read_to_string(status).is_ok_and(|status| !status.contains("State:\tZ"))
         })
@@ -41,7 +42,7 @@ fn running(gateway: &Gateway) -> Vec<String> {
         .collect()
 }
 
-async fn nothing_runs(gateway: &Gateway) {
+async fn wait_until_none_runs(gateway: &Gateway) {
     eventually("the servers end", || async { running(gateway).is_empty() }).await;
 }
 
@@ -53,7 +54,7 @@ async fn connect(gateway: &Gateway, server: Value, session: Option<&str>) -> Val
     gateway.rpc("mcp.connect", params).await
 }
 
-/// The events of a prompt, and the agent's last message.
+/// Runs a prompt. Returns its events and the agent's last message.
 async fn ask(gateway: &Gateway, session: &str, prompt: &str) -> (Vec<Value>, String) {
     let events = gateway.exec(json!({ "prompt": prompt, "session_id": session })).await;
     let last = events.last().unwrap()["msg"]["last_agent_message"].as_str();
@@ -77,7 +78,7 @@ async fn next_turn_uses_a_newly_connected_server() {
     assert_eq!((&result["connected"], &result["name"]), (&json!(true), &json!("calc")), "{answer}");
     assert_eq!(result["tools"][0], json!({ "name": "add", "description": "Adds two numbers." }));
     assert_eq!(states(&gateway, "m").await, [("calc".to_owned(), "connected".to_owned())]);
-    nothing_runs(&gateway).await;
+    wait_until_none_runs(&gateway).await;
 
     let (events, said) = ask(&gateway, "m", "call: calc add {\"a\":2,\"b\":3}").await;
     let kinds = client::kinds(&events);
@@ -93,12 +94,12 @@ async fn next_turn_uses_a_newly_connected_server() {
     assert_eq!(states(&gateway, "m").await, [("calc".to_owned(), "ready".to_owned())]);
     assert_eq!(running(&gateway).len(), 1);
 
-    // It gets what it was given and no more.
+    // The server gets only the configured environment.
     let (_, said) = ask(&gateway, "m", "call: calc variables {}").await;
     assert!(said.contains("GIVEN") && said.contains("PATH"), "{said}");
     assert!(!said.contains("CODEX_HOME") && !said.contains("RUST_LOG"), "{said}");
 
-    // Another conversation has none of it.
+    // Another conversation does not see the server.
     let (_, said) = ask(&gateway, "other", "call: calc add {\"a\":2,\"b\":3}").await;
     assert!(said.contains("no tool `add`"), "{said}");
 
@@ -107,7 +108,7 @@ async fn next_turn_uses_a_newly_connected_server() {
     assert_eq!(answer["result"], json!({ "disconnected": true, "name": "calc" }));
     let (_, said) = ask(&gateway, "m", "call: calc add {\"a\":2,\"b\":3}").await;
     assert!(said.contains("no tool `add`"), "{said}");
-    nothing_runs(&gateway).await;
+    wait_until_none_runs(&gateway).await;
     assert_eq!(gateway.rpc("mcp.disconnect", gone).await["error"]["code"], -32004);
 }
 
@@ -130,7 +131,7 @@ async fn global_server_serves_only_later_conversations() {
     let (_, said) = ask(&gateway, "before", "call: web add {\"a\":20,\"b\":3}").await;
     assert!(said.contains("no tool `add`"), "{said}");
 
-    // Taken away from all, the conversation that got it at its start loses it too.
+    // A global disconnect also affects conversations that started with the server.
     gateway.rpc("mcp.disconnect", json!({ "name": "web" })).await;
     let (_, said) = ask(&gateway, "after", "call: web add {\"a\":20,\"b\":3}").await;
     assert!(said.contains("no tool `add`"), "{said}");
@@ -149,12 +150,12 @@ async fn resumed_conversation_keeps_its_servers() {
     let answer = connect(&gateway, stdio(&gateway, "calc", "stdio"), Some("m")).await;
     assert_eq!(answer["result"]["connected"], true, "{answer}");
     for turn in 0..2 {
-        eventually("the conversation rests", || async {
+        eventually("the conversation is evicted", || async {
             gateway.load().await["conversations"] == 0
         })
         .await;
-        // Its servers end with it.
-        nothing_runs(&gateway).await;
+        // Its servers end on eviction.
+        wait_until_none_runs(&gateway).await;
         let (_, said) = ask(&gateway, "m", "call: calc add {\"a\":2,\"b\":3}").await;
         assert!(said.contains('5'), "{turn}: {said}");
     }
@@ -193,7 +194,7 @@ async fn failed_connection_leaves_nothing_behind() {
         assert_eq!(answer["error"]["code"], -32006, "{answer}");
         assert!(answer["error"]["message"].as_str().unwrap().contains(says), "{answer}");
     }
-    nothing_runs(&gateway).await;
+    wait_until_none_runs(&gateway).await;
     assert!(states(&gateway, "m").await.is_empty());
     assert_eq!(gateway.rpc("mcp.list", json!({})).await["result"]["servers"], json!([]));
     let (events, said) = ask(&gateway, "m", "say: still here").await;
@@ -225,7 +226,50 @@ async fn shutdown_ends_every_server() {
     assert_eq!(running(&gateway).len(), 1);
     gateway.terminate();
     assert_eq!(gateway.exit_code().await, 0);
-    nothing_runs(&gateway).await;
+    wait_until_none_runs(&gateway).await;
+}
+
+/// Returns invalid server configurations, with the code and a part of the detail of their refusal.
+fn invalid_configs(url: &str) -> Vec<(Value, i32, &'static str)> {
+    vec![
+        (json!(7), -32602, "server_config"),
+        (json!({}), -32602, "name"),
+        (json!({ "name": "a b", "url": url }), -32602, "server_config.name: expected 1 to 64"),
+        (json!({ "name": "a" }), -32602, "either command"),
+        (json!({ "name": "a", "command": "x", "url": url }), -32602, "either command"),
+        (json!({ "name": "a", "command": 7 }), -32602, "server_config.command"),
+        (json!({ "name": "a", "command": "" }), -32602, "server_config.command: expected"),
+        (json!({ "name": "a", "command": "x", "args": "y" }), -32602, "server_config.args"),
+        (json!({ "name": "a", "command": "x", "env": { "A": 1 } }), -32602, "server_config.env"),
+        (
+            json!({ "name": "a", "command": "x", "env": { "A=B": "1" } }),
+            -32602,
+            "server_config.env: expected names without",
+        ),
+        (
+            json!({ "name": "a", "command": "x", "bearer_token_env": "T" }),
+            -32602,
+            "bearer_token_env: expected it beside url",
+        ),
+        (json!({ "name": "a", "url": "ftp://x/" }), -32602, "server_config.url: expected"),
+        (json!({ "name": "a", "url": url, "args": [] }), -32602, "beside command only"),
+        (
+            json!({ "name": "a", "url": url, "startup_timeout_ms": 1 }),
+            -32602,
+            "startup_timeout_ms: expected 100 to 60000",
+        ),
+        (
+            json!({ "name": "taken", "url": url }),
+            -32602,
+            "belongs to a server of the gateway's configuration",
+        ),
+        (json!({ "name": "codex_apps", "url": url }), -32602, "expected another name"),
+        (
+            json!({ "name": "a", "url": url, "bearer_token_env": "OPENAI_BASE" }),
+            -32003,
+            "gateway.mcp_token_variables",
+        ),
+    ]
 }
 
 #[tokio::test]
@@ -236,111 +280,21 @@ async fn invalid_param_names_field_and_expectation() {
     .env("OPENAI_BASE", "x")
     .start();
     let url = "http://127.0.0.1:1/";
-    for (method, params, code, says) in [
+    for (config, code, expected) in invalid_configs(url) {
+        let params = json!({ "server_config": config });
+        gateway.assert_rpc_error("mcp.connect", params, code, expected).await;
+    }
+    let unknown = json!({ "server_config": { "name": "a", "url": url }, "session_id": "nobody" });
+    for (method, params, code, expected) in [
         ("mcp.connect", json!({}), -32602, "server_config"),
-        ("mcp.connect", json!({ "server_config": 7 }), -32602, "server_config"),
-        ("mcp.connect", json!({ "server_config": {} }), -32602, "name"),
-        (
-            "mcp.connect",
-            json!({ "server_config": { "name": "a b", "url": url } }),
-            -32602,
-            "server_config.name: expected 1 to 64",
-        ),
-        ("mcp.connect", json!({ "server_config": { "name": "a" } }), -32602, "either command"),
-        (
-            "mcp.connect",
-            json!({ "server_config": { "name": "a", "command": "x", "url": url } }),
-            -32602,
-            "either command",
-        ),
-        (
-            "mcp.connect",
-            json!({ "server_config": { "name": "a", "command": 7 } }),
-            -32602,
-            "server_config.command",
-        ),
-        (
-            "mcp.connect",
-            json!({ "server_config": { "name": "a", "command": "" } }),
-            -32602,
-            "server_config.command: expected",
-        ),
-        (
-            "mcp.connect",
-            json!({ "server_config": { "name": "a", "command": "x", "args": "y" } }),
-            -32602,
-            "server_config.args",
-        ),
-        (
-            "mcp.connect",
-            json!({ "server_config": { "name": "a", "command": "x", "env": { "A": 1 } } }),
-            -32602,
-            "server_config.env",
-        ),
-        (
-            "mcp.connect",
-            json!({ "server_config": { "name": "a", "command": "x", "env": { "A=B": "1" } } }),
-            -32602,
-            "server_config.env: expected names without",
-        ),
-        (
-            "mcp.connect",
-            json!({ "server_config": { "name": "a", "command": "x", "bearer_token_env": "T" } }),
-            -32602,
-            "bearer_token_env: expected it beside url",
-        ),
-        (
-            "mcp.connect",
-            json!({ "server_config": { "name": "a", "url": "ftp://x/" } }),
-            -32602,
-            "server_config.url: expected",
-        ),
-        (
-            "mcp.connect",
-            json!({ "server_config": { "name": "a", "url": url, "args": [] } }),
-            -32602,
-            "beside command only",
-        ),
-        (
-            "mcp.connect",
-            json!({ "server_config": { "name": "a", "url": url, "startup_timeout_ms": 1 } }),
-            -32602,
-            "startup_timeout_ms: expected 100 to 60000",
-        ),
-        (
-            "mcp.connect",
-            json!({ "server_config": { "name": "taken", "url": url } }),
-            -32602,
-            "belongs to a server of the gateway's configuration",
-        ),
-        (
-            "mcp.connect",
-            json!({ "server_config": { "name": "codex_apps", "url": url } }),
-            -32602,
-            "expected another name",
-        ),
-        (
-            "mcp.connect",
-            json!({ "server_config": { "name": "a", "url": url }, "session_id": "nobody" }),
-            -32004,
-            "nobody",
-        ),
-        (
-            "mcp.connect",
-            json!({ "server_config": { "name": "a", "url": url, "bearer_token_env": "OPENAI_BASE" } }),
-            -32003,
-            "gateway.mcp_token_variables",
-        ),
+        ("mcp.connect", unknown, -32004, "nobody"),
         ("mcp.list", json!({ "conversation_id": "x" }), -32602, "conversation_id"),
         ("mcp.list", json!({ "session_id": "nobody" }), -32004, "nobody"),
         ("mcp.disconnect", json!({}), -32602, "name"),
         ("mcp.disconnect", json!({ "name": "/" }), -32602, "name: expected"),
         ("mcp.disconnect", json!({ "name": "a" }), -32004, "mcp.list"),
     ] {
-        let answer = gateway.rpc(method, params.clone()).await;
-        assert_eq!(answer["error"]["code"], code, "{method} {params}: {answer}");
-        let detail = answer["error"]["data"]["detail"].as_str().unwrap();
-        assert!(detail.contains(says), "{method} {params}: {detail}");
+        gateway.assert_rpc_error(method, params, code, expected).await;
     }
 }
 
@@ -349,14 +303,11 @@ async fn keyed_gateway_starts_programs_only_with_permission() {
     for (allow, code) in [("", json!(-32003)), ("allow_mcp_stdio = true\n", Value::Null)] {
         let gateway =
             Gateway::config(&format!("[gateway]\n{allow}")).env("GATEWAY_API_KEY", "ci=k1").start();
-        let call = json!({
-            "jsonrpc": "2.0", "id": 1, "method": "mcp.connect",
-            "params": { "server_config": stdio(&gateway, "calc", "stdio") },
-        });
-        let answer = gateway.post_with("/jsonrpc", &[("x-api-key", "k1")], call).await.json();
+        let params = json!({ "server_config": stdio(&gateway, "calc", "stdio") });
+        let answer = gateway.rpc_with(&[("x-api-key", "k1")], "mcp.connect", params).await;
         assert_eq!(answer["error"]["code"], code, "{answer}");
         assert_eq!(answer["result"]["connected"] == true, code.is_null(), "{answer}");
-        nothing_runs(&gateway).await;
+        wait_until_none_runs(&gateway).await;
         assert_eq!(pids_file(&gateway).exists(), code.is_null());
     }
 }
@@ -373,9 +324,8 @@ async fn keyed_gateway_reaches_private_addresses_only_with_permission() {
         for host in ["127.0.0.1", "localhost"] {
             let url = server.url.replace("127.0.0.1", host);
             let config = json!({ "name": "far", "url": url, "bearer_token_env": "MCP_TOKEN" });
-            let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "mcp.connect",
-                               "params": { "server_config": config } });
-            let answer = gateway.post_with("/jsonrpc", &[("x-api-key", "k1")], call).await.json();
+            let params = json!({ "server_config": config });
+            let answer = gateway.rpc_with(&[("x-api-key", "k1")], "mcp.connect", params).await;
             assert_eq!(answer["error"]["code"], code, "{host}: {answer}");
             let said = answer["error"]["message"].as_str().unwrap_or_default();
             assert_eq!(said.contains("gateway.allow_mcp_private"), !code.is_null(), "{answer}");

@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0.
+//! Messages: results, errors, batches and notifications.
 
 use serde_json::Value;
 use serde_json::json;

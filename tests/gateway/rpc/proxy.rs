@@ -1,4 +1,4 @@
-//! `bff.proxy`: reverse calls to configured upstreams.
+//! `bff.proxy`: calls to configured upstreams.
 
 use serde_json::Value;
 use serde_json::json;
@@ -7,13 +7,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use crate::support::Gateway;
-use crate::support::deaf_port;
+use crate::support::closed_port;
 use crate::support::provider::Answer;
 use crate::support::provider::End;
 use crate::support::provider::Provider;
+use crate::support::provider::RecordedRequest;
 use crate::support::provider::status;
 
-/// The table of an upstream.
+/// Returns the configuration of an upstream.
 fn table(name: &str, url: &str, more: &str) -> String {
     format!("[gateway.proxy.{name}]\nurl = \"{url}\"\n{more}\n")
 }
@@ -24,7 +25,7 @@ async fn call(gateway: &Gateway, params: Value) -> Value {
     gateway.rpc("bff.proxy", params).await
 }
 
-/// Answers one connection with these bytes.
+/// Answers one connection with these bytes. Returns the address.
 async fn raw(answer: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -36,6 +37,31 @@ async fn raw(answer: &'static [u8]) -> String {
         let _ = socket.shutdown().await;
     });
     address
+}
+
+/// Asserts that the upstream received the caller's request with the headers of the upstream.
+fn assert_forwarded(upstream: &Provider, request: &RecordedRequest) {
+    assert_eq!(
+        (request.method.as_str(), request.path.as_str()),
+        ("POST", "/base/users/7?a=1&n=1&n=2&q=b%20c")
+    );
+    assert_eq!(request.body, json!({ "name": "x" }));
+    let header = |name: &str| request.headers.get(name).map(|value| value.to_str().unwrap());
+    for (name, expected) in [
+        ("x-mine", Some("yes")),
+        ("x-fixed", Some("1")),
+        ("authorization", Some("Bearer upstreams")),
+        ("content-type", Some("application/json")),
+        ("host", upstream.address.strip_prefix("http://")),
+        ("x-hop", None),
+        ("connection", None),
+        ("transfer-encoding", None),
+        ("x-api-key", None),
+        ("cookie", None),
+    ] {
+        assert_eq!(header(name), expected, "{name}");
+    }
+    assert_eq!(request.headers.get_all("x-many").iter().count(), 2);
 }
 
 #[tokio::test]
@@ -58,9 +84,8 @@ async fn call_carries_the_upstream_headers() {
         "query": { "n": [1, 2], "q": "b c" },
         "body": { "name": "x" },
     });
-    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "bff.proxy", "params": params });
     let key = [("x-api-key", "canary-key"), ("cookie", "canary-cookie")];
-    let answer = gateway.post_with("/jsonrpc", &key, body).await.json();
+    let answer = gateway.rpc_with(&key, "bff.proxy", params).await;
     let result = &answer["result"];
     assert_eq!(result["status"], 200, "{answer}");
     assert_eq!(
@@ -69,37 +94,14 @@ async fn call_carries_the_upstream_headers() {
     );
     assert!(!answer.to_string().contains("upstreams"));
 
-    let asked = upstream.asked();
-    let asked = &asked[0];
-    assert_eq!(
-        (asked.method.as_str(), asked.path.as_str()),
-        ("POST", "/base/users/7?a=1&n=1&n=2&q=b%20c")
-    );
-    assert_eq!(asked.body, json!({ "name": "x" }));
-    let header = |name: &str| asked.headers.get(name).map(|value| value.to_str().unwrap());
-    for (name, expected) in [
-        ("x-mine", Some("yes")),
-        ("x-fixed", Some("1")),
-        ("authorization", Some("Bearer upstreams")),
-        ("content-type", Some("application/json")),
-        ("host", upstream.address.strip_prefix("http://")),
-        ("x-hop", None),
-        ("connection", None),
-        ("transfer-encoding", None),
-        ("x-api-key", None),
-        ("cookie", None),
-    ] {
-        assert_eq!(header(name), expected, "{name}");
-    }
-    assert_eq!(asked.headers.get_all("x-many").iter().count(), 2);
+    assert_forwarded(&upstream, &upstream.requests()[0]);
 
     let own = json!({ "endpoint": "api/x", "method": "GET", "headers": { "X-Token": "Bearer canary-key" } });
-    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "bff.proxy", "params": own });
-    let refused = gateway.post_with("/jsonrpc", &key, body).await.json();
+    let refused = gateway.rpc_with(&key, "bff.proxy", own).await;
     assert_eq!(refused["error"]["code"], -32602);
     let message = refused["error"]["message"].as_str().unwrap();
     assert!(message.contains("headers.x-token") && !message.contains("canary"), "{message}");
-    assert_eq!(upstream.asked().len(), 1);
+    assert_eq!(upstream.requests().len(), 1);
 }
 
 #[tokio::test]
@@ -116,9 +118,9 @@ async fn bodies_are_text_json_or_base64_both_ways() {
         let params =
             json!({ "endpoint": "api", "method": "PUT", "body": body, "body_encoding": encoding });
         assert_eq!(call(&gateway, params).await["result"]["status"], 200);
-        let asked = upstream.asked().pop().unwrap();
-        assert_eq!(asked.body, sent);
-        let found = asked.headers.get("content-type").map(|value| value.to_str().unwrap());
+        let request = upstream.requests().pop().unwrap();
+        assert_eq!(request.body, sent);
+        let found = request.headers.get("content-type").map(|value| value.to_str().unwrap());
         assert_eq!(found, content_type);
     }
     let binary =
@@ -150,35 +152,12 @@ async fn redirects_are_returned_not_followed() {
     let answer = call(&gateway, json!({ "endpoint": "api/", "method": "GET" })).await;
     assert_eq!(answer["result"]["status"], 302);
     assert_eq!(answer["result"]["headers"]["location"], location);
-    assert!(elsewhere.asked().is_empty());
+    assert!(elsewhere.requests().is_empty());
 }
 
-#[tokio::test]
-async fn only_configured_upstreams_are_called() {
-    let upstream = Provider::start([status(200, &json!({}))]).await;
-    let other = Provider::start([status(200, &json!({}))]).await;
-    let address = &upstream.address;
+/// Asserts that no endpoint outside the configured upstreams is called.
+async fn assert_endpoints_refused(gateway: &Gateway, address: &str, elsewhere: &str) {
     let port = address.rsplit_once(':').unwrap().1;
-    let base = format!("{address}/base/");
-    let read = format!("{PRIVATE}\nmethods = [\"GET\", \"HEAD\"]");
-    let config = [
-        table("api", &base, PRIVATE),
-        table("read", &format!("{base}read"), &read),
-        table("closed", &format!("http://127.0.0.1:{port}/closed/"), ""),
-        table("named", &format!("http://localhost:{port}/x/"), ""),
-        table("mapped", &format!("http://[::ffff:127.0.0.1]:{port}/"), ""),
-    ];
-    let gateway = Gateway::config(&config.concat()).start();
-    for endpoint in ["api", "api/", "api/x", "api?x=1", &base, &format!("{base}x?y=1")] {
-        let answer = call(&gateway, json!({ "endpoint": endpoint, "method": "GET" })).await;
-        assert_eq!(answer["result"]["status"], 200, "{endpoint}: {answer}");
-    }
-    let asked = upstream.asked();
-    assert_eq!(
-        asked.iter().map(|asked| asked.path.as_str()).collect::<Vec<_>>(),
-        ["/base/", "/base/", "/base/x", "/base/?x=1", "/base/", "/base/x?y=1"]
-    );
-    let elsewhere = other.address.as_str();
     for (endpoint, code) in [
         ("nobody/x", -32003),
         ("", -32003),
@@ -210,15 +189,15 @@ async fn only_configured_upstreams_are_called() {
         ("named/", -32003),
         ("mapped/", -32003),
     ] {
-        let answer = call(&gateway, json!({ "endpoint": endpoint, "method": "GET" })).await;
+        let answer = call(gateway, json!({ "endpoint": endpoint, "method": "GET" })).await;
         assert_eq!(answer["error"]["code"], code, "{endpoint}: {answer}");
         assert!(!answer["error"]["data"]["detail"].as_str().unwrap().is_empty());
     }
-    let answer = call(&gateway, json!({ "endpoint": "closed/", "method": "GET" })).await;
-    assert!(
-        answer["error"]["message"].as_str().unwrap().contains("gateway.proxy.closed.allow_private")
-    );
-    // The longest prefix decides what is allowed.
+}
+
+/// Asserts that the methods of an upstream are limited, and that invalid ones are refused.
+async fn assert_methods_refused(gateway: &Gateway, base: &str) {
+    // The longest prefix decides.
     for (endpoint, method, code) in [
         ("read/x", "POST", -32003),
         (&*format!("{base}read/x"), "DELETE", -32003),
@@ -227,11 +206,44 @@ async fn only_configured_upstreams_are_called() {
         ("api/x", "", -32602),
         ("api/x", "G T", -32602),
     ] {
-        let answer = call(&gateway, json!({ "endpoint": endpoint, "method": method })).await;
+        let answer = call(gateway, json!({ "endpoint": endpoint, "method": method })).await;
         assert_eq!(answer["error"]["code"], code, "{method} {endpoint}: {answer}");
     }
-    assert_eq!(upstream.asked().len(), asked.len(), "nothing of that was sent");
-    assert!(other.asked().is_empty());
+}
+
+#[tokio::test]
+async fn only_configured_upstreams_are_called() {
+    let upstream = Provider::start([status(200, &json!({}))]).await;
+    let other = Provider::start([status(200, &json!({}))]).await;
+    let address = &upstream.address;
+    let port = address.rsplit_once(':').unwrap().1;
+    let base = format!("{address}/base/");
+    let read = format!("{PRIVATE}\nmethods = [\"GET\", \"HEAD\"]");
+    let config = [
+        table("api", &base, PRIVATE),
+        table("read", &format!("{base}read"), &read),
+        table("closed", &format!("http://127.0.0.1:{port}/closed/"), ""),
+        table("named", &format!("http://localhost:{port}/x/"), ""),
+        table("mapped", &format!("http://[::ffff:127.0.0.1]:{port}/"), ""),
+    ];
+    let gateway = Gateway::config(&config.concat()).start();
+    for endpoint in ["api", "api/", "api/x", "api?x=1", &base, &format!("{base}x?y=1")] {
+        let answer = call(&gateway, json!({ "endpoint": endpoint, "method": "GET" })).await;
+        assert_eq!(answer["result"]["status"], 200, "{endpoint}: {answer}");
+    }
+    let requests = upstream.requests();
+    assert_eq!(
+        requests.iter().map(|request| request.path.as_str()).collect::<Vec<_>>(),
+        ["/base/", "/base/", "/base/x", "/base/?x=1", "/base/", "/base/x?y=1"]
+    );
+    assert_endpoints_refused(&gateway, address, &other.address).await;
+    let answer = call(&gateway, json!({ "endpoint": "closed/", "method": "GET" })).await;
+    assert!(
+        answer["error"]["message"].as_str().unwrap().contains("gateway.proxy.closed.allow_private")
+    );
+    assert_methods_refused(&gateway, &base).await;
+    assert_eq!(upstream.requests().len(), requests.len(), "no refused call was sent");
+    assert!(other.requests().is_empty());
 }
 
 #[tokio::test]
@@ -244,7 +256,7 @@ async fn response_is_bounded_in_size_and_time() {
         Provider::start([hanging]).await,
         Provider::start([cut]).await,
     );
-    let (_gone, gone) = deaf_port();
+    let (_gone, gone) = closed_port();
     let gone_address = format!("http://{gone}");
     let small = format!("{PRIVATE}\nmax_response_bytes = 4999");
     let config = [
@@ -306,9 +318,6 @@ async fn invalid_call_names_field_and_expectation() {
             "body: expected a string of base64",
         ),
     ] {
-        let answer = call(&gateway, params.clone()).await;
-        assert_eq!(answer["error"]["code"], -32602, "{params}: {answer}");
-        let detail = answer["error"]["data"]["detail"].as_str().unwrap();
-        assert!(detail.contains(says), "{params}: {detail}");
+        gateway.assert_rpc_error("bff.proxy", params, -32602, says).await;
     }
 }

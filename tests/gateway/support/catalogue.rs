@@ -1,4 +1,5 @@
-//! A catalogue of models that knows the scripted one: core then offers `apply_patch` and reasons as told.
+//! A model catalogue with the scripted model: core then offers `apply_patch` and honours the
+//! configured reasoning.
 
 use serde_json::Value;
 use serde_json::json;
@@ -6,8 +7,8 @@ use tempfile::NamedTempFile;
 
 use super::gateway::Setup;
 
-/// Makes core know the model. The file must live as long as the gateway.
-pub fn knowing(model: &str, mut setup: Setup) -> (NamedTempFile, Setup) {
+/// Adds the model to the catalogue of core. The file must live as long as the gateway.
+pub fn with_catalogue(model: &str, mut setup: Setup) -> (NamedTempFile, Setup) {
     let known = include_str!("../../../crates/engine/src/codex/demo_model.json");
     let mut catalogue: Value = serde_json::from_str(known).unwrap();
     catalogue["models"][0]["slug"] = json!(model);

@@ -1,4 +1,4 @@
-//! A small client on a socket of its own per request: what is dropped is really gone.
+//! A small HTTP client with one connection per request: dropping a response closes it.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-/// A response, whole.
+/// A complete response.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -76,7 +76,7 @@ pub async fn request(
     .await
 }
 
-/// A response that is read line by line. Dropping it closes the socket.
+/// A response that is read line by line. Dropping it closes the connection.
 pub struct Lines {
     pub status: u16,
     pub headers: http::HeaderMap,
@@ -105,7 +105,7 @@ pub async fn stream(
 }
 
 impl Lines {
-    /// The next line, without its line feed; `None` at the end.
+    /// Returns the next line without its line feed, `None` at the end.
     pub async fn next(&mut self) -> Option<String> {
         super::soon("a line", async {
             loop {
@@ -123,7 +123,7 @@ impl Lines {
         .await
     }
 
-    /// The next event of a JSON-lines stream.
+    /// Returns the next event of a JSON-lines stream.
     pub async fn event(&mut self) -> Option<Value> {
         loop {
             let line = self.next().await?;
@@ -133,7 +133,7 @@ impl Lines {
         }
     }
 
-    /// Reads up to the first event of this type.
+    /// Reads up to the first event of this type and returns it.
     pub async fn until(&mut self, kind: &str) -> Value {
         while let Some(event) = self.event().await {
             if event["msg"]["type"] == kind {
@@ -143,7 +143,7 @@ impl Lines {
         panic!("the stream ended without {kind}");
     }
 
-    /// The rest of the events.
+    /// Returns the remaining events.
     pub async fn events(&mut self) -> Vec<Value> {
         let mut events = Vec::new();
         while let Some(event) = self.event().await {
@@ -152,7 +152,7 @@ impl Lines {
         events
     }
 
-    /// The rest of a stream of server-sent events, as id, event and data.
+    /// Returns the remaining server-sent events as id, event and data.
     pub async fn sse(&mut self) -> Vec<(String, String, Value)> {
         let mut events = Vec::new();
         let (mut id, mut name) = (String::new(), String::new());
@@ -175,13 +175,13 @@ impl Drop for Lines {
     }
 }
 
-/// The types of events, in order.
+/// Returns the types of events, in order.
 pub fn kinds(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["msg"]["type"].as_str().unwrap()).collect()
 }
 
-/// Whether `wanted` appear in `all` in this order, with anything between them.
-pub fn in_order(all: &[&str], wanted: &[&str]) -> bool {
+/// Whether `expected` appear in `all` in this order, possibly with others in between.
+pub fn in_order(all: &[&str], expected: &[&str]) -> bool {
     let mut rest = all.iter();
-    wanted.iter().all(|wanted| rest.any(|one| one == wanted))
+    expected.iter().all(|expected| rest.any(|one| one == expected))
 }

@@ -1,4 +1,4 @@
-//! The real binary as a process, on a port of its own, with a codex home of its own.
+//! The real binary as a process, with its own port and its own codex home.
 
 use std::io::BufRead;
 use std::io::BufReader;
@@ -19,19 +19,19 @@ use super::client;
 use super::client::Lines;
 use super::client::Reply;
 
-/// A gateway that is running; killed when dropped.
+/// A running gateway; killed when dropped.
 pub struct Gateway {
     pub address: SocketAddr,
     pub home: Arc<TempDir>,
     pub child: Child,
-    /// All that it printed, on standard output and standard error.
+    /// Everything printed on standard output and standard error.
     pub log: Arc<Mutex<String>>,
-    /// What it printed on standard output alone.
+    /// Everything printed on standard output.
     pub stdout: Arc<Mutex<String>>,
     setup: Setup,
 }
 
-/// How a gateway is started.
+/// The configuration and environment of a gateway.
 #[derive(Clone, Default)]
 pub struct Setup {
     pub config: String,
@@ -56,7 +56,7 @@ impl Setup {
     pub fn command(&self, home: &TempDir) -> Command {
         std::fs::write(home.path().join("config.toml"), &self.config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_codex-gateway"));
-        // Nothing of the developer's machine: no keys, no shell start-up files.
+        // Isolated from the developer's machine: no keys, no shell start-up files.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
         command.env("HOME", home.path()).env("CODEX_HOME", home.path()).env("PORT", "0");
         command.env("RUST_LOG", "warn,codex_gateway=debug");
@@ -65,25 +65,26 @@ impl Setup {
     }
 }
 
-/// Core makes no helper aliases under the system's temporary folder.
+/// Creates a codex home. Core creates no helper aliases below the system's temporary folder, so it
+/// lies below the target folder.
 pub fn new_home() -> TempDir {
     tempfile::Builder::new().prefix("home-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// Keeps each line that is printed, as it comes, and shows it to `see`.
-fn keep_lines(
+/// Appends each printed line to `sinks` and passes it to `inspect`, in a thread.
+fn collect_lines(
     output: impl Read + Send + 'static,
-    kept: Vec<Arc<Mutex<String>>>,
-    see: impl Fn(&str) + Send + 'static,
+    sinks: Vec<Arc<Mutex<String>>>,
+    inspect: impl Fn(&str) + Send + 'static,
 ) {
     let mut output = BufReader::new(output);
     std::thread::spawn(move || {
         let mut line = Vec::new();
         while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
             let text = String::from_utf8_lossy(&line);
-            see(&text);
-            for kept in &kept {
-                kept.lock().unwrap().push_str(&text);
+            inspect(&text);
+            for sink in &sinks {
+                sink.lock().unwrap().push_str(&text);
             }
             line.clear();
         }
@@ -114,12 +115,12 @@ impl Gateway {
         let log = Arc::new(Mutex::new(String::new()));
         let stdout = Arc::new(Mutex::new(String::new()));
         let (sender, address) = std::sync::mpsc::channel();
-        keep_lines(
+        collect_lines(
             child.stdout.take().unwrap(),
             vec![Arc::clone(&log), Arc::clone(&stdout)],
             |_| {},
         );
-        keep_lines(child.stderr.take().unwrap(), vec![Arc::clone(&log)], move |line| {
+        collect_lines(child.stderr.take().unwrap(), vec![Arc::clone(&log)], move |line| {
             if let Some((_, rest)) = line.split_once(" on http://") {
                 let _ = sender.send(rest.split_whitespace().next().unwrap().parse().unwrap());
             }
@@ -132,7 +133,7 @@ impl Gateway {
         Self { address, home, child, log, stdout, setup }
     }
 
-    /// Kills the process without a word and starts it again on the same home.
+    /// Kills the process with SIGKILL and starts it again on the same home.
     pub fn kill_and_restart(mut self) -> Self {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -148,7 +149,7 @@ impl Gateway {
         assert!(status.success());
     }
 
-    /// Waits for the process to end by itself; its exit code.
+    /// Waits for the process to end by itself. Returns its exit code.
     pub async fn exit_code(&mut self) -> i32 {
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -186,7 +187,7 @@ impl Gateway {
         client::request(self.address, method, path, headers, body.to_vec()).await
     }
 
-    /// Starts a stream and reads it line by line.
+    /// Posts a body and returns the response as a stream of lines.
     pub async fn stream(&self, path: &str, headers: &[(&str, &str)], body: Value) -> Lines {
         let mut all = vec![("content-type", "application/json")];
         all.extend(headers);
@@ -197,17 +198,36 @@ impl Gateway {
         client::stream(self.address, "GET", path, headers, Vec::new()).await
     }
 
-    /// The events of a prompt on `/exec`.
+    /// Runs a prompt on `/exec` and returns its events.
     pub async fn exec(&self, body: Value) -> Vec<Value> {
         self.stream("/exec", &[], body).await.events().await
     }
 
-    pub async fn rpc(&self, method: &str, params: Value) -> Value {
-        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        self.post("/jsonrpc", call).await.json()
+    /// Runs a prompt in a session on `/api/v1/exec` and returns its answer.
+    pub async fn ask(&self, session: &str, prompt: &str) -> Value {
+        let body = json!({ "prompt": prompt, "session_id": session });
+        self.post("/api/v1/exec", body).await.json()
     }
 
-    /// `load` of `/health`.
+    pub async fn rpc(&self, method: &str, params: Value) -> Value {
+        self.rpc_with(&[], method, params).await
+    }
+
+    pub async fn rpc_with(&self, headers: &[(&str, &str)], method: &str, params: Value) -> Value {
+        let call = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        self.post_with("/jsonrpc", headers, call).await.json()
+    }
+
+    /// Asserts that the call is refused with this code, and that the detail of the error holds the
+    /// expected words.
+    pub async fn assert_rpc_error(&self, method: &str, params: Value, code: i32, expected: &str) {
+        let answer = self.rpc(method, params.clone()).await;
+        assert_eq!(answer["error"]["code"], code, "{method} {params}: {answer}");
+        let detail = answer["error"]["data"]["detail"].as_str().unwrap();
+        assert!(detail.contains(expected), "{method} {params}: {detail}");
+    }
+
+    /// Returns `load` of `/health`.
     pub async fn load(&self) -> Value {
         self.get("/health").await.json()["load"].clone()
     }

@@ -1,4 +1,4 @@
-//! A real MCP server over HTTP, in Python.
+//! Real MCP servers in Python: the path of the script, and a server over HTTP.
 
 use std::io::BufRead;
 use std::io::BufReader;
@@ -13,32 +13,32 @@ pub fn script() -> &'static str {
     concat!(env!("CARGO_MANIFEST_DIR"), "/tests/gateway/support/mcp_server.py")
 }
 
-/// A server; killed when dropped.
+/// A running server; killed when dropped.
 pub struct HttpServer {
     pub url: String,
     child: Child,
-    heard: NamedTempFile,
+    log: NamedTempFile,
 }
 
 impl HttpServer {
     pub fn start(token: &str) -> Self {
-        let heard = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let log = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let mut child = Command::new("python3")
             .args([script(), "http", token])
-            .env("MCP_TEST_HEARD", heard.path())
+            .env("MCP_TEST_REQUESTS", log.path())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut port = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut port).unwrap();
-        Self { url: format!("http://127.0.0.1:{}/mcp", port.trim()), child, heard }
+        Self { url: format!("http://127.0.0.1:{}/mcp", port.trim()), child, log }
     }
 
-    /// The calls of this method: `headers`, by their names in lower case, and `message`.
-    pub fn heard(&self, method: &str) -> Vec<Value> {
-        let heard = std::fs::read_to_string(self.heard.path()).unwrap();
-        let lines = heard.lines().map(|line| serde_json::from_str(line).unwrap());
-        lines.filter(|call: &Value| call["message"]["method"] == method).collect()
+    /// Returns the requests of this method: `headers` with names in lower case, and `message`.
+    pub fn requests(&self, method: &str) -> Vec<Value> {
+        let log = std::fs::read_to_string(self.log.path()).unwrap();
+        let lines = log.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.filter(|request: &Value| request["message"]["method"] == method).collect()
     }
 }
 

@@ -1,8 +1,8 @@
-"""A small MCP server for the tests, with nothing but the standard library.
+"""A small MCP server for the tests, without dependencies.
 
-mcp_server.py MODE [...]: `stdio` speaks on standard input and output; `http TOKEN` on a port that it
-prints, to whoever shows the token; the other modes misbehave. With MCP_TEST_PIDS set, it appends its
-process id to that file; with MCP_TEST_HEARD set, each message over HTTP with its headers.
+mcp_server.py MODE [...]: `stdio` uses standard input and output; `http TOKEN` prints its port and
+requires the token; the other modes misbehave. Appends its process id to the file MCP_TEST_PIDS, and
+each HTTP message with its headers to the file MCP_TEST_REQUESTS, if set.
 """
 
 import json
@@ -44,7 +44,7 @@ def text(value):
 
 
 def elicit():
-    """What the client makes of a question of the server's own."""
+    """Asks the client for a colour and returns its response."""
     schema = {
         "type": "object",
         "properties": {"colour": {"type": "string"}},
@@ -74,7 +74,7 @@ def call(params):
 
 
 def answer(message):
-    """The answer to a message; none to a notification."""
+    """Returns the answer to a message, None for a notification."""
     if "id" not in message:
         return None
     method = message["method"]
@@ -122,7 +122,7 @@ def http(token):
                 self.reply(403)
                 return
             message = json.loads(body)
-            if path := os.environ.get("MCP_TEST_HEARD"):
+            if path := os.environ.get("MCP_TEST_REQUESTS"):
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 with open(path, "a", encoding="utf-8") as file:
                     file.write(json.dumps({"headers": headers, "message": message}) + "\n")
@@ -156,7 +156,7 @@ def main():
         print("no configuration found", file=sys.stderr)
         sys.exit(3)
     elif mode == "hangs":
-        # What it started holds on to everything, and nobody listens to the end of input.
+        # Ignores the end of input, with a child that keeps the pipes open.
         subprocess.Popen(["sleep", "1000"])
         time.sleep(1000)
     elif mode == "prints":

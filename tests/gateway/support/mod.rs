@@ -1,17 +1,19 @@
-//! What the tests stand on: the real binary as a process, a client that reads streams line by line,
-//! and a scripted model that records what core sends it.
+//! Test support: the real binary as a process, clients that read streams message by message, and
+//! scripted peers (model providers, tool servers, a telemetry collector) that record requests.
 
-pub mod asking;
+pub mod approvals;
 pub mod catalogue;
 pub mod client;
 pub mod collector;
+pub mod dialects;
 pub mod gateway;
 pub mod mcp;
 pub mod model;
+pub mod process;
 pub mod provider;
 pub mod scrape;
+pub mod services;
 pub mod socket;
-pub mod wires;
 
 pub use gateway::Gateway;
 pub use socket::Socket;
@@ -20,6 +22,8 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde_json::Value;
+use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
 /// A PNG of one red pixel, in base64.
@@ -40,7 +44,7 @@ where
     panic!("never happened: {what}");
 }
 
-/// Turns a hang into a failure.
+/// Waits for `future`. The limit only turns a hang into a failure.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(Duration::from_secs(120), future).await {
         Ok(value) => value,
@@ -48,26 +52,22 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// A port that is taken, and where nobody listens, for as long as the socket lives.
-pub fn deaf_port() -> (TcpSocket, SocketAddr) {
+/// Returns a port that refuses connections for as long as the socket lives.
+pub fn closed_port() -> (TcpSocket, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap();
     (socket, address)
 }
 
-/// Whether a process with this argument is running.
-pub fn runs(argument: &str) -> bool {
-    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        // The command itself, not the gateway, bwrap or a shell that has it in a longer argument.
-        command.split(|byte| *byte == 0).any(|word| word == argument.as_bytes())
-    })
+/// Returns a folder to use as `PATH`, so that bubblewrap is not found.
+pub fn path_without_sandbox() -> TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
 
-/// A duration that no other test sleeps for.
-pub fn marker() -> String {
-    use std::time::SystemTime;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    format!("86{}", now.as_nanos() % 1_000_000_000)
+/// Adds the members of one JSON object to another.
+pub fn merged(mut object: Value, members: Value) -> Value {
+    let Value::Object(members) = members else { panic!("expected an object, got {members}") };
+    object.as_object_mut().unwrap().extend(members);
+    object
 }

@@ -1,4 +1,4 @@
-//! A scripted model: speaks the Responses API, says one sentence, records what it was sent.
+//! A scripted model: a Responses API that answers with one sentence and records its requests.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use serde_json::Value;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-/// A model that is running.
+/// A running model.
 pub struct Model {
     pub base_url: String,
     pub requests: Arc<Mutex<Vec<Value>>>,
@@ -60,7 +60,7 @@ impl Model {
         Self { base_url, requests, authorizations }
     }
 
-    /// The configuration that makes it the provider.
+    /// Returns the configuration that makes it the provider.
     pub fn config(&self) -> String {
         format!(
             "model = \"scripted\"\nmodel_provider = \"scripted\"\n\
@@ -70,7 +70,7 @@ impl Model {
         )
     }
 
-    /// What the last request held, as text.
+    /// Returns the body of the last request, as text.
     pub fn last_request(&self) -> String {
         self.requests.lock().unwrap().last().map(Value::to_string).unwrap_or_default()
     }

@@ -1,5 +1,5 @@
-//! A provider that answers from a script, call by call, and records what it was sent; over plain
-//! HTTP or over TLS with a certificate of its own.
+//! A provider that answers from a script, call by call, and records its requests; over plain HTTP
+//! or over TLS with a self-signed certificate.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -30,14 +30,14 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// What comes after the last event.
+/// The end of an answer, after its last event.
 #[derive(Clone, Copy, PartialEq)]
 pub enum End {
-    /// The end of the body.
+    /// The body ends.
     Proper,
     /// The connection breaks.
     Cut,
-    /// Nothing, for ever.
+    /// Nothing more arrives, and the body never ends.
     Hang,
 }
 
@@ -50,9 +50,9 @@ pub struct Answer {
     pub end: End,
 }
 
-/// One request, as it came.
+/// One request, as received.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct RecordedRequest {
     pub method: String,
     pub path: String,
     pub version: http::Version,
@@ -60,31 +60,31 @@ pub struct Asked {
     pub body: Value,
 }
 
-/// A provider that is running.
+/// A running provider.
 pub struct Provider {
     pub address: String,
-    pub asked: Arc<Mutex<Vec<Asked>>>,
-    /// Connections that were opened; over TLS, handshakes that were begun.
+    requests: Arc<Mutex<Vec<RecordedRequest>>>,
+    /// Connections opened; over TLS, handshakes started.
     pub connections: Arc<AtomicUsize>,
-    /// Answers that are being given.
+    /// Answers in progress.
     pub open: Arc<AtomicUsize>,
-    /// What a client must trust, as a file; there over TLS.
+    /// The certificate a client must trust, as a file; present over TLS.
     pub certificate: Option<NamedTempFile>,
     script: Arc<Mutex<VecDeque<Answer>>>,
 }
 
-/// How a provider is reached.
+/// The transport of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
     Plain,
-    /// TLS, and HTTP/1.1 inside.
+    /// TLS with HTTP/1.1.
     Tls,
-    /// TLS, with HTTP/2 offered.
+    /// TLS with HTTP/2 offered.
     TlsH2,
 }
 
 impl Transport {
-    /// A certificate for the loopback address, and what accepts with it.
+    /// Creates a certificate for the loopback address and its acceptor, `None` if plain.
     pub fn identity(self) -> Option<(NamedTempFile, TlsAcceptor)> {
         if self == Self::Plain {
             return None;
@@ -123,7 +123,7 @@ where
     }
 }
 
-/// A stream of these `data:` events, each named by its type where the wire does so.
+/// An answer that streams these `data:` events, each named by its `type` if it has one.
 pub fn sse(events: &[Value]) -> Answer {
     let body = events
         .iter()
@@ -162,24 +162,24 @@ impl Provider {
         let (certificate, acceptor) = tls.unzip();
         let this = Self {
             address: format!("{scheme}://{}", listener.local_addr().unwrap()),
-            asked: Arc::default(),
+            requests: Arc::default(),
             connections: Arc::default(),
             open: Arc::default(),
             certificate,
             script: Arc::new(Mutex::new(script.into_iter().collect())),
         };
-        let (asked, script) = (Arc::clone(&this.asked), Arc::clone(&this.script));
+        let (requests, script) = (Arc::clone(&this.requests), Arc::clone(&this.script));
         let (connections, open) = (Arc::clone(&this.connections), Arc::clone(&this.open));
         tokio::spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
                 connections.fetch_add(1, Ordering::SeqCst);
-                let (asked, script, open) =
-                    (Arc::clone(&asked), Arc::clone(&script), Arc::clone(&open));
+                let (requests, script, open) =
+                    (Arc::clone(&requests), Arc::clone(&script), Arc::clone(&open));
                 let service = service_fn(move |request: Request<Incoming>| {
-                    let (asked, script, open) =
-                        (Arc::clone(&asked), Arc::clone(&script), Arc::clone(&open));
-                    async move { Ok::<_, Infallible>(answer(request, &asked, &script, open).await) }
+                    let (requests, script, open) =
+                        (Arc::clone(&requests), Arc::clone(&script), Arc::clone(&open));
+                    async move { Ok::<_, Infallible>(answer(request, &requests, &script, open).await) }
                 });
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
@@ -200,16 +200,16 @@ impl Provider {
         this
     }
 
-    /// From here on, this answer.
-    pub fn now(&self, answer: Answer) {
+    /// Replaces the rest of the script with this answer.
+    pub fn respond_with(&self, answer: Answer) {
         *self.script.lock().unwrap() = [answer].into();
     }
 
-    pub fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    pub fn requests(&self) -> Vec<RecordedRequest> {
+        self.requests.lock().unwrap().clone()
     }
 
-    /// The configuration that makes it the provider, spoken to as `wire_api`.
+    /// Returns the configuration that makes it the provider, over `wire_api`.
     pub fn config(&self, wire_api: &str, model: &str) -> String {
         let path = if matches!(wire_api, "chat" | "responses") { "/v1" } else { "" };
         format!(
@@ -221,9 +221,10 @@ impl Provider {
     }
 }
 
-struct Counted(Arc<AtomicUsize>);
+/// Decrements the counter when dropped.
+struct CountGuard(Arc<AtomicUsize>);
 
-impl Drop for Counted {
+impl Drop for CountGuard {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -231,13 +232,13 @@ impl Drop for Counted {
 
 async fn answer(
     request: Request<Incoming>,
-    asked: &Mutex<Vec<Asked>>,
+    requests: &Mutex<Vec<RecordedRequest>>,
     script: &Mutex<VecDeque<Answer>>,
     open: Arc<AtomicUsize>,
 ) -> Response<UnsyncBoxBody<Bytes, std::io::Error>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    asked.lock().unwrap().push(Asked {
+    requests.lock().unwrap().push(RecordedRequest {
         method: head.method.to_string(),
         path: head.uri.to_string(),
         version: head.version,
@@ -246,12 +247,12 @@ async fn answer(
     });
     let answer = {
         let mut script = script.lock().unwrap();
-        // The last answer of the script is given again and again.
+        // The last answer of the script repeats.
         let last = script.front().cloned().expect("the script has an answer");
         if script.len() > 1 { script.pop_front().unwrap() } else { last }
     };
     open.fetch_add(1, Ordering::SeqCst);
-    let counted = Counted(open);
+    let guard = CountGuard(open);
     let first = stream::iter([Ok(Frame::data(Bytes::from(answer.body)))]);
     let rest = match answer.end {
         End::Proper => stream::empty().boxed(),
@@ -259,7 +260,7 @@ async fn answer(
         End::Hang => stream::pending().boxed(),
     };
     let body = first.chain(rest).inspect(move |_| {
-        let _ = &counted;
+        let _ = &guard;
     });
     let mut response = Response::builder().status(answer.status);
     if !answer.headers.iter().any(|(name, _)| *name == "content-type") {

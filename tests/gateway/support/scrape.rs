@@ -1,8 +1,8 @@
-//! The text that Prometheus reads.
+//! A parser of Prometheus' text format.
 
 use std::collections::BTreeMap;
 
-/// One line.
+/// One sample line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
     pub name: String,
@@ -10,17 +10,17 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// All of it.
+/// A parsed response of `/metrics`.
 #[derive(Debug)]
 pub struct Scrape {
     pub samples: Vec<Sample>,
-    /// `counter`, `gauge`, `histogram`, by the names of the families.
+    /// `counter`, `gauge` or `histogram`, by name of the family.
     pub types: BTreeMap<String, String>,
     pub text: String,
 }
 
 impl Scrape {
-    /// Reads the text. Fails where it is not as the format says.
+    /// Parses the text; panics if it violates the format.
     pub fn read(text: String) -> Self {
         let (mut samples, mut types) = (Vec::new(), BTreeMap::new());
         for line in text.lines().filter(|line| !line.is_empty()) {
@@ -35,7 +35,7 @@ impl Scrape {
         Self { samples, types, text }
     }
 
-    /// The series of this name that have at least these labels.
+    /// Returns the series of this name with at least these labels.
     pub fn series(&self, name: &str, labels: &[(&str, &str)]) -> Vec<&Sample> {
         let has = |one: &&Sample| {
             let label = |(key, value): &(&str, &str)| {
@@ -46,12 +46,12 @@ impl Scrape {
         self.samples.iter().filter(has).collect()
     }
 
-    /// The sum of their values; zero where there is none.
+    /// Returns the sum of their values, zero if none match.
     pub fn total(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         self.series(name, labels).iter().map(|one| one.value).sum()
     }
 
-    /// The family of a sample: its name without what a histogram puts at the end.
+    /// Returns the family of a sample: its name without the suffix of a histogram.
     pub fn family<'a>(&self, sample: &'a Sample) -> &'a str {
         let of_histogram = ["_bucket", "_sum", "_count"].into_iter().find_map(|end| {
             let family = sample.name.strip_suffix(end)?;

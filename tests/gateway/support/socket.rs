@@ -1,4 +1,4 @@
-//! A client of `GET /ws`: calls in any order, and the notifications between their answers.
+//! A client of `GET /ws`: calls in any order, with the notifications between their answers.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -18,10 +18,10 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use super::Gateway;
 
-/// A socket. Dropping it leaves without a goodbye.
+/// A WebSocket. Dropping it closes the connection without a close frame.
 pub struct Socket {
     stream: WebSocketStream<TcpStream>,
-    /// Answers that came before they were asked for, by id.
+    /// Answers that arrived before `answer` was called, by id.
     answers: HashMap<u64, Value>,
     notifications: VecDeque<Value>,
     last_id: u64,
@@ -32,7 +32,7 @@ impl Socket {
         Self::open(gateway.address, headers).await.unwrap()
     }
 
-    /// The same; an error holds the response where that is not an upgrade.
+    /// Opens a socket. `Error::Http` holds a response that is no upgrade.
     pub async fn open(address: SocketAddr, headers: &[(&str, &str)]) -> Result<Self, Error> {
         let mut request = format!("ws://{address}/ws").into_client_request().unwrap();
         for (name, value) in headers {
@@ -49,13 +49,13 @@ impl Socket {
         Ok(Self { stream, answers, notifications, last_id: 0 })
     }
 
-    /// Sends a call and waits for its answer, the whole message.
+    /// Sends a call and returns its answer, the whole message.
     pub async fn call(&mut self, method: &str, params: Value) -> Value {
         let id = self.send(method, params).await;
         self.answer(id).await
     }
 
-    /// Sends a call; its id.
+    /// Sends a call and returns its id.
     pub async fn send(&mut self, method: &str, params: Value) -> u64 {
         self.last_id += 1;
         let id = self.last_id;
@@ -64,7 +64,7 @@ impl Socket {
         id
     }
 
-    /// The answer to the call with this id.
+    /// Returns the answer to the call with this id.
     pub async fn answer(&mut self, id: u64) -> Value {
         loop {
             if let Some(answer) = self.answers.remove(&id) {
@@ -75,7 +75,7 @@ impl Socket {
         }
     }
 
-    /// The next message that answers nothing.
+    /// Returns the next notification.
     pub async fn notification(&mut self) -> Value {
         loop {
             if let Some(notification) = self.notifications.pop_front() {
@@ -86,7 +86,7 @@ impl Socket {
         }
     }
 
-    /// The notifications that have come before the last answer that was waited for.
+    /// Returns the notifications that arrived before the last awaited answer.
     pub fn notified(&mut self) -> Vec<Value> {
         self.notifications.drain(..).collect()
     }
@@ -109,7 +109,7 @@ impl Socket {
         super::soon("a message is taken", self.stream.send(message)).await.unwrap();
     }
 
-    /// The next text message, as JSON.
+    /// Returns the next message, which must be text, as JSON.
     pub async fn json(&mut self) -> Value {
         match self.next().await {
             Some(Message::Text(text)) => serde_json::from_str(&text).unwrap(),
@@ -117,7 +117,7 @@ impl Socket {
         }
     }
 
-    /// The next message but pings; `None` where the connection ends without a goodbye.
+    /// Returns the next message except pings, `None` if the connection ends without a close frame.
     pub async fn next(&mut self) -> Option<Message> {
         loop {
             match super::soon("a message", self.stream.next()).await?.ok()? {
@@ -127,7 +127,7 @@ impl Socket {
         }
     }
 
-    /// Reads up to the close frame: its code and reason.
+    /// Reads up to the close frame and returns its code and reason.
     pub async fn closed(&mut self) -> (CloseCode, String) {
         loop {
             match self.next().await {
@@ -138,16 +138,16 @@ impl Socket {
         }
     }
 
-    /// Leaves with a close frame, and waits for the gateway's.
+    /// Sends a close frame and waits for the gateway's.
     pub async fn close(mut self) {
-        super::soon("the goodbye", async {
+        super::soon("the close frame", async {
             self.stream.close(None).await.unwrap();
             while let Some(Ok(_)) = self.stream.next().await {}
         })
         .await;
     }
 
-    /// The connection under it.
+    /// Returns the underlying connection.
     pub fn tcp(&mut self) -> &mut TcpStream {
         self.stream.get_mut()
     }

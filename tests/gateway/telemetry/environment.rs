@@ -1,4 +1,4 @@
-//! What the standard `OTEL_*` variables change.
+//! The standard `OTEL_*` variables.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -7,12 +7,11 @@ use serde_json::Value;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::SPEAKS;
+use super::DIALECT;
 use super::TRACE;
 use super::TRACEPARENT;
-use super::ask;
-use super::complaints;
-use super::ended;
+use super::wait_for_exit;
+use super::warnings;
 use crate::support::Gateway;
 use crate::support::collector::Collector;
 use crate::support::eventually;
@@ -21,47 +20,47 @@ use crate::support::gateway::new_home;
 use crate::support::provider::Provider;
 use crate::support::provider::Transport;
 
-/// A turn below the caller's trace, and the end of the process.
-async fn a_turn(setup: Setup) -> Gateway {
-    let provider = Provider::start([SPEAKS.text("Done.")]).await;
-    let mut with_provider = SPEAKS.setup(&provider);
+/// Runs a turn in the caller's trace and one without, then ends the process.
+async fn run_turns(setup: Setup) -> Gateway {
+    let provider = Provider::start([DIALECT.text("Done.")]).await;
+    let mut with_provider = DIALECT.setup(&provider);
     with_provider.env.extend(setup.env);
     let mut gateway = with_provider.config(&setup.config).start();
     let headers = [("traceparent", TRACEPARENT)];
     let body = json!({ "prompt": "go", "session_id": "s" });
     let answer = gateway.post_with("/api/v1/exec", &headers, body).await.json();
     assert_eq!(answer["status"], "completed", "{answer}");
-    assert_eq!(ask(&gateway, "plain", "go").await["status"], "completed");
+    assert_eq!(gateway.ask("plain", "go").await["status"], "completed");
     gateway.terminate();
-    ended(&mut gateway).await;
+    wait_for_exit(&mut gateway).await;
     gateway
 }
 
-/// How many exports of each signal came.
-fn came(collector: &Collector) -> [bool; 3] {
+/// Whether traces, metrics and logs were exported.
+fn exported(collector: &Collector) -> [bool; 3] {
     ["traces", "metrics", "logs"].map(|signal| !collector.exports_of(signal).is_empty())
 }
 
 #[tokio::test]
 async fn without_endpoint_nothing_is_sent_or_logged() {
-    // Where exporters send to that nobody told. Somebody's own collector may be there.
+    // The default ports of exporters, which the developer's collector may already use.
     let mut default = Vec::new();
     for port in [4317, 4318] {
         default.extend(TcpListener::bind(("127.0.0.1", port)).await.ok());
     }
-    let gateway = a_turn(Setup::default()).await;
+    let gateway = run_turns(Setup::default()).await;
     for listener in default {
-        let came = tokio::time::timeout(Duration::from_millis(10), listener.accept()).await;
-        assert!(came.is_err(), "{came:?}");
+        let exported = tokio::time::timeout(Duration::from_millis(10), listener.accept()).await;
+        assert!(exported.is_err(), "{exported:?}");
     }
-    assert_eq!(complaints(&gateway), Vec::<String>::new());
+    assert_eq!(warnings(&gateway), Vec::<String>::new());
     let log = gateway.log.lock().unwrap().clone();
     assert!(!log.contains("OTEL_") && !log.contains("otlp"), "{log}");
 }
 
 #[tokio::test]
 async fn each_signal_can_be_disabled() {
-    for (name, value, wanted) in [
+    for (name, value, expected) in [
         ("OTEL_SDK_DISABLED", "true", [false, false, false]),
         ("OTEL_SDK_DISABLED", "false", [true, true, true]),
         ("OTEL_TRACES_EXPORTER", "none", [false, true, true]),
@@ -70,17 +69,17 @@ async fn each_signal_can_be_disabled() {
         ("OTEL_LOGS_EXPORTER", "otlp", [true, true, true]),
     ] {
         let collector = Collector::start().await;
-        let gateway = a_turn(collector.observes(Setup::default()).env(name, value)).await;
-        assert_eq!(came(&collector), wanted, "{name}={value}");
-        assert_eq!(collector.connections() > 0, wanted.contains(&true), "{name}={value}");
-        assert_eq!(complaints(&gateway), Vec::<String>::new(), "{name}={value}");
+        let gateway = run_turns(collector.exporting(Setup::default()).env(name, value)).await;
+        assert_eq!(exported(&collector), expected, "{name}={value}");
+        assert_eq!(collector.connections() > 0, expected.contains(&true), "{name}={value}");
+        assert_eq!(warnings(&gateway), Vec::<String>::new(), "{name}={value}");
     }
 }
 
 #[tokio::test]
 async fn samplers_affect_only_traces() {
-    // Of the caller's trace, and of one of our own.
-    for (sampler, argument, wanted) in [
+    // In the caller's trace, and in one of the gateway.
+    for (sampler, argument, expected) in [
         ("always_on", "", [true, true]),
         ("always_off", "", [false, false]),
         ("traceidratio", "0", [false, false]),
@@ -90,22 +89,22 @@ async fn samplers_affect_only_traces() {
         ("parentbased_traceidratio", "0.0", [true, false]),
     ] {
         let collector = Collector::start().await;
-        let mut setup = collector.observes(Setup::default()).env("OTEL_TRACES_SAMPLER", sampler);
+        let mut setup = collector.exporting(Setup::default()).env("OTEL_TRACES_SAMPLER", sampler);
         if !argument.is_empty() {
             setup = setup.env("OTEL_TRACES_SAMPLER_ARG", argument);
         }
-        let gateway = a_turn(setup).await;
-        let kept = collector.kept();
-        let turns = kept.named("invoke_agent codex");
+        let gateway = run_turns(setup).await;
+        let received = collector.received();
+        let turns = received.named("invoke_agent codex");
         let callers = turns.iter().any(|turn| turn.trace == TRACE);
         let own = turns.iter().any(|turn| turn.trace != TRACE);
-        assert_eq!([callers, own], wanted, "{sampler} {argument}");
+        assert_eq!([callers, own], expected, "{sampler} {argument}");
         assert_eq!(
-            kept.total("codex_gateway.turns.ended", &json!({})),
+            received.total("codex_gateway.turns.ended", &json!({})),
             2.0,
             "{sampler} {argument}"
         );
-        assert_eq!(complaints(&gateway), Vec::<String>::new(), "{sampler}");
+        assert_eq!(warnings(&gateway), Vec::<String>::new(), "{sampler}");
     }
 }
 
@@ -118,11 +117,11 @@ async fn exports_use_configured_protocol_and_headers() {
     ] {
         let collector = Collector::start().await;
         let setup = collector
-            .observes(Setup::default())
+            .exporting(Setup::default())
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
             .env("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=blue,authorization=Bearer%20canary-token");
-        let gateway = a_turn(setup).await;
-        assert_eq!(came(&collector), [true; 3], "{protocol}");
+        let gateway = run_turns(setup).await;
+        assert_eq!(exported(&collector), [true; 3], "{protocol}");
         for export in collector.exports() {
             let header = |name: &str| export.headers.get(name).map(|value| value.to_str().unwrap());
             assert_eq!(header("content-type"), Some(kind), "{protocol}");
@@ -132,23 +131,23 @@ async fn exports_use_configured_protocol_and_headers() {
         if protocol == "http/json" {
             let metrics = collector.exports_of("metrics").pop().unwrap();
             assert_eq!(total_of(&metrics.body, "codex_gateway.turns.ended"), 2);
-            assert!(!collector.holds("\"invoke_agent codex\"").is_empty());
+            assert!(!collector.excerpts("\"invoke_agent codex\"").is_empty());
             assert!(collector.exports_of("logs").iter().any(|logs| {
                 logs.body.windows(TRACE.len()).any(|part| part == TRACE.as_bytes())
             }));
         } else {
-            let kept = collector.kept();
-            assert_eq!(kept.named("invoke_agent codex").len(), 2, "{protocol}");
-            assert_eq!(kept.total("codex_gateway.turns.ended", &json!({})), 2.0, "{protocol}");
-            assert!(kept.logs.iter().any(|log| log.trace == TRACE), "{protocol}");
+            let received = collector.received();
+            assert_eq!(received.named("invoke_agent codex").len(), 2, "{protocol}");
+            assert_eq!(received.total("codex_gateway.turns.ended", &json!({})), 2.0, "{protocol}");
+            assert!(received.logs.iter().any(|log| log.trace == TRACE), "{protocol}");
         }
         let log = gateway.log.lock().unwrap().clone();
         assert!(!log.contains("canary-token"), "{protocol}");
-        assert_eq!(complaints(&gateway), Vec::<String>::new(), "{protocol}");
+        assert_eq!(warnings(&gateway), Vec::<String>::new(), "{protocol}");
     }
 }
 
-/// What a counter has come to in an export of JSON, in which a number may be a string.
+/// Returns the total of a counter in a JSON export, where a number may be a string.
 fn total_of(body: &[u8], name: &str) -> u64 {
     let body: Value = serde_json::from_slice(body).unwrap();
     let scopes = body["resourceMetrics"][0]["scopeMetrics"].as_array().unwrap();
@@ -168,44 +167,44 @@ async fn exports_are_compressed_when_configured() {
     ] {
         let collector = Collector::start().await;
         let setup = collector
-            .observes(Setup::default())
+            .exporting(Setup::default())
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
             .env(variable, "gzip");
-        let gateway = a_turn(setup).await;
-        assert_eq!(came(&collector), [true; 3], "{protocol} {variable}");
+        let gateway = run_turns(setup).await;
+        assert_eq!(exported(&collector), [true; 3], "{protocol} {variable}");
         for (signal, gzipped) in ["traces", "metrics", "logs"].into_iter().zip(gzipped) {
             let exports = collector.exports_of(signal);
             let as_asked = exports.iter().all(|export| export.gzipped == gzipped);
             assert!(as_asked, "{protocol} {variable} {signal}");
         }
         if protocol != "http/json" {
-            assert_eq!(collector.kept().named("invoke_agent codex").len(), 2, "{protocol}");
+            assert_eq!(collector.received().named("invoke_agent codex").len(), 2, "{protocol}");
         }
-        assert_eq!(complaints(&gateway), Vec::<String>::new(), "{protocol} {variable}");
+        assert_eq!(warnings(&gateway), Vec::<String>::new(), "{protocol} {variable}");
     }
 }
 
 #[tokio::test]
 async fn signal_can_override_endpoint_and_protocol() {
     let collector = Collector::start().await;
-    // An endpoint of a signal is the whole URL.
+    // The endpoint of a signal is the whole URL.
     let only = Setup::default()
         .env("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &format!("{}/v1/metrics", collector.url()));
-    a_turn(only).await;
-    assert_eq!(came(&collector), [false, true, false]);
+    run_turns(only).await;
+    assert_eq!(exported(&collector), [false, true, false]);
 
     let other = Collector::start().await;
     let collector = Collector::start().await;
     let setup = collector
-        .observes(Setup::default())
+        .exporting(Setup::default())
         .env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &other.url())
         .env("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")
         .env("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-tenant=green");
-    a_turn(setup).await;
-    assert_eq!(came(&collector), [false, true, true]);
-    assert_eq!(came(&other), [true, false, false]);
+    run_turns(setup).await;
+    assert_eq!(exported(&collector), [false, true, true]);
+    assert_eq!(exported(&other), [true, false, false]);
     assert!(other.exports().iter().all(|export| export.headers["x-tenant"] == "green"));
-    assert_eq!(other.kept().named("invoke_agent codex").len(), 2);
+    assert_eq!(other.received().named("invoke_agent codex").len(), 2);
 }
 
 #[tokio::test]
@@ -218,25 +217,25 @@ async fn tls_collector_is_trusted_by_configured_certificate() {
         let collector = Collector::over(transport).await;
         let certificate = collector.certificate.as_ref().unwrap().path().display().to_string();
         let setup = collector
-            .observes(Setup::default())
+            .exporting(Setup::default())
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
             .env("OTEL_EXPORTER_OTLP_CERTIFICATE", &certificate);
-        a_turn(setup).await;
-        assert_eq!(came(&collector), [true; 3], "{protocol} {transport:?}");
+        run_turns(setup).await;
+        assert_eq!(exported(&collector), [true; 3], "{protocol} {transport:?}");
 
-        // Unless it is, nothing is sent.
+        // An untrusted collector receives nothing.
         let strange = Collector::over(transport).await;
         let setup = strange
-            .observes(Setup::default())
+            .exporting(Setup::default())
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
             .env("OTEL_EXPORTER_OTLP_CERTIFICATE", &certificate);
-        a_turn(setup).await;
-        assert_eq!(came(&strange), [false; 3], "{protocol} {transport:?}");
+        run_turns(setup).await;
+        assert_eq!(exported(&strange), [false; 3], "{protocol} {transport:?}");
         assert!(strange.connections() > 0, "{protocol} {transport:?}");
     }
 }
 
-/// Either the process says at its start what is wrong, or one warning says so and it serves.
+/// Either the process fails at its start with a message, or it serves with one warning.
 #[tokio::test]
 async fn invalid_value_is_named_once() {
     let collector = Collector::start().await;
@@ -260,17 +259,17 @@ async fn invalid_value_is_named_once() {
         ("OTEL_METRIC_EXPORT_INTERVAL", "often"),
     ] {
         let home = new_home();
-        let mut setup = collector.observes(Setup::default());
+        let mut setup = collector.exporting(Setup::default());
         setup.env.retain(|(known, _)| known != name);
-        let said = first_words(&setup.env(name, value), &home).await;
+        let said = startup_output(&setup.env(name, value), &home).await;
         let named: Vec<&str> = said.lines().filter(|line| line.contains(name)).collect();
         assert_eq!(named.len(), 1, "{name}={value}: {said}");
     }
     let home = new_home();
-    let setup = collector.observes(Setup::default());
+    let setup = collector.exporting(Setup::default());
     let setup =
         setup.env("OTEL_TRACES_SAMPLER", "traceidratio").env("OTEL_TRACES_SAMPLER_ARG", "lots");
-    let said = first_words(&setup, &home).await;
+    let said = startup_output(&setup, &home).await;
     assert_eq!(
         said.lines().filter(|line| line.contains("OTEL_TRACES_SAMPLER_ARG")).count(),
         1,
@@ -278,8 +277,8 @@ async fn invalid_value_is_named_once() {
     );
 }
 
-/// What a process prints until it serves, or ends in failure; JSON lines only where they are warnings.
-async fn first_words(setup: &Setup, home: &tempfile::TempDir) -> String {
+/// Returns the output of a process until it serves or fails, with only the severe JSON lines.
+async fn startup_output(setup: &Setup, home: &tempfile::TempDir) -> String {
     let path = home.path().join("printed");
     let printed = std::fs::File::create(&path).unwrap();
     let mut command = setup.command(home);

@@ -1,21 +1,21 @@
-//! What is logged: lines on standard output, and records over OTLP.
+//! Logs: lines on standard output, and records over OTLP.
 
 use serde_json::Value;
 use serde_json::json;
 
-use super::SPEAKS;
+use super::DIALECT;
 use super::TRACE;
 use super::TRACEPARENT;
-use super::ask;
 use super::observed;
 use crate::support::Gateway;
 use crate::support::collector::Collector;
-use crate::support::collector::Kept;
 use crate::support::collector::Log;
+use crate::support::collector::Received;
 use crate::support::eventually;
+use crate::support::gateway::new_home;
 use crate::support::provider::Provider;
 
-/// Every line of standard output, which must be an object.
+/// Returns every line of standard output, which must be a JSON object.
 fn lines(gateway: &Gateway) -> Vec<Value> {
     let stdout = gateway.stdout.lock().unwrap().clone();
     let read =
@@ -25,7 +25,7 @@ fn lines(gateway: &Gateway) -> Vec<Value> {
     lines
 }
 
-/// Waits for the lines of the request with this id.
+/// Waits for the lines of the request with this id and returns them.
 async fn of_request(gateway: &Gateway, id: &str) -> Vec<Value> {
     let its = || -> Vec<Value> {
         lines(gateway).into_iter().filter(|line| line["request_id"] == id).collect()
@@ -36,9 +36,9 @@ async fn of_request(gateway: &Gateway, id: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn unknown_model_logs_no_warning() {
-    let provider = Provider::start([SPEAKS.text("Done.")]).await;
-    let gateway = SPEAKS.gateway(&provider);
-    ask(&gateway, "s", "go").await;
+    let provider = Provider::start([DIALECT.text("Done.")]).await;
+    let gateway = DIALECT.gateway(&provider);
+    gateway.ask("s", "go").await;
     let warnings = lines(&gateway).into_iter().filter(|line| line["severity"] == "WARNING");
     assert_eq!(warnings.collect::<Vec<_>>(), Vec::<Value>::new());
 }
@@ -46,7 +46,7 @@ async fn unknown_model_logs_no_warning() {
 #[tokio::test]
 async fn log_lines_are_json_with_trace_ids() {
     let collector = Collector::start().await;
-    let (_provider, gateway) = observed(&collector, [SPEAKS.text("Done.")]).await;
+    let (_provider, gateway) = observed(&collector, [DIALECT.text("Done.")]).await;
     let headers = [("traceparent", TRACEPARENT), ("x-request-id", "req-7")];
     gateway.post_with("/api/v1/exec", &headers, json!({ "prompt": "go" })).await;
     let its = of_request(&gateway, "req-7").await;
@@ -59,7 +59,7 @@ async fn log_lines_are_json_with_trace_ids() {
         assert_eq!(line["logging.googleapis.com/trace_sampled"], true, "{line}");
     }
     let all = lines(&gateway);
-    assert!(all.len() > its.len(), "the start is logged, too");
+    assert!(all.len() > its.len(), "the start is logged too");
     for line in &all {
         let severity = line["severity"].as_str().unwrap();
         assert!(["DEBUG", "INFO", "WARNING", "ERROR"].contains(&severity), "{line}");
@@ -69,7 +69,7 @@ async fn log_lines_are_json_with_trace_ids() {
             "{line}"
         );
     }
-    // The words for those who start it stay where they were.
+    // The start-up message for people stays on standard error.
     let (log, stdout) =
         (gateway.log.lock().unwrap().clone(), gateway.stdout.lock().unwrap().clone());
     assert!(log.contains(" on http://") && !stdout.contains(" on http://"));
@@ -82,7 +82,7 @@ async fn project_id_completes_the_cloud_trace_name() {
     gateway.post_with("/api/v1/exec", &headers, json!({ "prompt": "say: x" })).await;
     let line = of_request(&gateway, "req-7").await[0].clone();
     assert_eq!(line["logging.googleapis.com/trace"], format!("projects/my-project/traces/{TRACE}"));
-    // No endpoint is set: the ids are there all the same.
+    // Trace ids are logged without an endpoint too.
     assert_eq!(line["trace_id"], TRACE, "{line}");
 }
 
@@ -94,7 +94,7 @@ async fn operator_can_choose_pretty_logs() {
     assert!(!stdout.contains('{') && stdout.contains("INFO"), "{stdout}");
     drop(gateway);
 
-    let home = crate::support::gateway::new_home();
+    let home = new_home();
     let setup = Gateway::config("[gateway.telemetry]\nlog_format = \"xml\"\n");
     let refused = setup.command(&home).output().unwrap();
     assert!(!refused.status.success());
@@ -102,7 +102,7 @@ async fn operator_can_choose_pretty_logs() {
     assert!(said.contains("log_format") && said.contains("pretty"), "{said}");
 }
 
-/// The name of an event of core.
+/// Returns the name of an event of core.
 fn event(log: &Log) -> &str {
     let named = log.attributes.get("event.name").and_then(Value::as_str);
     named.unwrap_or(&log.event)
@@ -112,27 +112,27 @@ fn event(log: &Log) -> &str {
 async fn core_events_and_log_lines_export_traced() {
     let collector = Collector::start().await;
     let (_provider, gateway) =
-        observed(&collector, [SPEAKS.call("echo out"), SPEAKS.text("Done.")]).await;
+        observed(&collector, [DIALECT.call("echo out"), DIALECT.text("Done.")]).await;
     let headers = [("traceparent", TRACEPARENT)];
     gateway.post_with("/api/v1/exec", &headers, json!({ "prompt": "go" })).await;
     for name in ["codex.conversation_starts", "codex.user_prompt", "codex.tool_result"] {
-        let there = |kept: &Kept| kept.logs.iter().any(|log| event(log) == name);
+        let there = |received: &Received| received.logs.iter().any(|log| event(log) == name);
         collector.until(name, there).await;
     }
-    let kept = collector.kept();
-    let prompt = kept.logs.iter().find(|log| event(log) == "codex.user_prompt").unwrap();
+    let received = collector.received();
+    let prompt = received.logs.iter().find(|log| event(log) == "codex.user_prompt").unwrap();
     assert_eq!((prompt.trace.as_str(), prompt.span.len()), (TRACE, 16), "{prompt:?}");
     collector
-        .until("a line of the gateway's in the trace", |kept| {
-            kept.logs.iter().any(|log| !event(log).starts_with("codex.") && log.trace == TRACE)
+        .until("a line of the gateway's in the trace", |received| {
+            received.logs.iter().any(|log| !event(log).starts_with("codex.") && log.trace == TRACE)
         })
         .await;
-    for log in &collector.kept().logs {
+    for log in &collector.received().logs {
         assert!(!log.severity.is_empty(), "{log:?}");
-        // Core says some things twice: once for the operator's own disk, with what was said. That stays here.
+        // Core logs some events a second time with content, for local logs only.
         assert_ne!(log.scope, "codex_otel.log_only");
-        let told =
+        let content =
             ["prompt", "arguments", "output"].iter().find(|key| log.attributes.contains_key(**key));
-        assert_eq!(told, None, "{log:?}");
+        assert_eq!(content, None, "{log:?}");
     }
 }

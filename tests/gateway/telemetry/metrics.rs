@@ -1,38 +1,37 @@
-//! What is counted, over OTLP.
+//! Metrics over OTLP.
 
+use codex_gateway::telemetry::names::METRICS;
 use serde_json::Value;
 use serde_json::json;
 
-use codex_gateway::telemetry::names::METRICS;
-
-use super::SPEAKS;
-use super::ask;
+use super::DIALECT;
 use super::observed;
 use crate::support::Gateway;
-use crate::support::catalogue::knowing;
+use crate::support::approvals::decide;
+use crate::support::approvals::waiting_turn;
+use crate::support::catalogue::with_catalogue;
 use crate::support::collector::Collector;
-use crate::support::collector::Kept;
-use crate::support::eventually;
+use crate::support::collector::Received;
 use crate::support::provider::End;
 use crate::support::provider::Provider;
 use crate::support::provider::status;
 
-/// Waits until the metric's total with these labels is this.
-async fn counted(collector: &Collector, name: &str, labels: Value, total: f64) -> Kept {
+/// Waits until the total of a metric with these labels has this value.
+async fn counted(collector: &Collector, name: &str, labels: Value, total: f64) -> Received {
     let what = format!("{name}{labels} is {total}");
-    collector.until(&what, |kept| kept.total(name, &labels) == total).await
+    collector.until(&what, |received| received.total(name, &labels) == total).await
 }
 
 #[tokio::test]
 async fn turns_are_counted_by_status() {
     let collector = Collector::start().await;
-    let (provider, gateway) = observed(&collector, [SPEAKS.text("Done.")]).await;
-    assert_eq!(ask(&gateway, "a", "go").await["status"], "completed");
-    provider.now(status(404, &json!({ "error": { "message": "no" } })));
-    assert_eq!(ask(&gateway, "b", "go").await["status"], "failed");
-    let mut endless = SPEAKS.begun("One ");
+    let (provider, gateway) = observed(&collector, [DIALECT.text("Done.")]).await;
+    assert_eq!(gateway.ask("a", "go").await["status"], "completed");
+    provider.respond_with(status(404, &json!({ "error": { "message": "no" } })));
+    assert_eq!(gateway.ask("b", "go").await["status"], "failed");
+    let mut endless = DIALECT.partial("One ");
     endless.end = End::Hang;
-    provider.now(endless);
+    provider.respond_with(endless);
     let body = json!({ "prompt": "go", "session_id": "c", "timeout_ms": 5000 });
     assert_eq!(gateway.post("/api/v1/exec", body).await.json()["status"], "timed_out");
     let mut lines =
@@ -46,16 +45,18 @@ async fn turns_are_counted_by_status() {
         let labels =
             json!({ "codex_gateway.turn.status": end, "gen_ai.provider.name": "scripted" });
         counted(&collector, "codex_gateway.turns.ended", labels.clone(), 1.0).await;
-        let kept = counted(&collector, "codex_gateway.turn.duration", labels.clone(), 1.0).await;
-        let duration = kept.series("codex_gateway.turn.duration", &labels)[0];
+        let received =
+            counted(&collector, "codex_gateway.turn.duration", labels.clone(), 1.0).await;
+        let duration = received.series("codex_gateway.turn.duration", &labels)[0];
         assert_eq!(duration.unit, "s");
         assert_eq!(duration.bounds.last(), Some(&1800.0), "agents take up to half an hour");
     }
     counted(&collector, "codex_gateway.turns.started", json!({}), 4.0).await;
     counted(&collector, "codex_gateway.turns.running", json!({}), 0.0).await;
     counted(&collector, "codex_gateway.turn.time_to_first_token", json!({}), 3.0).await;
-    let kept = counted(&collector, "codex_gateway.turn.time_to_first_event", json!({}), 4.0).await;
-    let wait = kept.series(
+    let received =
+        counted(&collector, "codex_gateway.turn.time_to_first_event", json!({}), 4.0).await;
+    let wait = received.series(
         "codex_gateway.turn.duration",
         &json!({ "codex_gateway.turn.status": "timed_out" }),
     );
@@ -66,28 +67,29 @@ async fn turns_are_counted_by_status() {
 async fn model_calls_and_their_tokens_are_counted() {
     let collector = Collector::start().await;
     let busy = status(503, &json!({ "error": { "message": "busy" } }));
-    let script = [SPEAKS.call("echo out"), busy, SPEAKS.text("Done.")];
+    let script = [DIALECT.call("echo out"), busy, DIALECT.text("Done.")];
     let (provider, gateway) = observed(&collector, script).await;
-    ask(&gateway, "s", "go").await;
+    gateway.ask("s", "go").await;
     let whose = json!({ "gen_ai.operation.name": "chat", "gen_ai.provider.name": "scripted",
                         "gen_ai.request.model": "scripted" });
-    let kept = counted(&collector, "gen_ai.client.operation.duration", whose.clone(), 2.0).await;
-    let all = kept.series("gen_ai.client.operation.duration", &whose);
+    let received =
+        counted(&collector, "gen_ai.client.operation.duration", whose.clone(), 2.0).await;
+    let all = received.series("gen_ai.client.operation.duration", &whose);
     assert!(all.iter().all(|one| !one.attributes.contains_key("error.type")), "{all:?}");
     for (kind, tokens) in [("input", 20.0), ("output", 4.0)] {
         let mut labels = whose.clone();
         labels["gen_ai.token.type"] = kind.into();
-        let kept = counted(&collector, "gen_ai.client.token.usage", labels.clone(), 2.0).await;
-        let usage = kept.series("gen_ai.client.token.usage", &labels);
+        let received = counted(&collector, "gen_ai.client.token.usage", labels.clone(), 2.0).await;
+        let usage = received.series("gen_ai.client.token.usage", &labels);
         assert_eq!((usage[0].value, usage[0].unit.as_str()), (tokens, "{token}"));
     }
     counted(&collector, "codex_gateway.model.retries", json!({}), 1.0).await;
     counted(&collector, "codex_gateway.model.time_to_first_token", json!({}), 2.0).await;
 
-    provider.now(status(404, &json!({ "error": { "message": "no" } })));
-    ask(&gateway, "s", "go").await;
-    let failed = |kept: &Kept| {
-        let all = kept.series("gen_ai.client.operation.duration", &whose).into_iter();
+    provider.respond_with(status(404, &json!({ "error": { "message": "no" } })));
+    gateway.ask("s", "go").await;
+    let failed = |received: &Received| {
+        let all = received.series("gen_ai.client.operation.duration", &whose).into_iter();
         all.filter(|one| one.attributes.contains_key("error.type"))
             .map(|one| one.count)
             .sum::<u64>()
@@ -99,12 +101,12 @@ async fn model_calls_and_their_tokens_are_counted() {
 #[tokio::test]
 async fn tool_calls_are_counted_by_kind_and_outcome() {
     let patch = "*** Begin Patch\n*** Add File: a.txt\n+a\n*** End Patch\n";
-    let script = [SPEAKS.call("echo out"), SPEAKS.patch(patch), SPEAKS.text("Done.")];
+    let script = [DIALECT.call("echo out"), DIALECT.patch(patch), DIALECT.text("Done.")];
     let provider = Provider::start(script).await;
-    let (_catalogue, setup) = knowing(SPEAKS.model, SPEAKS.setup(&provider));
+    let (_catalogue, setup) = with_catalogue(DIALECT.model, DIALECT.setup(&provider));
     let collector = Collector::start().await;
-    let gateway = collector.observes(setup).start();
-    ask(&gateway, "s", "go").await;
+    let gateway = collector.exporting(setup).start();
+    gateway.ask("s", "go").await;
     counted(
         &collector,
         "codex_gateway.tool.calls",
@@ -112,20 +114,20 @@ async fn tool_calls_are_counted_by_kind_and_outcome() {
         2.0,
     )
     .await;
-    let kept = counted(&collector, "codex_gateway.tool.duration", json!({}), 2.0).await;
-    let kinds = kept.series("codex_gateway.tool.duration", &json!({}));
+    let received = counted(&collector, "codex_gateway.tool.duration", json!({}), 2.0).await;
+    let kinds = received.series("codex_gateway.tool.duration", &json!({}));
     assert_eq!(kinds.len(), 2, "a command and a patch: {kinds:?}");
 
-    provider.now(SPEAKS.text("Done."));
-    provider.now(SPEAKS.call("exit 3"));
+    provider.respond_with(DIALECT.text("Done."));
+    provider.respond_with(DIALECT.call("exit 3"));
     let body = json!({ "prompt": "go", "session_id": "again" });
     let mut lines = gateway.stream("/exec", &[], body).await;
     lines.until("exec_command_end").await;
-    provider.now(SPEAKS.text("Done."));
+    provider.respond_with(DIALECT.text("Done."));
     lines.events().await;
     collector
-        .until("the failed command", |kept| {
-            kept.total(
+        .until("the failed command", |received| {
+            received.total(
                 "codex_gateway.tool.calls",
                 &json!({ "codex_gateway.tool.outcome": "error" }),
             ) >= 1.0
@@ -136,7 +138,7 @@ async fn tool_calls_are_counted_by_kind_and_outcome() {
 #[tokio::test]
 async fn requests_are_timed_and_refusals_counted() {
     let collector = Collector::start().await;
-    let gateway = collector.observes(Gateway::env("GATEWAY_API_KEY", "k")).start();
+    let gateway = collector.exporting(Gateway::env("GATEWAY_API_KEY", "k")).start();
     let key = [("x-api-key", "k")];
     let body = json!({ "prompt": "say: x", "session_id": "s" });
     let answer = gateway.post_with("/api/v1/exec", &key, body).await.json();
@@ -144,8 +146,7 @@ async fn requests_are_timed_and_refusals_counted() {
     gateway.send("GET", &path, &key, b"").await;
     gateway.post("/api/v1/exec", json!({ "prompt": "x" })).await;
     gateway.post_with("/api/v1/exec", &key, json!({ "prompt": 7 })).await;
-    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "conversation.resume", "params": { "session_id": "nobody" } });
-    gateway.post_with("/jsonrpc", &key, call).await;
+    gateway.rpc_with(&key, "conversation.resume", json!({ "session_id": "nobody" })).await;
 
     let time = "http.server.request.duration";
     for (method, route, status, times) in [
@@ -168,7 +169,7 @@ async fn requests_are_timed_and_refusals_counted() {
 #[tokio::test]
 async fn streams_and_their_events_are_counted() {
     let collector = Collector::start().await;
-    let gateway = collector.observes(Gateway::config("")).start();
+    let gateway = collector.exporting(Gateway::config("")).start();
     let mut lines =
         gateway.stream("/exec", &[], json!({ "prompt": "slow: 3000", "session_id": "s" })).await;
     lines.until("agent_message_content_delta").await;
@@ -176,35 +177,27 @@ async fn streams_and_their_events_are_counted() {
     counted(&collector, "codex_gateway.conversations", json!({}), 1.0).await;
     gateway.rpc("conversation.cancel", json!({ "session_id": "s" })).await;
     lines.events().await;
-    let kept = counted(&collector, "codex_gateway.streams", json!({}), 0.0).await;
-    assert!(kept.total("codex_gateway.event_log.size", &json!({})) > 1000.0);
-    let kept = collector
-        .until("events", |kept| kept.total("codex_gateway.stream.events", &json!({})) > 5.0)
+    let received = counted(&collector, "codex_gateway.streams", json!({}), 0.0).await;
+    assert!(received.total("codex_gateway.event_log.size", &json!({})) > 1000.0);
+    let received = collector
+        .until("events", |received| received.total("codex_gateway.stream.events", &json!({})) > 5.0)
         .await;
-    assert!(kept.total("codex_gateway.stream.size", &json!({})) > 500.0);
+    assert!(received.total("codex_gateway.stream.size", &json!({})) > 500.0);
     assert!(
-        kept.total("codex_gateway.events", &json!({}))
-            >= kept.total("codex_gateway.stream.events", &json!({}))
+        received.total("codex_gateway.events", &json!({}))
+            >= received.total("codex_gateway.stream.events", &json!({}))
     );
 }
 
 #[tokio::test]
 async fn approvals_are_counted_and_timed() {
     let collector = Collector::start().await;
-    let gateway = collector.observes(Gateway::config("")).start();
-    let body =
+    let gateway = collector.exporting(Gateway::config("")).start();
+    let prompt =
         json!({ "prompt": "run: touch made", "session_id": "s", "approval_policy": "untrusted" });
-    let mut lines = gateway.stream("/exec", &[], body).await;
-    let id = lines.headers["x-conversation-id"].to_str().unwrap().to_owned();
-    let path = format!("/api/v1/conversations/{id}/approvals");
-    eventually("the turn asks", || async {
-        !gateway.get(&path).await.json()["approvals"].as_array().unwrap().is_empty()
-    })
-    .await;
+    let (mut lines, path, approval) = waiting_turn(&gateway, prompt).await;
     counted(&collector, "codex_gateway.approvals.pending", json!({}), 1.0).await;
-    let question = gateway.get(&path).await.json()["approvals"][0]["approval_id"].clone();
-    let path = format!("{path}/{}", question.as_str().unwrap());
-    gateway.post(&path, json!({ "decision": "approved" })).await;
+    decide(&gateway, &path, &approval, json!({ "decision": "approved" })).await;
     lines.events().await;
     counted(&collector, "codex_gateway.approvals.pending", json!({}), 0.0).await;
     let labels = json!({ "codex_gateway.approval.decision": "approved" });
@@ -215,12 +208,12 @@ async fn approvals_are_counted_and_timed() {
 async fn exported_metrics_match_the_table() {
     let collector = Collector::start().await;
     let (_provider, gateway) =
-        observed(&collector, [SPEAKS.call("echo out"), SPEAKS.text("Done.")]).await;
-    ask(&gateway, "s", "go").await;
+        observed(&collector, [DIALECT.call("echo out"), DIALECT.text("Done.")]).await;
+    gateway.ask("s", "go").await;
     gateway.get("/no/such/path").await;
-    let kept = counted(&collector, "codex_gateway.turns.ended", json!({}), 1.0).await;
-    // Core's own metrics have names of theirs.
-    for point in kept.points.iter().filter(|point| !point.name.starts_with("codex.")) {
+    let received = counted(&collector, "codex_gateway.turns.ended", json!({}), 1.0).await;
+    // Core exports metrics with its own names.
+    for point in received.points.iter().filter(|point| !point.name.starts_with("codex.")) {
         let metric = METRICS.iter().find(|metric| metric.name == point.name);
         let metric = metric.unwrap_or_else(|| panic!("not in the table: {point:?}"));
         assert_eq!(point.unit, metric.unit, "{}", point.name);
@@ -238,9 +231,9 @@ async fn exported_metrics_match_the_table() {
         "codex_gateway.tasks",
         "codex_gateway.build.info",
     ] {
-        assert!(!kept.series(name, &json!({})).is_empty(), "{name}");
+        assert!(!received.series(name, &json!({})).is_empty(), "{name}");
     }
-    let build =
-        kept.series("codex_gateway.build.info", &json!({ "version": env!("CARGO_PKG_VERSION") }));
+    let build = received
+        .series("codex_gateway.build.info", &json!({ "version": env!("CARGO_PKG_VERSION") }));
     assert!(build.len() == 1 && build[0].attributes["engine"].is_string(), "{build:?}");
 }

@@ -1,4 +1,4 @@
-//! `GET /metrics`: who may read it, and what it holds.
+//! `GET /metrics`: access, families, labels and bounds.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,7 @@ use codex_gateway::telemetry::names::METRICS;
 use codex_gateway::telemetry::names::Metric;
 use serde_json::json;
 
-use super::SPEAKS;
-use super::ask;
+use super::DIALECT;
 use crate::support::Gateway;
 use crate::support::eventually;
 use crate::support::provider::Provider;
@@ -22,7 +21,7 @@ async fn scrape(gateway: &Gateway) -> Scrape {
     Scrape::read(reply.text())
 }
 
-/// What Prometheus calls it.
+/// Returns the Prometheus name of a metric.
 fn family(metric: &Metric) -> String {
     let mut name = metric.name.replace('.', "_");
     let unit = match metric.unit {
@@ -50,19 +49,19 @@ async fn metrics_require_a_key_unless_opened() {
     let open = Gateway::config("[gateway.telemetry]\nmetrics_open = true\n");
     let open = open.env("GATEWAY_API_KEY", "k").start();
     scrape(&open).await;
-    // Nothing else is open with it.
+    // Nothing else is opened.
     assert_eq!(open.get("/api/v1/conversations").await.status, 401);
 }
 
 #[tokio::test]
 async fn every_family_matches_the_table() {
-    let provider = Provider::start([SPEAKS.call("echo out"), SPEAKS.text("Done.")]).await;
-    let gateway = SPEAKS.gateway(&provider);
-    ask(&gateway, "s", "go").await;
+    let provider = Provider::start([DIALECT.call("echo out"), DIALECT.text("Done.")]).await;
+    let gateway = DIALECT.gateway(&provider);
+    gateway.ask("s", "go").await;
     gateway.exec(json!({ "prompt": "go", "session_id": "s" })).await;
     gateway.get("/no/such/path").await;
     let scraped = scrape(&gateway).await;
-    // Whose they are: the resource.
+    // The resource.
     let target = scraped.series("target_info", &[("service_name", "codex-gateway")]);
     assert_eq!(target.len(), 1);
     for sample in scraped.samples.iter().filter(|sample| sample.name != "target_info") {
@@ -85,12 +84,12 @@ async fn every_family_matches_the_table() {
         }
     }
     for metric in METRICS {
-        // These come with what did not happen here.
+        // These appear only after events that this test does not cause.
         let absent = ["requests.refused", "approval.duration", "export_failures"];
         let there = scraped.types.contains_key(&family(metric));
         assert!(
             there || absent.iter().any(|end| metric.name.ends_with(end)),
-            "{} is not there",
+            "{} is absent",
             metric.name
         );
     }
@@ -109,7 +108,7 @@ async fn every_family_matches_the_table() {
     assert!(scraped.text.contains("# HELP http_server_request_duration_seconds "));
 }
 
-/// A rate needs a first value: the first turn that fails is an increase, too.
+/// A rate needs a first value, so that the first failed turn is an increase.
 #[tokio::test]
 async fn counters_begin_at_zero() {
     let gateway = Gateway::start();
@@ -137,7 +136,7 @@ async fn gauges_track_current_state() {
     for gauge in ["turns_running", "streams", "conversations"] {
         assert_eq!(during.total(&format!("codex_gateway_{gauge}"), &[]), 1.0, "{gauge}");
     }
-    // The one that reads them, and the stream.
+    // The scrape and the stream.
     assert_eq!(during.total("http_server_active_requests", &[]), 2.0);
     drop(lines);
     gateway.rpc("conversation.cancel", json!({ "session_id": "s" })).await;
@@ -153,9 +152,9 @@ async fn gauges_track_current_state() {
 
 #[tokio::test]
 async fn unknown_names_create_no_new_series() {
-    let provider = Provider::start([SPEAKS.text("Done.")]).await;
-    let gateway = SPEAKS.gateway(&provider);
-    ask(&gateway, "warm", "go").await;
+    let provider = Provider::start([DIALECT.text("Done.")]).await;
+    let gateway = DIALECT.gateway(&provider);
+    gateway.ask("warm", "go").await;
     for number in 0..100 {
         gateway.get(&format!("/made/up/{number}")).await;
         gateway.send(&format!("BREW{number}"), "/health", &[], b"").await;
@@ -175,7 +174,7 @@ async fn unknown_names_create_no_new_series() {
     let requests = "http_server_request_duration_seconds_count";
     let routes = values(requests, "http_route");
     assert!(routes.contains("_OTHER") && routes.len() < 8, "{routes:?}");
-    // Paths that are none, methods that a path does not take, ids that are none.
+    // Unknown paths, unsupported methods, invalid ids.
     assert_eq!(scraped.total(requests, &[("http_route", "_OTHER")]), 300.0);
     assert!(
         values(requests, "http_request_method")
@@ -189,7 +188,7 @@ async fn unknown_names_create_no_new_series() {
         assert!(models.contains("_OTHER"));
     }
     let calls = scraped.total("gen_ai_client_operation_duration_seconds_count", &[]);
-    assert_eq!(calls, 101.0, "what has no name of its own is counted all the same");
+    assert_eq!(calls, 101.0, "calls of unlisted models are counted too");
     for name in
         scraped.types.keys().filter(|name| !name.contains("gen_ai") && !name.contains("model"))
     {

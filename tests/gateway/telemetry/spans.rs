@@ -1,51 +1,38 @@
-//! The spans of a turn: their names, kinds, parents and attributes, and the resource.
+//! Spans of a turn: names, kinds, parents and attributes, and the resource.
 
 use serde_json::Value;
 use serde_json::json;
 
-use super::SPEAKS;
-use super::ask;
+use super::DIALECT;
 use super::observed;
 use crate::support::Gateway;
-use crate::support::catalogue::knowing;
+use crate::support::catalogue::with_catalogue;
 use crate::support::collector::Collector;
-use crate::support::collector::Kept;
+use crate::support::collector::Received;
 use crate::support::collector::Span;
 use crate::support::eventually;
 use crate::support::provider::Provider;
 use crate::support::provider::status;
 
-/// Waits for the span of a request of this route, which ends last.
-async fn request(collector: &Collector, name: &str) -> (Span, Kept) {
+/// Waits for the span of a request, which ends last, and that of its turn.
+async fn request(collector: &Collector, name: &str) -> (Span, Received) {
     let (request, _) = collector.span(name).await;
-    let kept = collector
-        .until("the turn's span", |kept| {
-            kept.trace(&request.trace).iter().any(|span| span.name == "invoke_agent codex")
+    let received = collector
+        .until("the turn's span", |received| {
+            received.trace(&request.trace).iter().any(|span| span.name == "invoke_agent codex")
         })
         .await;
-    (request, kept)
+    (request, received)
 }
 
-fn children<'a>(kept: &'a Kept, parent: &Span, prefix: &str) -> Vec<&'a Span> {
-    kept.children(parent).into_iter().filter(|span| span.name.starts_with(prefix)).collect()
+fn children<'a>(received: &'a Received, parent: &Span, prefix: &str) -> Vec<&'a Span> {
+    received.children(parent).into_iter().filter(|span| span.name.starts_with(prefix)).collect()
 }
 
-#[tokio::test]
-async fn turn_is_one_trace_of_nested_spans() {
-    let collector = Collector::start().await;
-    let (_provider, gateway) =
-        observed(&collector, [SPEAKS.call("echo out; exit 3"), SPEAKS.text("Done.")]).await;
-    let answer = ask(&gateway, "s", "go").await;
-    assert_eq!(answer["status"], "completed", "{answer}");
-    let (server, kept) = request(&collector, "POST /api/v1/exec").await;
-    assert_eq!((server.kind, server.parent.as_str(), server.failed), ("server", "", false));
-    server.has(&json!({
-        "http.request.method": "POST", "http.route": "/api/v1/exec", "url.path": "/api/v1/exec",
-        "url.scheme": "http", "http.response.status_code": 200,
-    }));
-
-    let agents = children(&kept, &server, "invoke_agent");
-    assert_eq!(agents.len(), 1, "{}", kept.tree());
+/// Asserts the span of the turn below the request, and returns it.
+fn agent_span<'a>(received: &'a Received, server: &Span, answer: &Value) -> &'a Span {
+    let agents = children(received, server, "invoke_agent");
+    assert_eq!(agents.len(), 1, "{}", received.tree());
     let agent = agents[0];
     assert_eq!(
         (agent.name.as_str(), agent.kind, agent.failed),
@@ -62,9 +49,13 @@ async fn turn_is_one_trace_of_nested_spans() {
     for time in ["codex_gateway.time_to_first_token", "codex_gateway.time_to_first_event"] {
         assert!(agent.get(time).as_f64().is_some_and(|time| time > 0.0), "{:#?}", agent.attributes);
     }
+    agent
+}
 
-    let chats = children(&kept, agent, "chat ");
-    assert_eq!(chats.len(), 2, "{}", kept.tree());
+/// Asserts the spans of two model calls below the turn, and returns them.
+fn chat_spans<'a>(received: &'a Received, agent: &Span, answer: &Value) -> Vec<&'a Span> {
+    let chats = children(received, agent, "chat ");
+    assert_eq!(chats.len(), 2, "{}", received.tree());
     for chat in &chats {
         assert_eq!(
             (chat.name.as_str(), chat.kind, chat.failed),
@@ -78,8 +69,13 @@ async fn turn_is_one_trace_of_nested_spans() {
             "openinference.span.kind": "LLM",
         }));
     }
-    let tools = children(&kept, agent, "execute_tool ");
-    assert_eq!(tools.len(), 1, "{}", kept.tree());
+    chats
+}
+
+/// Asserts the span of one tool call below the turn, and returns it.
+fn tool_spans<'a>(received: &'a Received, agent: &Span) -> Vec<&'a Span> {
+    let tools = children(received, agent, "execute_tool ");
+    assert_eq!(tools.len(), 1, "{}", received.tree());
     let tool = tools[0];
     assert_eq!((tool.name.as_str(), tool.kind), ("execute_tool exec_command", "internal"));
     tool.has(&json!({
@@ -87,10 +83,29 @@ async fn turn_is_one_trace_of_nested_spans() {
         "gen_ai.tool.call.id": "call_1", "gen_ai.tool.type": "function", "process.exit.code": 3,
         "openinference.span.kind": "TOOL",
     }));
+    tools
+}
 
-    // One inside the other, one after the other.
+#[tokio::test]
+async fn turn_is_one_trace_of_nested_spans() {
+    let collector = Collector::start().await;
+    let (_provider, gateway) =
+        observed(&collector, [DIALECT.call("echo out; exit 3"), DIALECT.text("Done.")]).await;
+    let answer = gateway.ask("s", "go").await;
+    assert_eq!(answer["status"], "completed", "{answer}");
+    let (server, received) = request(&collector, "POST /api/v1/exec").await;
+    assert_eq!((server.kind, server.parent.as_str(), server.failed), ("server", "", false));
+    server.has(&json!({
+        "http.request.method": "POST", "http.route": "/api/v1/exec", "url.path": "/api/v1/exec",
+        "url.scheme": "http", "http.response.status_code": 200,
+    }));
+
+    let agent = agent_span(&received, &server, &answer);
+    let chats = chat_spans(&received, agent, &answer);
+    let tools = tool_spans(&received, agent);
+    // Nested, and in sequence.
     assert!(server.start <= agent.start && agent.end <= server.end);
-    assert!(chats[0].start < tool.start && tool.end <= chats[1].end, "{}", kept.tree());
+    assert!(chats[0].start < tools[0].start && tools[0].end <= chats[1].end, "{}", received.tree());
     for span in chats.iter().chain(&tools) {
         assert!(agent.start <= span.start && span.end <= agent.end, "{}", span.name);
     }
@@ -99,42 +114,43 @@ async fn turn_is_one_trace_of_nested_spans() {
 #[tokio::test]
 async fn core_spans_join_but_never_start_traces() {
     let collector = Collector::start().await;
-    let (_provider, gateway) = observed(&collector, [SPEAKS.text("Done.")]).await;
-    ask(&gateway, "s", "go").await;
+    let (_provider, gateway) = observed(&collector, [DIALECT.text("Done.")]).await;
+    gateway.ask("s", "go").await;
     let (agent, _) = collector.span("invoke_agent codex").await;
     for name in ["op.dispatch.user_input", "session_task.turn"] {
-        let below = |kept: &Kept| {
-            let its = kept.trace(&agent.trace).into_iter().find(|span| span.name == name);
-            its.is_some_and(|span| kept.above(span).contains(&"invoke_agent codex"))
+        let below = |received: &Received| {
+            let its = received.trace(&agent.trace).into_iter().find(|span| span.name == name);
+            its.is_some_and(|span| received.above(span).contains(&"invoke_agent codex"))
         };
         collector.until(&format!("{name} below the agent"), below).await;
     }
-    // Chores of core's own, at the start of a conversation, make no traces.
-    let (_, kept) = collector.span("POST /api/v1/exec").await;
-    let tops: Vec<&str> = kept
+    // Background work of core at the start of a conversation starts no traces.
+    let (_, received) = collector.span("POST /api/v1/exec").await;
+    let tops: Vec<&str> = received
         .spans
         .iter()
         .filter(|span| span.parent.is_empty())
         .map(|span| span.name.as_str())
         .collect();
-    assert_eq!(tops, ["POST /api/v1/exec"], "{}", kept.tree());
+    assert_eq!(tops, ["POST /api/v1/exec"], "{}", received.tree());
 }
 
 #[tokio::test]
 async fn turn_tokens_exclude_earlier_turns() {
     let collector = Collector::start().await;
     let (_provider, gateway) =
-        observed(&collector, [SPEAKS.text("One."), SPEAKS.text("Two.")]).await;
+        observed(&collector, [DIALECT.text("One."), DIALECT.text("Two.")]).await;
     for prompt in ["one", "two"] {
-        ask(&gateway, "s", prompt).await;
+        gateway.ask("s", prompt).await;
     }
-    let kept =
-        collector.until("two turns", |kept| kept.named("invoke_agent codex").len() == 2).await;
-    for turn in kept.named("invoke_agent codex") {
+    let received = collector
+        .until("two turns", |received| received.named("invoke_agent codex").len() == 2)
+        .await;
+    for turn in received.named("invoke_agent codex") {
         turn.has(&json!({ "gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2 }));
     }
     let traces: Vec<&str> =
-        kept.named("invoke_agent codex").iter().map(|one| one.trace.as_str()).collect();
+        received.named("invoke_agent codex").iter().map(|one| one.trace.as_str()).collect();
     assert_ne!(traces[0], traces[1], "a trace per request");
 }
 
@@ -144,17 +160,17 @@ async fn model_failure_marks_call_and_turn() {
     let error =
         json!({ "error": { "message": "No such model.", "type": "invalid_request_error" } });
     let (_provider, gateway) = observed(&collector, [status(404, &error)]).await;
-    let answer = ask(&gateway, "s", "go").await;
+    let answer = gateway.ask("s", "go").await;
     assert_eq!(answer["status"], "failed", "{answer}");
-    let (server, kept) = request(&collector, "POST /api/v1/exec").await;
-    let agent = kept.span("invoke_agent codex");
-    assert!(agent.failed && agent.parent == server.id, "{}", kept.tree());
+    let (server, received) = request(&collector, "POST /api/v1/exec").await;
+    let agent = received.span("invoke_agent codex");
+    assert!(agent.failed && agent.parent == server.id, "{}", received.tree());
     agent.has(&json!({ "codex_gateway.turn.status": "failed" }));
     assert!(agent.get("error.type").is_string(), "{:#?}", agent.attributes);
-    let chat = kept.span("chat scripted");
+    let chat = received.span("chat scripted");
     assert!(chat.failed, "{chat:#?}");
     assert!(chat.get("error.type").is_string(), "{:#?}", chat.attributes);
-    // The request itself was answered.
+    // The request itself succeeded.
     assert!(!server.failed);
 }
 
@@ -162,12 +178,12 @@ async fn model_failure_marks_call_and_turn() {
 async fn retried_call_is_one_span_with_attempts() {
     let collector = Collector::start().await;
     let busy = status(503, &json!({ "error": { "message": "busy" } }));
-    let (provider, gateway) = observed(&collector, [busy, SPEAKS.text("Done.")]).await;
-    ask(&gateway, "s", "go").await;
-    assert_eq!(provider.asked().len(), 2);
-    let (_, kept) = request(&collector, "POST /api/v1/exec").await;
-    let calls = kept.named("chat scripted");
-    assert_eq!(calls.len(), 1, "{}", kept.tree());
+    let (provider, gateway) = observed(&collector, [busy, DIALECT.text("Done.")]).await;
+    gateway.ask("s", "go").await;
+    assert_eq!(provider.requests().len(), 2);
+    let (_, received) = request(&collector, "POST /api/v1/exec").await;
+    let calls = received.named("chat scripted");
+    assert_eq!(calls.len(), 1, "{}", received.tree());
     calls[0].has(&json!({ "codex_gateway.model.attempts": 2 }));
     assert!(!calls[0].failed);
 }
@@ -176,61 +192,67 @@ async fn retried_call_is_one_span_with_attempts() {
 async fn patch_span_counts_its_files() {
     let patch =
         "*** Begin Patch\n*** Add File: a.txt\n+a\n*** Add File: b.txt\n+b\n*** End Patch\n";
-    let provider = Provider::start([SPEAKS.patch(patch), SPEAKS.text("Patched.")]).await;
-    let (_catalogue, setup) = knowing(SPEAKS.model, SPEAKS.setup(&provider));
+    let provider = Provider::start([DIALECT.patch(patch), DIALECT.text("Patched.")]).await;
+    let (_catalogue, setup) = with_catalogue(DIALECT.model, DIALECT.setup(&provider));
     let collector = Collector::start().await;
-    let gateway = collector.observes(setup).start();
-    let answer = ask(&gateway, "s", "patch it").await;
+    let gateway = collector.exporting(setup).start();
+    let answer = gateway.ask("s", "patch it").await;
     assert_eq!(answer["task_result"]["summary"], "Patched.", "{answer}");
-    let (tool, kept) = collector.span("execute_tool apply_patch").await;
+    let (tool, received) = collector.span("execute_tool apply_patch").await;
     tool.has(&json!({
         "gen_ai.tool.name": "apply_patch", "gen_ai.tool.type": "function",
         "gen_ai.tool.call.id": "call_p", "codex_gateway.patch.files": 2,
     }));
-    assert!(!tool.failed, "{}", kept.tree());
+    assert!(!tool.failed, "{}", received.tree());
 }
 
 #[tokio::test]
 async fn rpc_calls_are_spans_named_by_method() {
     let collector = Collector::start().await;
-    let (_provider, gateway) = observed(&collector, [SPEAKS.text("Done.")]).await;
+    let (_provider, gateway) = observed(&collector, [DIALECT.text("Done.")]).await;
     let batch = json!([
         { "jsonrpc": "2.0", "id": 1, "method": "conversation.prompt", "params": { "prompt": "go", "session_id": "s" } },
         { "jsonrpc": "2.0", "id": 2, "method": "conversation.status", "params": { "session_id": "nobody" } },
         { "jsonrpc": "2.0", "id": 3, "method": "no.such.method" },
     ]);
     gateway.post("/jsonrpc", batch).await;
-    let (server, kept) = request(&collector, "POST /jsonrpc").await;
+    let (server, received) = request(&collector, "POST /jsonrpc").await;
     for name in ["conversation.prompt", "conversation.status"] {
-        let call = kept.span(name);
-        assert_eq!((&call.parent, &call.trace), (&server.id, &server.trace), "{}", kept.tree());
+        let call = received.span(name);
+        assert_eq!((&call.parent, &call.trace), (&server.id, &server.trace), "{}", received.tree());
         call.has(&json!({ "rpc.system": "jsonrpc", "rpc.method": name }));
     }
-    assert_eq!(kept.span("invoke_agent codex").parent, kept.span("conversation.prompt").id);
-    // What a client makes up is no name of a span.
-    assert!(kept.spans.iter().all(|span| !span.name.contains("no.such.method")), "{}", kept.tree());
+    assert_eq!(received.span("invoke_agent codex").parent, received.span("conversation.prompt").id);
+    // An unknown method is no name of a span.
+    assert!(
+        received.spans.iter().all(|span| !span.name.contains("no.such.method")),
+        "{}",
+        received.tree()
+    );
 }
 
 #[tokio::test]
 async fn refused_requests_have_bounded_span_names() {
     let collector = Collector::start().await;
-    let gateway = collector.observes(Gateway::env("GATEWAY_API_KEY", "canary-api")).start();
+    let gateway = collector.exporting(Gateway::env("GATEWAY_API_KEY", "canary-api")).start();
     gateway.post("/api/v1/exec", json!({ "prompt": "x" })).await;
     gateway.get("/no/such/path").await;
     gateway.send("BREW", "/health", &[], b"").await;
-    let kept = collector
-        .until("three requests", |kept| {
-            kept.spans.iter().filter(|one| one.kind == "server").count() == 3
+    let received = collector
+        .until("three requests", |received| {
+            received.spans.iter().filter(|one| one.kind == "server").count() == 3
         })
         .await;
-    let refused = kept.span("POST /api/v1/exec");
+    let refused = received.span("POST /api/v1/exec");
     refused.has(&json!({ "http.response.status_code": 401 }));
-    // By the conventions, a status of 4xx is no failure of the server's.
+    // By the conventions, a 4xx status is no failure of the server.
     assert!(!refused.failed);
-    let unknown = kept.spans.iter().find(|span| span.get("url.path") == "/no/such/path").unwrap();
+    let unknown =
+        received.spans.iter().find(|span| span.get("url.path") == "/no/such/path").unwrap();
     assert_eq!(unknown.name, "GET");
     unknown.has(&json!({ "http.response.status_code": 404 }));
-    let brew = kept.spans.iter().find(|span| span.get("http.response.status_code") == 405).unwrap();
+    let brew =
+        received.spans.iter().find(|span| span.get("http.response.status_code") == 405).unwrap();
     brew.has(&json!({ "http.request.method": "_OTHER" }));
     assert!(!brew.name.contains("BREW"), "{}", brew.name);
 }
@@ -239,10 +261,10 @@ async fn refused_requests_have_bounded_span_names() {
 async fn stream_span_lasts_until_its_end() {
     let collector = Collector::start().await;
     let (_provider, gateway) =
-        observed(&collector, [SPEAKS.call("sleep 1"), SPEAKS.text("Done.")]).await;
+        observed(&collector, [DIALECT.call("sleep 1"), DIALECT.text("Done.")]).await;
     gateway.exec(json!({ "prompt": "go" })).await;
-    let (server, kept) = request(&collector, "POST /exec").await;
-    let agent = kept.span("invoke_agent codex");
+    let (server, received) = request(&collector, "POST /exec").await;
+    let agent = received.span("invoke_agent codex");
     assert_eq!(agent.parent, server.id);
     assert!(server.end - server.start > 1_000_000_000, "{}", server.end - server.start);
     assert!(
@@ -255,22 +277,22 @@ async fn stream_span_lasts_until_its_end() {
 #[tokio::test]
 async fn turn_span_records_its_status() {
     let collector = Collector::start().await;
-    let gateway = collector.observes(Gateway::config("")).start();
+    let gateway = collector.exporting(Gateway::config("")).start();
     let body = json!({ "prompt": "slow: 3000", "session_id": "t", "timeout_ms": 1000 });
     gateway.post("/api/v1/exec", body).await;
     let mut lines =
         gateway.stream("/exec", &[], json!({ "prompt": "slow: 3000", "session_id": "c" })).await;
     lines.until("agent_message_content_delta").await;
     gateway.rpc("conversation.cancel", json!({ "session_id": "c" })).await;
-    let ends = |kept: &Kept| -> Vec<Value> {
-        let turns = kept.named("invoke_agent codex").into_iter();
+    let ends = |received: &Received| -> Vec<Value> {
+        let turns = received.named("invoke_agent codex").into_iter();
         let mut ends: Vec<Value> =
             turns.map(|turn| turn.get("codex_gateway.turn.status").clone()).collect();
         ends.sort_by_key(Value::to_string);
         ends
     };
-    let kept = collector.until("two turns", |kept| ends(kept).len() == 2).await;
-    assert_eq!(ends(&kept), [json!("cancelled"), json!("timed_out")]);
+    let received = collector.until("two turns", |received| ends(received).len() == 2).await;
+    assert_eq!(ends(&received), [json!("cancelled"), json!("timed_out")]);
 }
 
 #[tokio::test]
@@ -280,13 +302,13 @@ async fn resource_names_service_and_platform() {
     let setup = setup.env("K_CONFIGURATION", "front");
     let setup =
         setup.env("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test,team=a%20b");
-    let gateway = collector.observes(setup).start();
+    let gateway = collector.exporting(setup).start();
     gateway.get("/health").await;
-    ask(&gateway, "s", "say: x").await;
-    let kept = collector.until("all signals", |kept| kept.resources.len() == 3).await;
-    for (signal, resource) in &kept.resources {
-        let is = |key: &str, wanted: &str| {
-            assert_eq!(resource.get(key), Some(&json!(wanted)), "{signal}: {resource:#?}");
+    gateway.ask("s", "say: x").await;
+    let received = collector.until("all signals", |received| received.resources.len() == 3).await;
+    for (signal, resource) in &received.resources {
+        let is = |key: &str, expected: &str| {
+            assert_eq!(resource.get(key), Some(&json!(expected)), "{signal}: {resource:#?}");
         };
         is("service.name", "codex-gateway");
         is("service.version", env!("CARGO_PKG_VERSION"));
@@ -300,13 +322,17 @@ async fn resource_names_service_and_platform() {
     }
     drop(gateway);
 
-    // A name of the operator's own wins.
+    // A configured name wins.
     let collector = Collector::start().await;
-    let gateway = collector.observes(Gateway::env("OTEL_SERVICE_NAME", "mine")).start();
+    let gateway = collector.exporting(Gateway::env("OTEL_SERVICE_NAME", "mine")).start();
     gateway.get("/health").await;
-    eventually("the name is there", || async {
-        collector.kept().resources.get("metrics").is_some_and(|one| one["service.name"] == "mine")
+    eventually("the name is exported", || async {
+        collector
+            .received()
+            .resources
+            .get("metrics")
+            .is_some_and(|one| one["service.name"] == "mine")
     })
     .await;
-    assert!(!collector.kept().resources["metrics"].contains_key("faas.name"));
+    assert!(!collector.received().resources["metrics"].contains_key("faas.name"));
 }

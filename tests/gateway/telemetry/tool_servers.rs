@@ -1,4 +1,4 @@
-//! Calls of tool servers: their spans, and the trace that they are handed.
+//! Calls of tool servers: their spans, and the trace context they receive.
 
 use serde_json::Value;
 use serde_json::json;
@@ -11,6 +11,7 @@ use crate::support::collector::Collector;
 use crate::support::gateway::Setup;
 use crate::support::mcp::HttpServer;
 
+/// Starts a gateway with a connected server.
 async fn connected(setup: Setup, server: &HttpServer) -> Gateway {
     let gateway = setup
         .config("[gateway]\nmcp_token_variables = [\"MCP_TOKEN\"]\n")
@@ -22,9 +23,9 @@ async fn connected(setup: Setup, server: &HttpServer) -> Gateway {
     gateway
 }
 
-/// The trace and the parent that a call was handed in its `_meta`. (What stands in headers is of the task that owns
-/// the connection.)
-fn handed(call: &Value) -> (String, String) {
+/// Returns the trace and the parent in the `_meta` of a call. Headers hold the context of the task
+/// that owns the connection.
+fn trace_context(call: &Value) -> (String, String) {
     let meta = &call["message"]["params"]["_meta"]["x-codex-turn-metadata"];
     parts(meta["traceparent"].as_str().unwrap_or_else(|| panic!("no trace: {call:#}")))
 }
@@ -33,7 +34,7 @@ fn handed(call: &Value) -> (String, String) {
 async fn tool_server_receives_the_call_trace() {
     let server = HttpServer::start("http-canary");
     let collector = Collector::start().await;
-    let gateway = connected(collector.observes(Setup::default()), &server).await;
+    let gateway = connected(collector.exporting(Setup::default()), &server).await;
     let body = json!({ "prompt": "call: web add {\"a\":20,\"b\":3}", "session_id": "s" });
     let answer =
         gateway.post_with("/api/v1/exec", &[("traceparent", TRACEPARENT)], body).await.json();
@@ -44,17 +45,17 @@ async fn tool_server_receives_the_call_trace() {
         "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "add", "gen_ai.tool.type": "extension",
         "mcp.server.name": "web", "openinference.span.kind": "TOOL",
     }));
-    let calls = server.heard("tools/call");
+    let calls = server.requests("tools/call");
     assert_eq!(calls.len(), 1);
-    let (trace, parent) = handed(&calls[0]);
+    let (trace, parent) = trace_context(&calls[0]);
     assert_eq!(trace, TRACE);
-    // The span above the call is the turn's, or below it.
+    // The parent of the call is the span of the turn or one below it.
     collector
-        .until("the span above the call", |kept| {
-            let above = kept.trace(TRACE).into_iter().find(|span| span.id == parent);
+        .until("the span above the call", |received| {
+            let above = received.trace(TRACE).into_iter().find(|span| span.id == parent);
             above.is_some_and(|span| {
                 span.name == "invoke_agent codex"
-                    || kept.above(span).contains(&"invoke_agent codex")
+                    || received.above(span).contains(&"invoke_agent codex")
             })
         })
         .await;
@@ -66,5 +67,5 @@ async fn disabled_telemetry_still_forwards_trace_to_servers() {
     let gateway = connected(Setup::default(), &server).await;
     let body = json!({ "prompt": "call: web add {\"a\":20,\"b\":3}", "session_id": "s" });
     gateway.post_with("/api/v1/exec", &[("traceparent", TRACEPARENT)], body).await;
-    assert_eq!(handed(&server.heard("tools/call")[0]).0, TRACE);
+    assert_eq!(trace_context(&server.requests("tools/call")[0]).0, TRACE);
 }

@@ -22,7 +22,7 @@ async fn single_calls_batches_and_notifications_share_a_socket() {
     };
     let mut notification = call(Value::Null);
     notification.as_object_mut().unwrap().remove("id");
-    // Neither of these is answered: the next answer is that of the batch.
+    // Neither of these is answered: the next answer is the one to the batch.
     socket.raw(&notification.to_string()).await;
     socket.raw(&json!([notification, notification]).to_string()).await;
     let batch = json!([call(json!("a")), notification, call(json!(2)), call(Value::Null), 7]);
@@ -39,7 +39,7 @@ async fn calls_run_concurrently_up_to_the_limit() {
     let gateway = Gateway::start();
     endless_turn(&gateway, "busy").await;
     let mut socket = Socket::connect(&gateway, &[]).await;
-    // Calls that go on until their turns are stopped.
+    // Calls that run until their turns are stopped.
     let mut held = Vec::new();
     for n in 0..128 {
         let params = json!({ "prompt": "slow: 100000", "session_id": format!("held-{n}") });
@@ -60,9 +60,13 @@ async fn calls_run_concurrently_up_to_the_limit() {
     assert!(refused.as_array().unwrap().iter().all(|one| one["error"]["code"] == -32001));
     socket.raw(r#"{"jsonrpc":"2.0","method":"conversation.status","params":{}}"#).await;
     socket.raw("{").await;
-    assert_eq!(socket.json().await["error"]["code"], -32700, "said of what is no call, too");
+    assert_eq!(
+        socket.json().await["error"]["code"],
+        -32700,
+        "a malformed message gets its own error"
+    );
 
-    // Another socket is not refused, and stops one of the turns: its place is free again.
+    // Another socket has its own limit; it stops one of the turns, which frees its slot.
     let mut other = Socket::connect(&gateway, &[]).await;
     eventually("the turn runs", || async {
         status(&gateway, "held-7").await["status"] == "running"
@@ -110,7 +114,7 @@ async fn batch_calls_count_against_the_limit() {
         };
         Value::from_iter((0..calls).map(|n| call(1000 + n)))
     };
-    // 128 places, 40 of them taken: a batch is run as a whole or not at all.
+    // 128 slots, 40 of them taken: a batch runs completely or not at all.
     for (calls, fits) in [(89, false), (88, true), (100, false)] {
         socket.raw(&batch(calls).to_string()).await;
         let answers = socket.json().await;

@@ -1,4 +1,4 @@
-//! How a socket ends: what breaks the protocol, a client that vanishes, a process that drains.
+//! Closing: protocol violations, clients that disappear, shutdown.
 
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
@@ -10,9 +10,10 @@ use super::status;
 use crate::support::Gateway;
 use crate::support::Socket;
 use crate::support::eventually;
+use crate::support::process::resident_memory;
 use crate::support::soon;
 
-/// A client's frame, masked with zeros: its payload is as it stands.
+/// Encodes a client's frame, masked with zeros: the payload is unchanged.
 fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).unwrap();
     let mut frame = vec![first, 0x80 | length, 0, 0, 0, 0];
@@ -29,13 +30,13 @@ async fn protocol_breach_gets_its_close_code() {
 
     let mut socket = Socket::connect(&gateway, &[]).await;
     socket.raw(&format!("\"{}\"", "x".repeat(4094))).await;
-    assert_eq!(socket.json().await["error"]["code"], -32600, "as large as it may be");
+    assert_eq!(socket.json().await["error"]["code"], -32600, "exactly the limit");
     socket.raw(&"x".repeat(1 << 20)).await;
     let (code, reason) = socket.closed().await;
     assert_eq!(code, CloseCode::Size);
     assert!(reason.contains("body_limit_bytes"), "{reason}");
 
-    // In pieces, each small enough.
+    // A message of fragments below the limit.
     let mut socket = Socket::connect(&gateway, &[]).await;
     socket.tcp().write_all(&frame(0x01, &[b'x'; 100])).await.unwrap();
     for _ in 0..41 {
@@ -61,13 +62,13 @@ async fn protocol_breach_gets_its_close_code() {
 async fn unread_pongs_are_bounded_in_memory() {
     let gateway = Gateway::start();
     let mut socket = Socket::connect(&gateway, &[]).await;
-    let before = super::resident(gateway.child.id());
+    let before = resident_memory(gateway.child.id());
     let pings = frame(0x89, &[b'p'; 125]).repeat(1000);
-    // Until no more is taken: what it has not read of its pongs is bounded by the buffers of the two.
+    // Until the gateway reads no more: unread pongs are bounded by the buffers of both sides.
     let limit = std::time::Duration::from_secs(3);
     let mut sent = 0;
     while sent < 256 << 20 {
-        // Where the last write broke off.
+        // Continues after the last partial write.
         let rest = &pings[sent % pings.len()..];
         match tokio::time::timeout(limit, socket.tcp().write(rest)).await {
             Ok(written) => sent += written.unwrap(),
@@ -75,7 +76,7 @@ async fn unread_pongs_are_bounded_in_memory() {
         }
     }
     assert!(sent < 256 << 20, "{sent} bytes of pings were taken from a client that reads nothing");
-    let after = super::resident(gateway.child.id());
+    let after = resident_memory(gateway.child.id());
     assert!(after < before + (32 << 20), "{sent} bytes of pings took {} bytes", after - before);
     let answer = gateway.get("/health").await;
     assert_eq!(answer.status, 200);
@@ -97,7 +98,7 @@ async fn turn_outlives_its_socket_unless_tied() {
         drop(socket);
         eventually("the socket is gone", || async { gateway.load().await["connections"] == 1 })
             .await;
-        eventually("the turn does as it was told", || async {
+        eventually("the turn has the expected status", || async {
             status(&gateway, session).await["status"] == expected
         })
         .await;
@@ -138,7 +139,7 @@ async fn drain_answers_calls_and_closes_subscribers() {
 async fn drain_never_waits_for_silent_clients() {
     let mut gateway = Gateway::config("[gateway]\ndrain_timeout_ms = 6000\n").start();
     let id = endless_turn(&gateway, "d").await;
-    // One that never answers the close frame, and one that has stopped reading altogether.
+    // One never answers the close frame, the other has stopped reading.
     let silent = Socket::connect(&gateway, &[]).await;
     let mut stuck = Socket::connect(&gateway, &[]).await;
     stuck.call("conversation.subscribe", json!({ "conversation_id": id })).await;

@@ -1,4 +1,4 @@
-//! Who may open a socket.
+//! The handshake: keys, origins and invalid upgrades.
 
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Error;
@@ -8,11 +8,12 @@ use crate::support::Gateway;
 use crate::support::Socket;
 use crate::support::eventually;
 
+/// Returns the status of a refused handshake.
 async fn refused(gateway: &Gateway, headers: &[(&str, &str)]) -> u16 {
     match Socket::open(gateway.address, headers).await {
         Err(Error::Http(response)) => response.status().as_u16(),
         Err(other) => panic!("{other}"),
-        Ok(_) => panic!("it was let in"),
+        Ok(_) => panic!("the handshake was accepted"),
     }
 }
 
@@ -61,13 +62,13 @@ async fn key_is_accepted_by_header_or_first_message() {
 async fn unauthenticated_client_is_closed_after_deadline() {
     let gateway = Gateway::env("GATEWAY_API_KEY", "secret").start();
     let mut socket = Socket::connect(&gateway, &[]).await;
-    let mut known = Socket::connect(&gateway, &[]).await;
-    known.call("auth", json!({ "api_key": "secret" })).await;
+    let mut authenticated = Socket::connect(&gateway, &[]).await;
+    authenticated.call("auth", json!({ "api_key": "secret" })).await;
     let (code, reason) = socket.closed().await;
     assert_eq!(code, CloseCode::Policy);
     assert!(reason.contains("within 10 s"), "{reason}");
-    let answer = known.call("conversation.status", json!({ "session_id": "x" })).await;
-    assert_eq!(answer["result"]["status"], "not_found", "who said it in time stays");
+    let answer = authenticated.call("conversation.status", json!({ "session_id": "x" })).await;
+    assert_eq!(answer["result"]["status"], "not_found", "an authenticated client stays");
 }
 
 #[tokio::test]
@@ -103,7 +104,7 @@ async fn invalid_handshake_names_expectation() {
         [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")];
     assert_eq!(gateway.follow("/ws", &keyless).await.status, 400);
     assert_eq!(gateway.send("POST", "/ws", &[], b"").await.status, 405);
-    eventually("nothing is left but the question", || async {
+    eventually("only the health request is left", || async {
         gateway.load().await["connections"] == 1
     })
     .await;

@@ -1,4 +1,4 @@
-//! Many sockets at a time: everyone is served, nothing leaks.
+//! Many sockets and subscriptions at a time: each is served, and nothing leaks.
 
 use futures::future::join_all;
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::support::eventually;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thousand_subscribers_get_every_event_in_order() {
-    // Each side of a connection takes a file descriptor, here and in the gateway.
+    // Each connection takes a file descriptor here and one in the gateway.
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
     let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     let files: usize = files.split_whitespace().nth(3).unwrap().parse().unwrap_or(usize::MAX);
@@ -22,7 +22,7 @@ async fn thousand_subscribers_get_every_event_in_order() {
         let mut socket = Socket::connect(&gateway, &[]).await;
         let answer = socket.call("conversation.subscribe", json!({ "session_id": "s" })).await;
         assert_eq!(answer["result"]["subscribed"], true);
-        // From here on it is read: the gateway lets go of who answers no pings.
+        // Reads from now on: the gateway closes clients that answer no pings.
         readers.push(tokio::spawn(async move {
             let mut seq = 0;
             loop {
@@ -54,7 +54,8 @@ async fn thousand_subscribers_get_every_event_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_sockets_leave_nothing_behind() {
     let gateway = Gateway::config("[gateway]\nmax_queued_prompts = 100\n").start();
-    // The calls in flight: most wait for a conversation's one turn, the others ask what it does.
+    // Calls in flight: prompts queue for the one turn of a conversation, the others read its
+    // status.
     for n in 0..4 {
         gateway.exec(json!({ "prompt": "say: hi", "session_id": format!("s{n}") })).await;
     }
@@ -78,7 +79,7 @@ async fn killed_sockets_leave_nothing_behind() {
                     socket.send("conversation.status", json!({ "session_id": session })).await
                 };
                 ids.push(id);
-                // Killed anywhere among its calls, with answers unread.
+                // Killed among its calls, with unread answers.
                 if n % 2 == 0 && call == n {
                     return 0;
                 }
@@ -117,7 +118,7 @@ async fn socket_follows_at_most_256_conversations() {
     let mut socket = Socket::connect(&gateway, &[]).await;
     let session = |n: usize| json!({ "session_id": format!("s{n}") });
     let all: Vec<usize> = (0..=256).collect();
-    // A socket has 128 calls under way at most.
+    // A socket has at most 128 calls in flight.
     for some in all.chunks(100) {
         let mut ids = Vec::new();
         for n in some {
@@ -137,7 +138,7 @@ async fn socket_follows_at_most_256_conversations() {
     assert_eq!(refused["error"]["code"], -32001, "{refused}");
     assert!(refused["error"]["message"].as_str().unwrap().contains("256"), "{refused}");
 
-    // One that is followed already may be followed anew; one that is given up makes room.
+    // Resubscribing takes no slot; unsubscribing frees one.
     let again = socket.call("conversation.subscribe", session(7)).await;
     assert_eq!(again["result"]["subscribed"], true, "{again}");
     let given_up = socket.call("conversation.unsubscribe", session(7)).await;

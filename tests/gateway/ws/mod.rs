@@ -1,5 +1,4 @@
-//! `GET /ws`, a file per question: who may open it, what calls get, which events come, how it ends,
-//! and what many of them cost.
+//! `GET /ws`: the handshake, calls, subscriptions, closing, and load.
 
 mod calls;
 mod closing;
@@ -13,7 +12,7 @@ use serde_json::json;
 use crate::support::Gateway;
 use crate::support::Socket;
 
-/// A turn that goes on until it is stopped; its conversation's id.
+/// Starts a turn that runs until it is stopped. Returns the id of its conversation.
 async fn endless_turn(gateway: &Gateway, session: &str) -> String {
     let body = json!({ "prompt": "slow: 100000", "session_id": session });
     let mut lines = gateway.stream("/exec", &[], body).await;
@@ -24,13 +23,13 @@ async fn status(gateway: &Gateway, session: &str) -> Value {
     gateway.rpc("conversation.status", json!({ "session_id": session })).await["result"].clone()
 }
 
-/// The event in a `conversation.event` notification.
+/// Returns the event in a `conversation.event` notification.
 fn event(notification: &Value) -> &Value {
     assert_eq!(notification["method"], "conversation.event", "{notification}");
     &notification["params"]
 }
 
-/// The next event, over what is no event.
+/// Returns the next event, skipping `task_completed`.
 async fn next_event(socket: &mut Socket) -> Value {
     loop {
         let notification = socket.notification().await;
@@ -38,10 +37,4 @@ async fn next_event(socket: &mut Socket) -> Value {
             return event(&notification).clone();
         }
     }
-}
-
-/// The resident memory of a process, in bytes.
-fn resident(process: u32) -> u64 {
-    let statm = std::fs::read_to_string(format!("/proc/{process}/statm")).unwrap();
-    statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }

@@ -1,4 +1,4 @@
-//! Subscriptions: which events come, and that none is lost or repeated.
+//! Subscriptions: no event is lost, repeated or late.
 
 use futures::future::join_all;
 use serde_json::Value;
@@ -7,10 +7,10 @@ use serde_json::json;
 use super::endless_turn;
 use super::event;
 use super::next_event;
-use super::resident;
 use crate::support::Gateway;
 use crate::support::Socket;
 use crate::support::eventually;
+use crate::support::process::resident_memory;
 
 async fn subscribe(socket: &mut Socket, params: Value) -> Value {
     let answer = socket.call("conversation.subscribe", params).await;
@@ -25,7 +25,7 @@ async fn subscriber_gets_past_and_future_events() {
     let mut first = Socket::connect(&gateway, &[]).await;
     let mut second = Socket::connect(&gateway, &[]).await;
     let subscribed = subscribe(&mut first, json!({ "session_id": "s" })).await;
-    assert!(first.notified().is_empty(), "events come after the answer");
+    assert!(first.notified().is_empty(), "events follow the answer");
     assert_eq!(subscribed["oldest_seq"], 1);
     for expected in &events {
         assert_eq!(next_event(&mut first).await, *expected, "the same events as on /exec");
@@ -44,7 +44,7 @@ async fn subscriber_gets_past_and_future_events() {
         let completed = loop {
             let notification = socket.notification().await;
             if notification["type"] == "task_completed" {
-                // The first subscriber is told of the turn before, too.
+                // The first subscriber also gets the end of the earlier turn.
                 if notification["turn_id"] == turn[0]["id"] {
                     break notification;
                 }
@@ -77,16 +77,17 @@ async fn resubscribing_loses_and_repeats_nothing() {
     'turn: loop {
         subscribe(&mut socket, json!({ "session_id": "r", "after_seq": seen })).await;
         rounds += 1;
-        // What came before the answer is the earlier subscription's; the answer ends it.
+        // Notifications before the answer belong to the earlier subscription, which the answer
+        // ends.
         for earlier in socket.notified() {
-            // The turn may end under an earlier round; this one is sent its last events again.
+            // The turn may end in an earlier round; this one receives its last events again.
             if earlier["type"] == "task_completed" {
                 continue;
             }
             let seq = event(&earlier)["seq"].as_u64().unwrap();
             assert!(seq > seen || rounds == 1);
         }
-        // A different number in each round, so that the new subscription falls anywhere.
+        // A different number in each round, so that subscriptions start anywhere.
         for _ in 0..(1 + rounds * 37 % 400) {
             let event = next_event(&mut socket).await;
             seen += 1;
@@ -152,7 +153,7 @@ async fn evicted_conversation_refuses_subscription() {
     let gateway = Gateway::config("[gateway]\nmax_live_conversations = 1\n").start();
     gateway.exec(json!({ "prompt": "say: a", "session_id": "a" })).await;
     gateway.exec(json!({ "prompt": "say: b", "session_id": "b" })).await;
-    eventually("one rests", || async { gateway.load().await["conversations"] == 1 }).await;
+    eventually("one is evicted", || async { gateway.load().await["conversations"] == 1 }).await;
     let mut socket = Socket::connect(&gateway, &[]).await;
     let answer = socket.call("conversation.subscribe", json!({ "session_id": "a" })).await;
     assert_eq!(answer["error"]["code"], -32004);
@@ -161,9 +162,9 @@ async fn evicted_conversation_refuses_subscription() {
 
 #[tokio::test]
 async fn stalled_subscriber_is_bounded_and_learns_its_loss() {
-    // Enough for the one that reads, and far less than the turn.
+    // Enough for the client that reads, and much less than the turn.
     let gateway = Gateway::config("[gateway]\nevent_log_bytes = 4194304\n").start();
-    // Warm: what a turn of this size costs without anyone who listens.
+    // Warm-up: the memory of a turn of this size without subscribers.
     gateway.exec(json!({ "prompt": "deltas: 30000", "session_id": "warm" })).await;
     gateway.exec(json!({ "prompt": "say: x", "session_id": "s" })).await;
     let mut slow = Vec::new();
@@ -172,18 +173,18 @@ async fn stalled_subscriber_is_bounded_and_learns_its_loss() {
         subscribe(&mut socket, json!({ "session_id": "s", "after_seq": 0 })).await;
         slow.push(socket);
     }
-    let before = resident(gateway.child.id());
+    let before = resident_memory(gateway.child.id());
     let turn = gateway.exec(json!({ "prompt": "deltas: 30000", "session_id": "s" })).await;
     let first = turn[0]["seq"].as_u64().unwrap();
     for (expected, event) in (first..).zip(&turn) {
-        assert_eq!(event["seq"], expected, "the one that reads loses nothing");
+        assert_eq!(event["seq"], expected, "the client that reads loses nothing");
     }
     assert!(turn.len() > 25_000, "{}", turn.len());
-    let grown = resident(gateway.child.id()).saturating_sub(before);
-    // Ten queues of at most 1 MiB; thirty thousand events weigh about 9 MB each time.
+    let grown = resident_memory(gateway.child.id()).saturating_sub(before);
+    // Ten queues of at most 1 MiB; thirty thousand events take about 9 MB per subscriber.
     assert!(grown < 40 << 20, "ten slow readers cost {grown} bytes");
 
-    // All at a time: the gateway lets go of who answers no pings.
+    // Concurrently: the gateway closes clients that answer no pings.
     let end = turn.last().unwrap()["seq"].as_u64().unwrap();
     join_all(slow.iter_mut().map(|socket| async move {
         let (mut seq, mut lost) = (0, 0);
@@ -202,7 +203,7 @@ async fn stalled_subscriber_is_bounded_and_learns_its_loss() {
                 break;
             }
         }
-        assert!(lost > 0, "nothing was lost: the log was larger than meant");
+        assert!(lost > 0, "nothing was lost: the log is too large for this test");
     }))
     .await;
 }
@@ -214,7 +215,7 @@ async fn resubscribing_takes_no_second_place() {
     let mut socket = Socket::connect(&gateway, &[]).await;
     let subscribed = subscribe(&mut socket, json!({ "conversation_id": id })).await;
     assert_eq!(subscribed["session_id"], "m");
-    // More often than a socket may follow conversations.
+    // More often than the limit of subscriptions.
     for _ in 0..300 {
         let after = json!({ "session_id": "m", "after_seq": subscribed["last_seq"] });
         subscribe(&mut socket, after).await;

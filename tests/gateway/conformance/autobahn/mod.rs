@@ -1,6 +1,6 @@
-//! The line under `GET /ws`, with an echo on it, against the Autobahn test suite (RFC 6455): some 500
-//! conversations with a client that breaks every rule. `autobahn/run.sh` installs the suite and runs
-//! this test; without the suite it is skipped, aloud.
+//! The connection below `GET /ws`, as an echo server, against the Autobahn test suite (RFC 6455):
+//! some 500 cases of a client that breaks every rule. `run.sh` installs the suite and runs this
+//! test; without the suite it is skipped with a message.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-/// The suite's largest messages have 16 MiB.
+/// The largest messages of the suite have 16 MiB.
 const LIMIT: usize = 64 << 20;
 
 struct Echo(Outbox);
@@ -94,11 +94,11 @@ async fn every_autobahn_case_passes() {
         output.status,
         String::from_utf8_lossy(&output.stderr)
     );
-    judge(&index);
+    check_report(&index);
 }
 
-/// Counts what the suite found, and fails on what is wrong.
-fn judge(index: &Path) {
+/// Prints the counts of the report and fails on any failed case.
+fn check_report(index: &Path) {
     let index = std::fs::read(index).unwrap();
     let index: Value = serde_json::from_slice(&index).unwrap();
     let cases = index["codex-gateway"].as_object().unwrap();

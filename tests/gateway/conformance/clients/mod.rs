@@ -1,7 +1,6 @@
-//! Clients as people write them, in other languages, with nothing but the contract to go by; and the
-//! published schemas of OpenAPI and OpenRPC as judges of what the gateway says of itself.
+//! Clients in other languages that use only the public contract, and the published schemas of
+//! OpenAPI and OpenRPC, which judge the documents of the gateway.
 
-use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -12,44 +11,43 @@ use serde_json::json;
 use tokio::process::Command;
 
 use crate::support::Gateway;
+use crate::support::services::clean_command;
+use crate::support::services::node;
+use crate::support::services::node_modules;
+use crate::support::services::python_venv;
+use crate::support::services::report_missing;
+use crate::support::services::test_file;
 use crate::support::soon;
 
-/// What a client needs, beside the file.
+/// The language of a client.
 enum Language {
     Python,
     Node,
 }
 
 impl Language {
-    /// The folder of the packages: a venv, or a node_modules.
+    /// Returns the folder of the packages: a venv, or a node_modules.
     fn packages(&self) -> PathBuf {
-        let (variable, beside) = match self {
-            Self::Python => ("GATEWAY_SDK_VENV", "sdk-venv"),
-            Self::Node => ("GATEWAY_NODE_MODULES", "node_modules"),
-        };
-        std::env::var_os(variable).map_or_else(
-            || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name(beside),
-            PathBuf::from,
-        )
+        match self {
+            Self::Python => python_venv(),
+            Self::Node => node_modules(),
+        }
     }
 
     fn command(&self) -> Command {
-        let mut command = match self {
-            Self::Python => Command::new(self.packages().join("bin/python")),
-            Self::Node => Command::new("node"),
-        };
-        // -B: no __pycache__ in the sources. Nothing of the developer's keys and proxies either.
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).kill_on_drop(true);
         match self {
-            Self::Python => command.arg("-B"),
-            Self::Node => command.env("NODE_PATH", self.packages()),
-        };
-        command
+            Self::Python => {
+                let mut command = clean_command(self.packages().join("bin/python"));
+                // -B: no __pycache__ beside the scripts.
+                command.arg("-B");
+                command
+            }
+            Self::Node => node(),
+        }
     }
 
-    /// Whether the packages are there; said aloud where they are not, and a failure where services are
-    /// required.
-    async fn is_there(&self) -> bool {
+    /// Whether the packages are installed.
+    async fn is_installed(&self) -> bool {
         let (probe, hint) = match self {
             Self::Python => (
                 [
@@ -65,20 +63,15 @@ impl Language {
             return true;
         }
         let packages = self.packages();
-        let lacking = format!("clients' packages are not in {}: {hint}", packages.display());
-        let required = std::env::var_os("GATEWAY_REQUIRE_SERVICES").is_some_and(|set| set == "1");
-        assert!(!required, "{lacking}");
-        eprintln!("SKIPPED: {lacking}");
+        report_missing(&format!("clients' packages are not in {}: {hint}", packages.display()));
         false
     }
 
-    /// What a client printed, line by line.
+    /// Runs a client. Returns the JSON lines it printed.
     async fn run(&self, gateway: &Gateway, file: &str) -> Vec<Value> {
-        let folder =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/conformance/clients");
         let mut command = self.command();
         command
-            .arg(folder.join(file))
+            .arg(test_file("conformance/clients").join(file))
             .env("GATEWAY_URL", format!("http://{}", gateway.address))
             .env("GATEWAY_KEY", "secret");
         let output = soon(file, command.output()).await.unwrap();
@@ -103,7 +96,7 @@ async fn python_and_node_clients_get_answers() {
         (Language::Python, "python", ["call_over_ws.py", "exec_over_ws.py", "calls_over_http.py"]),
         (Language::Node, "node", ["call_over_ws.js", "exec_over_ws.js", "calls_over_http.js"]),
     ] {
-        if !language.is_there().await {
+        if !language.is_installed().await {
             continue;
         }
         let [over_socket, exec, over_http] = files;
@@ -138,7 +131,7 @@ async fn documents_are_valid_openapi_and_openrpc() {
     let gateway = start();
     let document = gateway.get("/openapi.json").await;
     assert_eq!(document.status, 200, "open without a key");
-    if !Language::Python.is_there().await {
+    if !Language::Python.is_installed().await {
         return;
     }
     let said = Language::Python.run(&gateway, "documents.py").await;
@@ -153,7 +146,7 @@ async fn documents_are_valid_openapi_and_openrpc() {
 #[tokio::test]
 async fn proto_file_matches_gateway() {
     let gateway = start();
-    if !Language::Python.is_there().await {
+    if !Language::Python.is_installed().await {
         return;
     }
     let said = Language::Python.run(&gateway, "proto.py").await;

@@ -1,10 +1,10 @@
-//! The providers' official SDKs (Python) as judges of both sides of the bridge's wires: they read what
-//! the scripted providers say, and their types check what the bridge sends. `sdk/check.py` does it.
+//! The providers' official SDKs (Python), which judge both sides of the wires: they read the
+//! answers of the scripted providers, and their types check the requests of the bridge. `check.py`
+//! runs them.
 
 mod answers;
 mod requests;
 
-use std::path::Path;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -12,48 +12,44 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::support::services::clean_command;
+use crate::support::services::python_venv;
+use crate::support::services::report_missing;
+use crate::support::services::test_file;
 use crate::support::soon;
 
-/// A Python that has the SDKs.
+/// A Python with the SDKs.
 struct Sdks {
     python: PathBuf,
 }
 
 impl Sdks {
-    /// None, said aloud, where they are not installed; where services are required, that is a failure.
+    /// Returns `None`, after a report, if they are not installed.
     async fn installed() -> Option<Self> {
-        let venv = std::env::var_os("GATEWAY_SDK_VENV").map_or_else(
-            || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("sdk-venv"),
-            PathBuf::from,
-        );
+        let venv = python_venv();
         let this = Self { python: venv.join("bin/python") };
-        let lacking = match this.command("ready.py").output().await {
+        let missing = match this.command("ready.py").output().await {
             Ok(output) if output.status.success() => return Some(this),
             Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
             Err(error) => format!("{}: {error}", this.python.display()),
         };
-        let hint = format!(
-            "the providers' SDKs are not installed: {lacking}\n\
-             python3 -m venv {0} && {0}/bin/pip install -r tests/gateway/conformance/sdk/requirements.txt",
-            venv.display()
-        );
-        assert!(
-            std::env::var_os("GATEWAY_REQUIRE_SERVICES").is_none_or(|set| set != "1"),
-            "{hint}"
-        );
-        eprintln!("SKIPPED: {hint}");
+        report_missing(&format!(
+            "the providers' SDKs are not installed: {missing}\n\
+             python3 -m venv {0} && {0}/bin/pip install -r {1}",
+            venv.display(),
+            "tests/gateway/conformance/sdk/requirements.txt"
+        ));
         None
     }
 
     fn command(&self, script: &str) -> Command {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/gateway/conformance/sdk");
-        let mut command = Command::new(&self.python);
-        // -B: no __pycache__ in the sources. Nothing of the developer's keys and proxies either.
-        command.env_clear().arg("-B").arg(folder.join(script)).kill_on_drop(true);
+        let mut command = clean_command(&self.python);
+        // -B: no __pycache__ beside the scripts.
+        command.arg("-B").arg(test_file("conformance/sdk").join(script));
         command
     }
 
-    /// What `check.py` printed, and whether it was content.
+    /// Runs `check.py`. Returns whether it succeeded, and its output.
     async fn check(&self, arguments: &[&str], input: &str) -> (bool, String) {
         let mut child = self
             .command("check.py")
@@ -63,18 +59,18 @@ impl Sdks {
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        // Where it fails early it says why on stderr, and reads no further.
+        // A write error means that it failed early; the reason is on stderr.
         let _ = stdin.write_all(input.as_bytes()).await;
         drop(stdin);
         let output = soon("check.py", child.wait_with_output()).await.unwrap();
         (output.status.success(), String::from_utf8(output.stdout).unwrap())
     }
 
-    /// What a wire's SDK reads in the next `count` answers of a server.
+    /// Returns what the SDK of a wire reads in the next `count` answers of a server.
     async fn answers(&self, wire: &str, base_url: &str, model: &str, count: usize) -> Vec<Value> {
         let count = count.to_string();
-        let (content, said) = self.check(&["answer", wire, base_url, model, &count], "").await;
-        assert!(content, "{wire}: check.py failed");
+        let (succeeded, said) = self.check(&["answer", wire, base_url, model, &count], "").await;
+        assert!(succeeded, "{wire}: check.py failed");
         said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
@@ -82,8 +78,8 @@ impl Sdks {
 #[tokio::test]
 async fn request_check_refuses_broken_requests() {
     let Some(sdks) = Sdks::installed().await else { return };
-    let (content, said) = sdks.check(&["self"], "").await;
-    assert!(content, "{said}");
-    let (content, said) = sdks.check(&["request", "chat"], "").await;
-    assert!(!content && said.contains("no request"), "nothing to check is not right: {said}");
+    let (succeeded, said) = sdks.check(&["self"], "").await;
+    assert!(succeeded, "{said}");
+    let (succeeded, said) = sdks.check(&["request", "chat"], "").await;
+    assert!(!succeeded && said.contains("no request"), "no request is an error: {said}");
 }

@@ -1,4 +1,5 @@
-//! What the bridge sends in turns of the real core, against the request types of the official SDKs.
+//! Requests of the bridge in turns of the real core, against the request types of the official
+//! SDKs.
 
 use std::fmt::Write;
 
@@ -8,23 +9,24 @@ use serde_json::json;
 
 use super::Sdks;
 use crate::support::PIXEL;
-use crate::support::catalogue::knowing;
+use crate::support::catalogue::with_catalogue;
+use crate::support::dialects::DIALECTS;
+use crate::support::dialects::Dialect;
+use crate::support::dialects::Part;
+use crate::support::dialects::shell;
 use crate::support::gateway::Setup;
-use crate::support::provider::Asked;
+use crate::support::merged;
 use crate::support::provider::Provider;
-use crate::support::wires::Part;
-use crate::support::wires::Speaks;
-use crate::support::wires::WIRES;
-use crate::support::wires::shell;
+use crate::support::provider::RecordedRequest;
 
 const SEAL: &str = "+/+/c2VhbA==";
 const PATCH: &str = "*** Begin Patch\n*** Add File: notes.md\n+# Notes\n*** End Patch\n";
 
-/// The wires of the other tests, and models that are asked otherwise.
-fn spoken() -> Vec<Speaks> {
-    let mut all = WIRES.to_vec();
+/// Returns the dialects of the other tests, and models that need other requests.
+fn dialects() -> Vec<Dialect> {
+    let mut all = DIALECTS.to_vec();
     for model in ["claude-opus-4-7", "claude-opus-5-1"] {
-        let mut newer = WIRES[2];
+        let mut newer = DIALECTS[2];
         assert_eq!(newer.wire_api, "anthropic");
         newer.model = model;
         all.push(newer);
@@ -32,9 +34,9 @@ fn spoken() -> Vec<Speaks> {
     all
 }
 
-/// What a provider was asked in one conversation with all that a history can hold, by a core that is
-/// configured with `extra` and that knows the model or does not.
-async fn converse(speaks: &Speaks, extra: &str, known: bool) -> Vec<Asked> {
+/// Runs a conversation whose history holds every kind of item, by a core that is configured with
+/// `extra` and optionally knows the model. Returns the requests to the provider.
+async fn converse(dialect: &Dialect, extra: &str, known: bool) -> Vec<RecordedRequest> {
     let look =
         Part::Call { id: "call_v", name: "view_image", arguments: json!({ "path": "red.png" }) };
     let both = [
@@ -43,21 +45,21 @@ async fn converse(speaks: &Speaks, extra: &str, known: bool) -> Vec<Asked> {
         shell("call_2", "echo the-second; false"),
     ];
     let provider = Provider::start([
-        speaks.text("Red."),
-        speaks.say(&both),
-        speaks.thought("A patch.", SEAL, Part::Text(vec!["Now a patch.".into()])),
-        speaks.patch(PATCH),
-        speaks.say(&[look]),
-        speaks.text("Patched, and seen."),
-        speaks.text("{\"city\":\"Bern\"}"),
-        speaks.refusal("I will not do that."),
-        speaks.text("Still here."),
+        dialect.text("Red."),
+        dialect.say(&both),
+        dialect.thought("A patch.", SEAL, Part::Text(vec!["Now a patch.".into()])),
+        dialect.patch(PATCH),
+        dialect.say(&[look]),
+        dialect.text("Patched, and seen."),
+        dialect.text("{\"city\":\"Bern\"}"),
+        dialect.refusal("I will not do that."),
+        dialect.text("Still here."),
     ])
     .await;
-    let setup = speaks.setup(&provider);
+    let setup = dialect.setup(&provider);
     let setup = Setup { config: format!("{extra}{}", setup.config), ..setup };
     let (_catalogue, setup) = if known {
-        let (file, setup) = knowing(speaks.model, setup);
+        let (file, setup) = with_catalogue(dialect.model, setup);
         (Some(file), setup)
     } else {
         (None, setup)
@@ -77,25 +79,24 @@ async fn converse(speaks: &Speaks, extra: &str, known: bool) -> Vec<Asked> {
         ("do what is forbidden", json!({})),
         ("and now?", json!({})),
     ] {
-        let mut body = json!({ "prompt": prompt, "session_id": "s" });
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let body = merged(json!({ "prompt": prompt, "session_id": "s" }), more);
         let answer = gateway.post("/api/v1/exec", body).await.json();
-        assert!(answer["status"].is_string(), "{}: {prompt}: {answer}", speaks.name());
+        assert!(answer["status"].is_string(), "{}: {prompt}: {answer}", dialect.name());
     }
-    let asked = provider.asked();
-    assert_eq!(asked.len(), 9, "{}: the script was played to its end", speaks.name());
-    asked
+    let requests = provider.requests();
+    assert_eq!(requests.len(), 9, "{}: the script was used completely", dialect.name());
+    requests
 }
 
 #[tokio::test]
 async fn sdk_types_accept_bridge_requests() {
     let Some(sdks) = Sdks::installed().await else { return };
-    for speaks in spoken() {
-        let wire = speaks.name();
-        let plain = converse(&speaks, "", false).await;
+    for dialect in dialects() {
+        let wire = dialect.name();
+        let plain = converse(&dialect, "", false).await;
         let effort = "model_reasoning_effort = \"high\"\nmodel_reasoning_summary = \"detailed\"\n";
-        let thinking = converse(&speaks, effort, true).await;
-        // All that was to be judged has been sent.
+        let thinking = converse(&dialect, effort, true).await;
+        // Every kind of item has been sent.
         let sent = thinking.last().unwrap().body.to_string() + &thinking[6].body.to_string();
         for part in [PIXEL, SEAL, "the-second", "Add File: notes.md", "city"] {
             assert!(sent.contains(part), "{wire}: no {part}: {sent}");
@@ -106,7 +107,7 @@ async fn sdk_types_accept_bridge_requests() {
             let line = json!({ "path": one.path, "beta": beta, "body": one.body });
             writeln!(lines, "{line}").unwrap();
         }
-        let (content, said) = sdks.check(&["request", speaks.wire_api], &lines).await;
-        assert!(content, "{wire}:\n{said}");
+        let (succeeded, said) = sdks.check(&["request", dialect.wire_api], &lines).await;
+        assert!(succeeded, "{wire}:\n{said}");
     }
 }

@@ -1,9 +1,7 @@
-//! What others make of the gateway's telemetry: a receiver from npm gets all three signals over each of OTLP's
-//! protocols. (`viewers/phoenix.sh` shows a conversation in Arize Phoenix; it is not run here, for it takes minutes to
-//! install.)
+//! Telemetry in receivers of others: one from npm gets all three signals over each protocol of
+//! OTLP. `phoenix.sh` shows a conversation in Arize Phoenix; CI does not run it, as Phoenix takes
+//! minutes to install.
 
-use std::path::Path;
-use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -13,12 +11,15 @@ use tokio::io::BufReader;
 use tokio::io::Lines;
 use tokio::process::Child;
 use tokio::process::ChildStdout;
-use tokio::process::Command;
 
 use crate::support::Gateway;
+use crate::support::services::node;
+use crate::support::services::node_modules;
+use crate::support::services::report_missing;
+use crate::support::services::test_file;
 use crate::support::soon;
 
-/// The receiver.
+/// A running receiver.
 struct Receiver {
     http: String,
     grpc: String,
@@ -27,33 +28,18 @@ struct Receiver {
 }
 
 impl Receiver {
-    /// None, said aloud, where it is not installed; where services are required, that is a failure.
+    /// Returns `None`, after a report, if it is not installed.
     async fn start() -> Option<Self> {
-        let packages = std::env::var_os("GATEWAY_NODE_MODULES").map_or_else(
-            || Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("node_modules"),
-            PathBuf::from,
-        );
-        let node = || {
-            let mut command = Command::new("node");
-            command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-            command.env("NODE_PATH", &packages).kill_on_drop(true);
-            command
-        };
         let probe = ["-e", "require('@elastic/mockotlpserver')"];
         let probe = node().args(probe).stderr(Stdio::null()).status().await;
         if !probe.is_ok_and(|status| status.success()) {
-            let hint = format!(
+            report_missing(&format!(
                 "@elastic/mockotlpserver is not in {}: npm install --prefix FOLDER @elastic/mockotlpserver@0.10.0",
-                packages.display()
-            );
-            let required =
-                std::env::var_os("GATEWAY_REQUIRE_SERVICES").is_some_and(|set| set == "1");
-            assert!(!required, "{hint}");
-            eprintln!("SKIPPED: {hint}");
+                node_modules().display()
+            ));
             return None;
         }
-        let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/gateway/conformance/viewers/mockotlp.js");
+        let script = test_file("conformance/viewers/mockotlp.js");
         let mut child =
             node().arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -63,7 +49,7 @@ impl Receiver {
         Some(Self { http: url("http"), grpc: url("grpc"), lines, child })
     }
 
-    /// Everything it got; it ends.
+    /// Ends the receiver and returns everything it received.
     async fn end(mut self) -> Vec<Value> {
         drop(self.child.stdin.take());
         let mut got = Vec::new();
@@ -74,7 +60,7 @@ impl Receiver {
     }
 }
 
-/// The leaves below these members, each a list.
+/// Returns the items of nested lists.
 fn below<'a>(documents: &'a [Value], members: [&str; 3]) -> Vec<&'a Value> {
     let mut level: Vec<&Value> = documents.iter().collect();
     for member in members {
@@ -94,17 +80,18 @@ async fn npm_receiver_reads_every_signal_and_protocol() {
             .env("OTEL_SERVICE_NAME", "agents")
             .start();
         let events = gateway.exec(json!({ "prompt": "run: echo canary-of-viewers" })).await;
-        // What is left is exported before the exit.
+        // The gateway exports pending telemetry before it ends.
         gateway.terminate();
         assert_eq!(soon("the gateway ends", gateway.exit_code()).await, 0, "{protocol}");
         let got = receiver.end().await;
-        judge(protocol, &got, events[0]["conversation_id"].as_str().unwrap());
+        check_signals(protocol, &got, events[0]["conversation_id"].as_str().unwrap());
     }
 }
 
-fn judge(protocol: &str, got: &[Value], conversation: &str) {
+/// Asserts the resources, spans, metrics and log records of one prompt.
+fn check_signals(protocol: &str, got: &[Value], conversation: &str) {
     let text = serde_json::to_string(got).unwrap();
-    assert!(!text.contains("canary-of-viewers"), "{protocol}: the prompt left");
+    assert!(!text.contains("canary-of-viewers"), "{protocol}: the prompt was exported");
     for resource in ["resourceSpans", "resourceMetrics", "resourceLogs"] {
         let whose: Vec<&Value> =
             got.iter().filter_map(|one| one[resource].as_array()).flatten().collect();

@@ -1,26 +1,26 @@
-//! Providers that are there without a table: as targets of an alias, with a session's key or with none.
+//! Built-in providers, which need no configuration: as targets of an alias, with or without a key.
 
 use serde_json::json;
 
-use super::chat_says;
+use super::chat_answer;
 use crate::support::Gateway;
+use crate::support::dialects::DIALECTS;
 use crate::support::provider::Provider;
-use crate::support::wires::WIRES;
 
 #[tokio::test]
 async fn local_server_alias_needs_no_key() {
     for id in ["ollama", "lmstudio"] {
-        let provider = Provider::start([chat_says("hm", "From this machine.")]).await;
+        let provider = Provider::start([chat_answer("hm", "From this machine.")]).await;
         let gateway = Gateway::config(&format!("[gateway.models]\nlocal = \"{id}/qwen3:8b\"\n"))
             .env("CODEX_OSS_BASE_URL", &format!("{}/v1", provider.address))
             .start();
         let body = json!({ "prompt": "hello", "model": "local" });
         let answer = gateway.post("/api/v1/exec", body).await.json();
         assert_eq!(answer["task_result"]["summary"], "From this machine.", "{id}: {answer}");
-        let asked = provider.asked();
-        assert_eq!(asked[0].path, "/v1/chat/completions", "{id}");
-        assert_eq!(asked[0].body["model"], "qwen3:8b", "{id}");
-        assert!(!asked[0].headers.contains_key("authorization"), "{id}");
+        let requests = provider.requests();
+        assert_eq!(requests[0].path, "/v1/chat/completions", "{id}");
+        assert_eq!(requests[0].body["model"], "qwen3:8b", "{id}");
+        assert!(!requests[0].headers.contains_key("authorization"), "{id}");
     }
 }
 
@@ -45,18 +45,18 @@ async fn demo_model_never_reads_certificates() {
 
 #[tokio::test]
 async fn operator_can_pin_an_api_version() {
-    let speaks = &WIRES[2];
+    let dialect = &DIALECTS[2];
     for (headers, version) in [
         ("", "2026-10-21"),
         ("http_headers = { anthropic-version = \"2023-06-01\" }\n", "2023-06-01"),
     ] {
-        let provider = Provider::start([speaks.text("Hello.")]).await;
-        let mut setup = speaks.setup(&provider);
+        let provider = Provider::start([dialect.text("Hello.")]).await;
+        let mut setup = dialect.setup(&provider);
         setup.config.push_str(headers);
         let gateway = setup.start();
         gateway.post("/api/v1/exec", json!({ "prompt": "hello" })).await.json();
-        let asked = provider.asked();
-        let sent: Vec<_> = asked[0].headers.get_all("anthropic-version").iter().collect();
+        let requests = provider.requests();
+        let sent: Vec<_> = requests[0].headers.get_all("anthropic-version").iter().collect();
         assert_eq!(sent, [version]);
     }
 }

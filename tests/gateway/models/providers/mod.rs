@@ -1,5 +1,4 @@
-//! What is configured of providers, with the real core: where they are defined, aliases, fallbacks,
-//! and what a provider that fails does to a turn.
+//! Configured providers, with the real core: definitions, aliases, fallbacks, and failures.
 
 mod built_in;
 
@@ -10,9 +9,11 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::support::Gateway;
+use crate::support::dialects::ask;
 use crate::support::eventually;
 use crate::support::gateway::Setup;
 use crate::support::gateway::new_home;
+use crate::support::merged;
 use crate::support::provider::Answer;
 use crate::support::provider::End;
 use crate::support::provider::Provider;
@@ -36,10 +37,10 @@ fn delta(text: &str) -> [Value; 2] {
     ]
 }
 
-/// A Responses answer of these items.
-fn items(items: &[Value]) -> Answer {
+/// Returns a Responses answer of these items.
+fn item_answer(item_answer: &[Value]) -> Answer {
     let mut events = vec![created()];
-    events.extend(items.iter().cloned().map(item_done));
+    events.extend(item_answer.iter().cloned().map(item_done));
     events.push(json!({ "type": "response.completed", "response": { "id": "r", "usage": {
         "input_tokens": 10, "input_tokens_details": { "cached_tokens": 4 }, "output_tokens": 3,
         "output_tokens_details": { "reasoning_tokens": 1 }, "total_tokens": 13 } } }));
@@ -55,11 +56,11 @@ fn thought(secret: &str) -> Value {
     json!({ "type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": secret })
 }
 
-fn says(text: &str) -> Answer {
-    items(&[message(text)])
+fn text_answer(text: &str) -> Answer {
+    item_answer(&[message(text)])
 }
 
-fn chat_says(thought: &str, text: &str) -> Answer {
+fn chat_answer(thought: &str, text: &str) -> Answer {
     let chunk = |delta: Value, finish: Value| {
         json!({ "id": "c", "object": "chat.completion.chunk",
                 "choices": [{ "index": 0, "delta": delta, "finish_reason": finish }] })
@@ -77,7 +78,7 @@ fn unavailable() -> Answer {
     status(503, &json!({ "error": { "message": "closed for lunch" } }))
 }
 
-/// A provider that is asked once per call.
+/// Returns the configuration of a provider without retries.
 fn table(id: &str, wire_api: &str, address: &str) -> String {
     format!(
         "[gateway.providers.{id}]\nbase_url = \"{address}/v1\"\nwire_api = \"{wire_api}\"\n\
@@ -85,7 +86,7 @@ fn table(id: &str, wire_api: &str, address: &str) -> String {
     )
 }
 
-/// `a` with `b` after it, under the name `best`, which is the default.
+/// Returns a set-up whose default model `best` is `a` with the fallback `b`.
 fn ordered(a: &str, b: (&str, &str)) -> Setup {
     Gateway::config(&format!(
         "model = \"best\"\n{}{}[gateway.models.best]\nprimary = \"a/big\"\nfallback = [\"b/small\"]\n",
@@ -94,11 +95,7 @@ fn ordered(a: &str, b: (&str, &str)) -> Setup {
     ))
 }
 
-async fn ask(gateway: &Gateway, prompt: &str) -> Value {
-    gateway.post("/api/v1/exec", json!({ "prompt": prompt, "session_id": "s" })).await.json()
-}
-
-/// `provider/model status` of the last calls, newest first.
+/// Returns `provider/model status` of the last calls, newest first.
 async fn calls(gateway: &Gateway, answer: &Value) -> Vec<String> {
     let id = answer["conversation_id"].as_str().unwrap();
     let shown = gateway.get(&format!("/api/v1/conversations/{id}")).await.json();
@@ -115,7 +112,7 @@ async fn calls(gateway: &Gateway, answer: &Value) -> Vec<String> {
 async fn gateway_provider_answers_and_keeps_its_key_secret() {
     let call = json!({ "type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "shell_command",
                        "arguments": json!({ "command": "env" }).to_string() });
-    let provider = Provider::start([items(&[call]), says("Done.")]).await;
+    let provider = Provider::start([item_answer(&[call]), text_answer("Done.")]).await;
     let gateway = Gateway::config(&format!(
         "model = \"m\"\nmodel_provider = \"azure\"\n[gateway.providers.azure]\nbase_url = \"{}/openai\"\n\
          query_params = {{ api-version = \"1\" }}\nenv_http_headers = {{ api-key = \"AZURE_WORD\" }}\n",
@@ -128,9 +125,9 @@ async fn gateway_provider_answers_and_keeps_its_key_secret() {
     assert_eq!(answer["task_result"]["summary"], "Done.", "{answer}");
     let stdout = answer["stdout"].as_str().unwrap();
     assert!(stdout.contains("OTHER_WORD=seen") && !stdout.contains("canary"), "{stdout}");
-    let asked = provider.asked();
-    assert_eq!(asked[0].path, "/openai/responses?api%2Dversion=1");
-    assert_eq!(asked[0].headers["api-key"], "canary-word");
+    let requests = provider.requests();
+    assert_eq!(requests[0].path, "/openai/responses?api%2Dversion=1");
+    assert_eq!(requests[0].headers["api-key"], "canary-word");
     assert!(!gateway.log.lock().unwrap().contains("canary"));
 
     let id = answer["conversation_id"].as_str().unwrap();
@@ -167,24 +164,21 @@ async fn demo_model_calls_are_recorded() {
 
 #[tokio::test]
 async fn alias_resolves_to_the_real_model_everywhere() {
-    let (a, b) = (Provider::start([says("A.")]).await, Provider::start([says("B.")]).await);
+    let (a, b) =
+        (Provider::start([text_answer("A.")]).await, Provider::start([text_answer("B.")]).await);
     let gateway = Gateway::config(&format!(
         "model = \"m\"\nmodel_provider = \"a\"\n{}{}[gateway.models]\nfast = \"b/tiny/one\"\n",
         table("a", "responses", &a.address),
         table("b", "responses", &b.address),
     ))
     .start();
-    let prompt = |extra: Value| {
-        let mut body = json!({ "prompt": "hello" });
-        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        body
-    };
+    let prompt = |extra: Value| merged(json!({ "prompt": "hello" }), extra);
     let answer = gateway
         .post("/api/v1/exec", prompt(json!({ "model": "fast", "session_id": "fast" })))
         .await
         .json();
     assert_eq!(answer["task_result"]["summary"], "B.", "{answer}");
-    assert_eq!(b.asked()[0].body["model"], "tiny/one");
+    assert_eq!(b.requests()[0].body["model"], "tiny/one");
     assert_eq!(calls(&gateway, &answer).await, ["b/tiny/one completed"]);
     let id = answer["conversation_id"].as_str().unwrap();
     let shown = gateway.get(&format!("/api/v1/conversations/{id}")).await.json();
@@ -222,14 +216,14 @@ async fn outage_before_first_output_uses_the_fallback() {
         ("an error in the stream", sse(&[created(), reported])),
     ] {
         let a = Provider::start([fails]).await;
-        let b = Provider::start([chat_says("hm", "From the fallback.")]).await;
+        let b = Provider::start([chat_answer("hm", "From the fallback.")]).await;
         let gateway = ordered(&a.address, ("chat", &b.address)).start();
         let answer = ask(&gateway, "hello").await;
         assert_eq!(answer["task_result"]["summary"], "From the fallback.", "{what}: {answer}");
-        assert_eq!((a.asked().len(), b.asked().len()), (1, 1), "{what}");
-        assert_eq!(a.asked()[0].body["model"], "big", "{what}");
-        assert_eq!(b.asked()[0].body["model"], "small", "{what}");
-        assert_eq!(b.asked()[0].path, "/v1/chat/completions", "{what}");
+        assert_eq!((a.requests().len(), b.requests().len()), (1, 1), "{what}");
+        assert_eq!(a.requests()[0].body["model"], "big", "{what}");
+        assert_eq!(b.requests()[0].body["model"], "small", "{what}");
+        assert_eq!(b.requests()[0].path, "/v1/chat/completions", "{what}");
         let expected = ["b/small completed", "a/big failed"];
         assert_eq!(calls(&gateway, &answer).await, expected, "{what}");
         assert!(gateway.log.lock().unwrap().contains("falling back"), "{what}");
@@ -238,7 +232,7 @@ async fn outage_before_first_output_uses_the_fallback() {
 
 #[tokio::test]
 async fn unreachable_provider_uses_the_fallback() {
-    let b = Provider::start([says("From the fallback.")]).await;
+    let b = Provider::start([text_answer("From the fallback.")]).await;
     let gateway = ordered("http://127.0.0.1:9", ("responses", &b.address)).start();
     let answer = ask(&gateway, "hello").await;
     assert_eq!(answer["task_result"]["summary"], "From the fallback.", "{answer}");
@@ -247,24 +241,24 @@ async fn unreachable_provider_uses_the_fallback() {
 #[tokio::test]
 async fn no_fallback_after_first_output() {
     let [added, first] = delta("One word");
-    // It ends without its last event.
+    // The stream ends without its last event.
     let a = Provider::start([sse(&[created(), added, first])]).await;
-    let b = Provider::start([says("From the fallback.")]).await;
+    let b = Provider::start([text_answer("From the fallback.")]).await;
     let gateway = ordered(&a.address, ("responses", &b.address)).start();
     let answer = ask(&gateway, "hello").await;
     assert_eq!(answer["status"], "failed", "{answer}");
-    assert!(b.asked().is_empty());
+    assert!(b.requests().is_empty());
 }
 
 #[tokio::test]
 async fn invalid_request_never_uses_the_fallback() {
     for (code, error) in [(400, "bad"), (401, "no"), (404, "none")] {
         let a = Provider::start([status(code, &json!({ "error": { "message": error } }))]).await;
-        let b = Provider::start([says("From the fallback.")]).await;
+        let b = Provider::start([text_answer("From the fallback.")]).await;
         let gateway = ordered(&a.address, ("responses", &b.address)).start();
         let answer = ask(&gateway, "hello").await;
         assert_eq!(answer["status"], "failed", "{answer}");
-        assert!(b.asked().is_empty(), "{code}");
+        assert!(b.requests().is_empty(), "{code}");
     }
 }
 
@@ -275,12 +269,7 @@ async fn when_all_fail_every_error_is_reported() {
         let b = Provider::start([status(401, &json!({ "error": { "message": "who?" } }))]).await;
         let gateway = ordered(&a.address, (wire, &b.address)).start();
         let answer = ask(&gateway, "hello").await;
-        assert_eq!(
-            (&answer["status"], &answer["error"]["source"]),
-            (&json!("failed"), &json!("model")),
-            "{answer}"
-        );
-        let said = answer["error"]["message"].as_str().unwrap();
+        let said = model_failure(&answer);
         assert!(said.contains("closed for lunch") && said.contains("b/small: "), "{said}");
         assert!(said.contains(expected), "{said}");
     }
@@ -290,7 +279,7 @@ async fn when_all_fail_every_error_is_reported() {
 async fn full_queue_uses_the_fallback() {
     let hangs = Answer { end: End::Hang, ..sse(&[created()]) };
     let a = Provider::start([hangs]).await;
-    let b = Provider::start([says("From the fallback.")]).await;
+    let b = Provider::start([text_answer("From the fallback.")]).await;
     let setup = ordered(&a.address, ("responses", &b.address));
     let full = setup.config.replace(
         "[gateway.providers.a]\n",
@@ -299,10 +288,11 @@ async fn full_queue_uses_the_fallback() {
     let gateway = Gateway::config(&full).start();
     let first =
         gateway.stream("/exec", &[], json!({ "prompt": "hello", "session_id": "first" })).await;
-    eventually("the provider is asked", || async { a.open.load(Ordering::SeqCst) == 1 }).await;
+    eventually("the provider has the request", || async { a.open.load(Ordering::SeqCst) == 1 })
+        .await;
     let answer = ask(&gateway, "hello").await;
     assert_eq!(answer["task_result"]["summary"], "From the fallback.", "{answer}");
-    assert_eq!(a.asked().len(), 1);
+    assert_eq!(a.requests().len(), 1);
     drop(first);
 }
 
@@ -310,12 +300,12 @@ async fn full_queue_uses_the_fallback() {
 async fn opaque_items_return_only_to_their_provider() {
     for wire in ["responses", "chat"] {
         let from_b = match wire {
-            "chat" => chat_says("secret-of-b", "B."),
-            _ => items(&[thought("secret-of-b"), message("B.")]),
+            "chat" => chat_answer("secret-of-b", "B."),
+            _ => item_answer(&[thought("secret-of-b"), message("B.")]),
         };
-        let again = items(&[thought("second-of-a"), message("A2.")]);
+        let again = item_answer(&[thought("second-of-a"), message("A2.")]);
         let a = Provider::start([
-            items(&[thought("secret-of-a"), message("A1.")]),
+            item_answer(&[thought("secret-of-a"), message("A1.")]),
             unavailable(),
             again,
         ])
@@ -326,26 +316,36 @@ async fn opaque_items_return_only_to_their_provider() {
             let answer = ask(&gateway, prompt).await;
             assert_eq!(answer["task_result"]["summary"], expected, "{wire}: {answer}");
         }
-        let asked = |provider: &Provider, at: usize| provider.asked()[at].body.to_string();
-        let third = asked(&a, 2);
+        let sent = |provider: &Provider, at: usize| provider.requests()[at].body.to_string();
+        let third = sent(&a, 2);
         assert!(third.contains("secret-of-a") && third.contains("B."), "{wire}: {third}");
         assert!(!third.contains("secret-of-b") && !third.contains("wire"), "{wire}: {third}");
-        assert!(asked(&a, 1).contains("secret-of-a"), "{wire}");
-        let to_b = asked(&b, 0);
+        assert!(sent(&a, 1).contains("secret-of-a"), "{wire}");
+        let to_b = sent(&b, 0);
         assert!(to_b.contains("A1.") && !to_b.contains("secret-of-a"), "{wire}: {to_b}");
 
-        // The bridge has forgotten who made what; marks and the conversation's provider are left.
+        // The restarted bridge knows no provenance: marks and the conversation's provider remain.
         let gateway = gateway.kill_and_restart();
-        a.now(unavailable());
+        a.respond_with(unavailable());
         let answer = ask(&gateway, "four").await;
         assert_eq!(answer["task_result"]["summary"], "B.", "{wire}: {answer}");
-        let (to_a, to_b) = (asked(&a, 3), asked(&b, 1));
+        let (to_a, to_b) = (sent(&a, 3), sent(&b, 1));
         assert!(to_a.contains("secret-of-a") && to_a.contains("second-of-a"), "{wire}: {to_a}");
         assert!(!to_b.contains("secret-of-a") && to_b.contains("A2."), "{wire}: {to_b}");
     }
 }
 
-/// Takes connections and says nothing.
+/// Asserts that the turn failed because of the model. Returns the message.
+fn model_failure(answer: &Value) -> &str {
+    assert_eq!(
+        (&answer["status"], &answer["error"]["source"]),
+        (&json!("failed"), &json!("model")),
+        "{answer}"
+    );
+    answer["error"]["message"].as_str().unwrap()
+}
+
+/// Accepts connections and never answers.
 async fn silent() -> (String, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -369,16 +369,11 @@ async fn hanging_provider_fails_the_turn_in_time() {
         let gateway = Gateway::config(&config(&address, "first_byte_timeout_ms")).start();
         let answer = ask(&gateway, "hello").await;
         silent.abort();
-        assert_eq!(
-            (&answer["status"], &answer["error"]["source"]),
-            (&json!("failed"), &json!("model")),
-            "{wire}: {answer}"
-        );
-        let said = answer["error"]["message"].as_str().unwrap();
+        let said = model_failure(&answer);
         assert!(said.contains("a: no answer within 300 ms"), "{wire}: {said}");
 
         let mut begun = match wire {
-            "chat" => chat_says("hm", "One word"),
+            "chat" => chat_answer("hm", "One word"),
             _ => sse(&[created(), delta("One word")[0].clone(), delta("One word")[1].clone()]),
         };
         let half = begun
@@ -390,15 +385,12 @@ async fn hanging_provider_fails_the_turn_in_time() {
         let provider = Provider::start([begun]).await;
         let gateway = Gateway::config(&config(&provider.address, "stream_idle_timeout_ms")).start();
         let answer = ask(&gateway, "hello").await;
-        assert_eq!(
-            (&answer["status"], &answer["error"]["source"]),
-            (&json!("failed"), &json!("model")),
-            "{wire}: {answer}"
-        );
-        let said = answer["error"]["message"].as_str().unwrap();
+        let said = model_failure(&answer);
         assert!(said.contains("stood still for 300 ms"), "{wire}: {said}");
-        eventually("the provider is left", || async { provider.open.load(Ordering::SeqCst) == 0 })
-            .await;
+        eventually("the connection is closed", || async {
+            provider.open.load(Ordering::SeqCst) == 0
+        })
+        .await;
     }
 }
 
@@ -407,7 +399,7 @@ async fn unfinished_body_holds_nothing_up() {
     let call = json!({ "type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "shell_command",
                        "arguments": json!({ "command": "echo hi" }).to_string() });
     let open = |answer: Answer| Answer { end: End::Hang, ..answer };
-    let provider = Provider::start([open(items(&[call])), open(says("Done."))]).await;
+    let provider = Provider::start([open(item_answer(&[call])), open(text_answer("Done."))]).await;
     let gateway = Gateway::config(&format!(
         "model = \"m\"\nmodel_provider = \"a\"\n{}max_concurrent = 1\n",
         table("a", "responses", &provider.address)
@@ -417,15 +409,15 @@ async fn unfinished_body_holds_nothing_up() {
         let answer = ask(&gateway, prompt).await;
         assert_eq!(answer["task_result"]["summary"], "Done.", "{answer}");
     }
-    eventually("the provider is left", || async { provider.open.load(Ordering::SeqCst) == 0 })
+    eventually("the connection is closed", || async { provider.open.load(Ordering::SeqCst) == 0 })
         .await;
 }
 
 #[tokio::test]
 async fn recovered_provider_is_used_again() {
-    // A runtime of its own: with it go its listener and its connections.
+    // Dropping its own runtime closes the listener and connections.
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let first = runtime.spawn(Provider::start([says("Here.")])).await.unwrap();
+    let first = runtime.spawn(Provider::start([text_answer("Here.")])).await.unwrap();
     let gateway = Gateway::config(&format!(
         "model = \"m\"\nmodel_provider = \"a\"\n{}",
         table("a", "responses", &first.address)
@@ -441,10 +433,10 @@ async fn recovered_provider_is_used_again() {
     );
     let port = first.address.strip_prefix("http://").unwrap();
     let listener = TcpListener::bind(port).await.unwrap();
-    let second = Provider::on(listener, [says("Back.")]);
+    let second = Provider::on(listener, [text_answer("Back.")]);
     let answer = ask(&gateway, "three").await;
     assert_eq!(answer["task_result"]["summary"], "Back.", "{answer}");
-    assert!(second.asked()[0].body.to_string().contains("Here."));
+    assert!(second.requests()[0].body.to_string().contains("Here."));
 }
 
 #[test]

@@ -1,31 +1,31 @@
-//! A provider's keys stay between the bridge and the provider.
+//! Secrecy of a provider's keys, over every wire and transport.
 
 use serde_json::json;
 
 use super::connections::trusting;
+use crate::support::dialects::DIALECTS;
 use crate::support::provider::Provider;
 use crate::support::provider::Transport;
 use crate::support::provider::status;
-use crate::support::wires::WIRES;
 
 #[tokio::test]
 async fn keys_never_reach_clients_logs_or_commands() {
-    for (speaks, transport) in WIRES.iter().zip([
+    for (dialect, transport) in DIALECTS.iter().zip([
         Transport::Plain,
         Transport::Tls,
         Transport::TlsH2,
         Transport::Plain,
         Transport::TlsH2,
     ]) {
-        let wire = speaks.name();
-        // Also from the processes around it.
-        let look = speaks.call("env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline; echo looked");
+        let wire = dialect.name();
+        // The command also reads the processes around it.
+        let look = dialect.call("env; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline; echo looked");
         let echo = "your headers were canary-key, canary-written and canary-extra";
         let echoes =
             status(400, &json!({ "error": { "code": 400, "message": echo, "status": "X" } }));
         let provider =
-            Provider::over(transport, [look, speaks.text("Nothing there."), echoes]).await;
-        let mut setup = trusting(speaks, &provider)
+            Provider::over(transport, [look, dialect.text("Nothing there."), echoes]).await;
+        let mut setup = trusting(dialect, &provider)
             .env("RUST_LOG", "trace")
             .env("PROVIDER_EXTRA", "canary-extra");
         setup.config.push_str(
@@ -43,22 +43,22 @@ async fn keys_never_reach_clients_logs_or_commands() {
         assert_clean(&wire, &refused);
         let status = gateway.get("/health").await.text();
         assert_clean(&wire, &status);
-        for asked in provider.asked() {
-            assert_eq!(asked.headers[speaks.key_header.0], speaks.key_header.1, "{wire}");
-            assert_eq!(asked.headers["x-written"], "canary-written", "{wire}");
-            assert_eq!(asked.headers["x-extra"], "canary-extra", "{wire}");
-            assert_clean(&wire, &format!("{} {}", asked.path, asked.body));
+        for request in provider.requests() {
+            assert_eq!(request.headers[dialect.key_header.0], dialect.key_header.1, "{wire}");
+            assert_eq!(request.headers["x-written"], "canary-written", "{wire}");
+            assert_eq!(request.headers["x-extra"], "canary-extra", "{wire}");
+            assert_clean(&wire, &format!("{} {}", request.path, request.body));
         }
         let log = gateway.log.lock().unwrap().clone();
-        assert!(log.contains("DEBUG"), "{wire}: everything is logged");
+        assert!(log.contains("DEBUG"), "{wire}: the log is verbose");
         assert_clean(&wire, &log);
     }
 }
 
-/// No key stands in the text; where one does, what stands around it is shown.
+/// Asserts that the text holds no key. The failure shows the surrounding text.
 fn assert_clean(wire: &str, text: &str) {
     let Some(at) = text.find("canary") else { return };
     let from = text.floor_char_boundary(at.saturating_sub(300));
     let to = text.floor_char_boundary(text.len().min(at + 100));
-    panic!("{wire}: a key is told: {}", &text[from..to]);
+    panic!("{wire}: a key is exposed: {}", &text[from..to]);
 }

@@ -1,5 +1,6 @@
-//! The Gemini API: `POST /v1beta/models/MODEL:streamGenerateContent?alt=sse`. A chunk per piece of text; calls come
-//! whole, with an id from Gemini 3 on. A signature stands on the first call, or on the last piece of text.
+//! The Gemini API: `POST /v1beta/models/MODEL:streamGenerateContent?alt=sse`. A chunk per delta of
+//! text; calls arrive whole, with an id from Gemini 3 on. The signature stands on the first call,
+//! or on the last delta of text.
 
 use serde_json::Value;
 use serde_json::json;
@@ -35,7 +36,7 @@ pub(super) fn say(model: &str, parts: &[Part], stop: Stop) -> Answer {
             Part::Freeform { id, name, input } => {
                 pieces.push(call(model, id, name, &json!({ "input": input }), seal.take()));
             }
-            // Gemini says no word about it: the candidate ends, and that is all.
+            // Gemini gives no explanation: the candidate just ends.
             Part::Refusal(_) => finish = "SAFETY",
         }
     }
@@ -84,7 +85,7 @@ fn call(model: &str, id: &str, name: &str, args: &Value, seal: Option<&str>) -> 
     part
 }
 
-/// The prompt itself is refused: there is no candidate.
+/// Returns a refusal of the prompt itself, without a candidate.
 pub fn blocked() -> Answer {
     sse(&[json!({
         "promptFeedback": { "blockReason": "PROHIBITED_CONTENT" },
@@ -102,7 +103,7 @@ pub(super) fn too_long() -> Answer {
     )
 }
 
-pub(super) fn gives_up() -> Value {
+pub(super) fn fails_midway() -> Value {
     let message = "The model is overloaded. Please try again later.";
     json!({ "error": { "code": 503, "message": message, "status": "UNAVAILABLE" } })
 }

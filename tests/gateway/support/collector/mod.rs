@@ -1,9 +1,9 @@
-//! An OTLP receiver: traces, metrics and logs over HTTP (protobuf; JSON is kept unread) and gRPC, on one port. It keeps
-//! what it is sent, and can be told to refuse, to hang, to be gone and to come back.
+//! An OTLP receiver of traces, metrics and logs over HTTP (protobuf; JSON is stored undecoded) and
+//! gRPC, on one port. It can refuse, hang, stop and restart.
 //!
-//! - [`kept`]: what was sent, in the words of the tests.
+//! - [`received`]: the decoded telemetry.
 
-mod kept;
+mod received;
 
 use std::convert::Infallible;
 use std::io::Read;
@@ -39,9 +39,9 @@ use tokio::task::JoinHandle;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-pub use kept::Kept;
-pub use kept::Log;
-pub use kept::Span;
+pub use received::Log;
+pub use received::Received;
+pub use received::Span;
 
 use super::eventually;
 use super::gateway::Setup;
@@ -49,43 +49,43 @@ use super::provider::Transport;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
-/// What it does with an export.
+/// The response to an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
-    Takes,
-    /// 503, or gRPC's `UNAVAILABLE`.
+pub enum Mode {
+    Accepts,
+    /// 503, or `UNAVAILABLE` of gRPC.
     Refuses,
-    /// Reads, and never answers.
+    /// Reads the request and never answers.
     Hangs,
 }
 
-/// One export, as it came.
+/// One export, as received.
 #[derive(Debug, Clone)]
 pub struct Export {
     pub path: String,
     pub headers: HeaderMap,
-    /// The message, without gRPC's framing, unpacked.
+    /// The message, decompressed and without the framing of gRPC.
     pub body: Bytes,
     pub gzipped: bool,
 }
 
 #[derive(Debug)]
 struct State {
-    mood: Mutex<Mood>,
+    mode: Mutex<Mode>,
     exports: Mutex<Vec<Export>>,
-    kept: Mutex<Kept>,
+    received: Mutex<Received>,
     connections: AtomicUsize,
 }
 
-/// A collector that is running, or was.
+/// A collector, running or stopped.
 pub struct Collector {
     pub address: SocketAddr,
-    /// What a client must trust, as a file; there over TLS.
+    /// The certificate a client must trust, as a file; present over TLS.
     pub certificate: Option<NamedTempFile>,
     acceptor: Option<TlsAcceptor>,
     state: Arc<State>,
     task: Option<JoinHandle<()>>,
-    /// The port, while nobody listens there.
+    /// The reserved port of a stopped collector.
     held: Option<TcpSocket>,
 }
 
@@ -97,9 +97,9 @@ impl Collector {
     pub async fn over(transport: Transport) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let state = Arc::new(State {
-            mood: Mutex::new(Mood::Takes),
+            mode: Mutex::new(Mode::Accepts),
             exports: Mutex::default(),
-            kept: Mutex::default(),
+            received: Mutex::default(),
             connections: AtomicUsize::new(0),
         });
         let address = listener.local_addr().unwrap();
@@ -108,25 +108,25 @@ impl Collector {
         Self { address, certificate, acceptor, state, task, held: None }
     }
 
-    pub fn mood(&self, mood: Mood) {
-        *self.state.mood.lock().unwrap() = mood;
+    pub fn set_mode(&self, mode: Mode) {
+        *self.state.mode.lock().unwrap() = mode;
     }
 
-    /// Nobody listens any longer, and every connection is gone.
+    /// Stops listening and closes every connection.
     pub async fn stop(&mut self) {
-        let task = self.task.take().expect("it runs");
+        let task = self.task.take().expect("running");
         task.abort();
         let _ = task.await;
-        // The port stays its own: another process would be sent what this one is to miss.
+        // The port stays reserved: another process must not receive the exports.
         let held = TcpSocket::new_v4().unwrap();
         held.set_reuseaddr(true).unwrap();
         held.bind(self.address).unwrap();
         self.held = Some(held);
     }
 
-    /// Listens again where it did.
-    pub async fn come_back(&mut self) {
-        let listener = self.held.take().expect("it is not there").listen(1024).unwrap();
+    /// Listens on the same port again.
+    pub async fn restart(&mut self) {
+        let listener = self.held.take().expect("stopped").listen(1024).unwrap();
         let (acceptor, state) = (self.acceptor.clone(), Arc::clone(&self.state));
         self.task = Some(tokio::spawn(accept(listener, acceptor, state)));
     }
@@ -136,8 +136,8 @@ impl Collector {
         format!("{scheme}://{}", self.address)
     }
 
-    /// A gateway that exports here, soon.
-    pub fn observes(&self, setup: Setup) -> Setup {
+    /// Makes a gateway export here, with short delays.
+    pub fn exporting(&self, setup: Setup) -> Setup {
         setup
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", &self.url())
             .env("OTEL_BSP_SCHEDULE_DELAY", "200")
@@ -149,43 +149,44 @@ impl Collector {
         self.state.exports.lock().unwrap().clone()
     }
 
-    /// Exports of a signal: `traces`, `metrics`, `logs`.
+    /// Returns the exports of a signal: `traces`, `metrics` or `logs`.
     pub fn exports_of(&self, signal: &str) -> Vec<Export> {
         let word = if signal == "traces" { "trace" } else { signal };
         let its = |export: &Export| export.path.to_lowercase().contains(word);
         self.exports().into_iter().filter(its).collect()
     }
 
-    /// How many connections were made.
+    /// Returns the number of accepted connections.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
 
-    /// What was taken so far.
-    pub fn kept(&self) -> Kept {
-        self.state.kept.lock().unwrap().clone()
+    /// Returns the telemetry accepted so far.
+    pub fn received(&self) -> Received {
+        self.state.received.lock().unwrap().clone()
     }
 
-    /// Waits until what was taken is enough; all of it.
-    pub async fn until(&self, what: &str, enough: impl Fn(&Kept) -> bool) -> Kept {
-        let there = eventually(what, || async { enough(&self.state.kept.lock().unwrap()) });
+    /// Waits until the accepted telemetry is enough and returns all of it.
+    pub async fn until(&self, what: &str, enough: impl Fn(&Received) -> bool) -> Received {
+        let there = eventually(what, || async { enough(&self.state.received.lock().unwrap()) });
         tokio::select! {
-            () = there => self.kept(),
+            () = there => self.received(),
             () = tokio::time::sleep(std::time::Duration::from_secs(30)) => {
-                panic!("never happened: {what}\n{}", self.kept().tree())
+                panic!("never happened: {what}\n{}", self.received().tree())
             }
         }
     }
 
-    /// Waits for a span of this name; the first, and all that was taken.
-    pub async fn span(&self, name: &str) -> (Span, Kept) {
+    /// Waits for a span of this name. Returns the first, and all accepted telemetry.
+    pub async fn span(&self, name: &str) -> (Span, Received) {
         let what = format!("a span {name:?}");
-        let kept = self.until(&what, |kept| kept.spans.iter().any(|one| one.name == name)).await;
-        (kept.span(name).clone(), kept)
+        let received =
+            self.until(&what, |received| received.spans.iter().any(|one| one.name == name)).await;
+        (received.span(name).clone(), received)
     }
 
-    /// Where an export holds this text: its path, and what stands before the text.
-    pub fn holds(&self, text: &str) -> Vec<String> {
+    /// Returns each export that holds this text: its path, and the bytes before the text.
+    pub fn excerpts(&self, text: &str) -> Vec<String> {
         let bytes = text.as_bytes();
         let exports = self.exports().into_iter();
         exports
@@ -207,7 +208,7 @@ impl Drop for Collector {
 }
 
 async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, state: Arc<State>) {
-    // Dropped with this task, and its connections with it.
+    // Dropped with this task, which closes the connections.
     let mut connections = JoinSet::new();
     loop {
         let Ok((socket, _)) = listener.accept().await else { continue };
@@ -241,7 +242,7 @@ async fn answer(request: Request<Incoming>, state: &State) -> Response<Body> {
     let kind = kind.unwrap_or_default().to_owned();
     let grpc = kind.starts_with("application/grpc");
     let gzipped = if grpc {
-        // A flag for compression and the length in four bytes stand before the message.
+        // A compression flag and a four-byte length precede the message.
         let flag = body.split_to(5)[0];
         flag == 1
     } else {
@@ -255,32 +256,32 @@ async fn answer(request: Request<Incoming>, state: &State) -> Response<Body> {
     let path = head.uri.path().to_owned();
     let export = Export { path: path.clone(), headers: head.headers, body: body.clone(), gzipped };
     state.exports.lock().unwrap().push(export);
-    let mood = *state.mood.lock().unwrap();
-    match mood {
-        Mood::Hangs => std::future::pending().await,
-        Mood::Refuses => refusal(grpc),
-        Mood::Takes => {
+    let mode = *state.mode.lock().unwrap();
+    match mode {
+        Mode::Hangs => std::future::pending().await,
+        Mode::Refuses => refusal(grpc),
+        Mode::Accepts => {
             if kind.starts_with("application/json") {
-                // Kept as it came: with serde_json's `arbitrary_precision`, which the graph turns on,
-                // opentelemetry-proto reads no numbers.
+                // Not decoded: opentelemetry-proto reads no numbers with `arbitrary_precision` of
+                // serde_json, which the dependency graph enables.
                 serde_json::from_slice::<Value>(&body).unwrap();
-                return taken(grpc, &kind);
+                return accepted(grpc, &kind);
             }
-            let mut kept = state.kept.lock().unwrap();
+            let mut received = state.received.lock().unwrap();
             match path.as_str() {
                 "/v1/traces" | "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => {
-                    kept.traces(ExportTraceServiceRequest::decode(body).unwrap());
+                    received.traces(ExportTraceServiceRequest::decode(body).unwrap());
                 }
                 "/v1/metrics"
                 | "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => {
-                    kept.metrics(ExportMetricsServiceRequest::decode(body).unwrap());
+                    received.metrics(ExportMetricsServiceRequest::decode(body).unwrap());
                 }
                 "/v1/logs" | "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => {
-                    kept.logs(ExportLogsServiceRequest::decode(body).unwrap());
+                    received.logs(ExportLogsServiceRequest::decode(body).unwrap());
                 }
                 _ => return Response::builder().status(404).body(empty()).unwrap(),
             }
-            taken(grpc, &kind)
+            accepted(grpc, &kind)
         }
     }
 }
@@ -294,8 +295,8 @@ fn frames<const N: usize>(frames: [Frame<Bytes>; N]) -> Body {
     StreamBody::new(futures::stream::iter(frames)).boxed_unsync()
 }
 
-/// An empty message, which says that everything was taken.
-fn taken(grpc: bool, kind: &str) -> Response<Body> {
+/// An empty message: everything was accepted.
+fn accepted(grpc: bool, kind: &str) -> Response<Body> {
     if !grpc {
         let body = if kind.starts_with("application/json") { "{}" } else { "" };
         let body = frames([Frame::data(Bytes::from_static(body.as_bytes()))]);

@@ -35,7 +35,7 @@ pub(super) fn say(model: &str, parts: &[Part], stop: Stop) -> Answer {
                 stop_reason = "tool_use";
                 tool_use(id, name, &json!({ "input": input }))
             }
-            // The answer ends where it was stopped; what the user may be told stands at its end.
+            // The answer ends at the refusal; its explanation stands in the last delta.
             Part::Refusal(why) => {
                 stop_reason = "refusal";
                 stop_details =
@@ -80,7 +80,7 @@ fn tool_use(id: &str, name: &str, input: &Value) -> (Value, Vec<Value>) {
     let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
     let input = input.to_string();
     let [head, tail] = halves(&input);
-    // The first piece of every input is empty.
+    // The first delta of every input is empty.
     let deltas =
         ["", head, tail].map(|piece| json!({ "type": "input_json_delta", "partial_json": piece }));
     (block, deltas.to_vec())
@@ -95,7 +95,7 @@ pub(super) fn too_long() -> Answer {
     )
 }
 
-pub(super) fn gives_up() -> Value {
+pub(super) fn fails_midway() -> Value {
     let error = json!({ "type": "overloaded_error", "message": "Overloaded" });
     json!({ "type": "error", "error": error, "request_id": "req_011CSHoEeqs5C35K2UUqR7Fy" })
 }

@@ -1,4 +1,4 @@
-//! What a collector was sent, in the words of the tests.
+//! Decoded telemetry: spans, log records and metric points in a form that is easy to assert on.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,12 +16,12 @@ use opentelemetry_proto::tonic::trace::v1 as trace;
 use serde_json::Value;
 use serde_json::json;
 
-/// Attributes by their keys.
+/// Attributes by key.
 pub type Attributes = BTreeMap<String, Value>;
 
-/// All of it. Of metrics, the newest value of each series.
+/// Everything a collector received. Of metrics, the newest value of each series.
 #[derive(Debug, Clone, Default)]
-pub struct Kept {
+pub struct Received {
     pub spans: Vec<Span>,
     pub logs: Vec<Log>,
     pub points: Vec<Point>,
@@ -29,21 +29,21 @@ pub struct Kept {
     pub resources: BTreeMap<&'static str, Attributes>,
 }
 
-/// A span that has ended. Ids are in hexadecimal.
+/// A finished span. Ids are hexadecimal.
 #[derive(Debug, Clone)]
 pub struct Span {
     pub trace: String,
     pub id: String,
-    /// Empty: it is a root.
+    /// Empty for a root.
     pub parent: String,
     pub state: String,
     pub name: String,
     /// `internal`, `server`, `client`, `producer`, `consumer`.
     pub kind: &'static str,
     pub attributes: Attributes,
-    /// Trace and span of each link.
+    /// Trace and span ids of each link.
     pub links: Vec<(String, String)>,
-    /// Whether its status is an error.
+    /// Whether the status is an error.
     pub failed: bool,
     pub start: u64,
     pub end: u64,
@@ -61,31 +61,31 @@ pub struct Log {
     pub scope: String,
 }
 
-/// A value of a series.
+/// One value of a series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
     pub name: String,
     pub unit: String,
-    /// `counter`, `gauge` (a sum that goes down, too) or `histogram`.
+    /// `counter`, `gauge` (also a non-monotonic sum) or `histogram`.
     pub kind: &'static str,
     pub attributes: Attributes,
-    /// The value; of a histogram, its sum.
+    /// The sum, if a histogram.
     pub value: f64,
-    /// Of a histogram.
+    /// Zero unless a histogram.
     pub count: u64,
-    /// Of a histogram.
+    /// Empty unless a histogram.
     pub bounds: Vec<f64>,
 }
 
 impl Span {
-    /// An attribute; null where it is not there.
+    /// Returns an attribute, null if absent.
     pub fn get(&self, key: &str) -> &Value {
         self.attributes.get(key).unwrap_or(&Value::Null)
     }
 
-    /// Asserts that these attributes are there with these values.
-    pub fn has(&self, wanted: &Value) {
-        for (key, value) in wanted.as_object().unwrap() {
+    /// Asserts that these attributes exist with these values.
+    pub fn has(&self, expected: &Value) {
+        for (key, value) in expected.as_object().unwrap() {
             assert_eq!(self.get(key), value, "{key} of {}: {:#?}", self.name, self.attributes);
         }
     }
@@ -98,8 +98,8 @@ impl Point {
     }
 }
 
-impl Kept {
-    /// The first span of this name.
+impl Received {
+    /// Returns the first span of this name.
     pub fn span(&self, name: &str) -> &Span {
         let found = self.spans.iter().find(|span| span.name == name);
         found.unwrap_or_else(|| panic!("no span {name:?} in\n{}", self.tree()))
@@ -120,7 +120,7 @@ impl Kept {
         found
     }
 
-    /// The names of the spans above this one, the nearest first; as far as they were exported.
+    /// Returns the names of the exported ancestors, nearest first.
     pub fn above(&self, span: &Span) -> Vec<&str> {
         let mut names = Vec::new();
         let mut parent = &span.parent;
@@ -131,12 +131,12 @@ impl Kept {
         names
     }
 
-    /// The series of a metric that have at least these labels.
+    /// Returns the series of a metric with at least these labels.
     pub fn series(&self, name: &str, labels: &Value) -> Vec<&Point> {
         self.points.iter().filter(|point| point.is(name, labels)).collect()
     }
 
-    /// The sum of their values; of histograms, how often something was seen.
+    /// Returns the sum of their values; of histograms, of their counts.
     pub fn total(&self, name: &str, labels: &Value) -> f64 {
         let value = |point: &Point| match point.kind {
             "histogram" => point.count as f64,
@@ -145,7 +145,7 @@ impl Kept {
         self.series(name, labels).into_iter().map(value).sum()
     }
 
-    /// Every trace as a tree, for the messages of failures.
+    /// Renders every trace as a tree, for failure messages.
     pub fn tree(&self) -> String {
         let mut text = String::new();
         let top = |span: &&Span| !self.spans.iter().any(|other| other.id == span.parent);
@@ -237,7 +237,7 @@ impl Kept {
                             })
                             .collect()
                     }
-                    other => panic!("what is this? {other:?}"),
+                    other => panic!("unsupported metric: {other:?}"),
                 };
                 for new in points {
                     self.points

@@ -11,7 +11,7 @@ use crate::support::provider::Answer;
 use crate::support::provider::sse;
 use crate::support::provider::status;
 
-/// The events of an answer, numbered.
+/// The numbered events of an answer.
 struct Stream {
     serial: u64,
     events: Vec<Value>,
@@ -25,7 +25,7 @@ impl Stream {
         self.events.push(fields);
     }
 
-    /// The start of an item; its id and index.
+    /// Starts an item. Returns its id and index.
     fn begin(&mut self, prefix: &str, mut item: Value) -> (String, usize) {
         let at = self.output.len();
         let id = format!("{prefix}_{:08x}{at:04x}", self.serial);
@@ -42,7 +42,7 @@ impl Stream {
         self.output.push(item);
     }
 
-    /// Text or a refusal: a message of one content part.
+    /// Adds text or a refusal: a message of one content part.
     fn message(&mut self, kind: &str, member: &str, deltas: &[String]) {
         let item =
             |content: Value| json!({ "type": "message", "role": "assistant", "content": content });
@@ -77,7 +77,7 @@ impl Stream {
     fn thought(&mut self, text: &str, seal: &str) {
         let item = |summary: Value, sealed: &str| json!({ "type": "reasoning", "summary": summary, "encrypted_content": sealed });
         let part = |text: &str| json!({ "type": "summary_text", "text": text });
-        // Its first form is sealed otherwise than its last.
+        // The signature of the added item differs from that of the finished one.
         let (id, at) = self.begin("rs", item(json!([]), "Zmlyc3Q="));
         let place = |member: &str, value: Value| json!({ "item_id": id, "output_index": at, "summary_index": 0, member: value });
         self.event("response.reasoning_summary_part.added", place("part", part("")));
@@ -89,7 +89,7 @@ impl Stream {
         self.done(&id, at, item(json!([part(text)]), seal));
     }
 
-    /// A call; `member` holds what it is given, as text.
+    /// Adds a call; `member` holds its input as text.
     fn call(&mut self, prefix: &str, item: Value, member: &str, event: &str, given: &str) {
         let mut begun = item.clone();
         begun[member] = json!("");
@@ -169,8 +169,8 @@ pub(super) fn too_long() -> Answer {
     status(400, &json!({ "error": error }))
 }
 
-/// The API says so in the stream, too, where it has begun one.
-pub fn too_long_in_the_stream() -> Answer {
+/// Returns the same error as the API reports it after the stream has started.
+pub fn too_long_in_stream() -> Answer {
     let mut stream = Stream { serial: serial(), events: Vec::new(), output: Vec::new() };
     let begun = json!({ "response": response("scripted", &stream, "in_progress") });
     stream.event("response.created", begun);
@@ -181,7 +181,7 @@ pub fn too_long_in_the_stream() -> Answer {
     sse(&stream.events)
 }
 
-pub(super) fn gives_up() -> Value {
+pub(super) fn fails_midway() -> Value {
     json!({ "type": "error", "code": "server_error", "param": null, "sequence_number": 5,
         "message": "The server had an error processing your request. Sorry about that!" })
 }

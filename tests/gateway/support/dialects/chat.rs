@@ -1,5 +1,5 @@
-//! OpenAI-compatible Chat Completions: `POST /v1/chat/completions`, streaming, with usage at the end.
-//! Thoughts come as OpenRouter sends them, which wants them back.
+//! OpenAI-compatible Chat Completions: `POST /v1/chat/completions`, streaming, with usage at the
+//! end. Reasoning has the form of OpenRouter, which expects it back.
 
 use serde_json::Value;
 use serde_json::json;
@@ -96,7 +96,7 @@ pub(super) fn too_long() -> Answer {
     status(400, &json!({ "error": error }))
 }
 
-pub(super) fn gives_up() -> Value {
+pub(super) fn fails_midway() -> Value {
     json!({ "error": { "message": "Service temporarily overloaded", "type": "overloaded_error", "param": null,
                        "code": 503 } })
 }
