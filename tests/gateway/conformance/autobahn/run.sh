@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs the Autobahn test suite against src/socket/line.rs. The suite is written in Python 2 (its newest release,
-# 25.10.1, too, which pip of Python 3 would install): it needs Python 2.7, named by PYTHON2 or found on PATH or in
-# pyenv, and is installed into AUTOBAHN_VENV. Ends with 3 where there is none.
+# Runs the Autobahn test suite against the WebSocket connection of the gateway. The suite, including its
+# newest release 25.10.1, needs Python 2.7: named by PYTHON2, or found on PATH or in pyenv. It is
+# installed into AUTOBAHN_VENV. Exits with 3 without Python 2.7.
 set -euo pipefail
 cd "$(dirname "$0")/../../../.."
 

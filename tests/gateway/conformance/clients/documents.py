@@ -1,8 +1,8 @@
 """Checks /openapi.json and rpc.discover against the published schemas of OpenAPI 3.1 and OpenRPC 1.3.
 
-openrpc-1.3.2.json is the meta-schema of OpenRPC as the npm package @open-rpc/meta-schema 1.14.9 has it
-(Apache-2.0); that of OpenAPI comes with openapi-spec-validator. Both documents are also broken on
-purpose, to see that the check finds it.
+openrpc-1.3.2.json is the meta-schema of OpenRPC from the npm package @open-rpc/meta-schema 1.14.9
+(Apache-2.0); openapi-spec-validator contains that of OpenAPI. Broken copies of both documents show
+that the checks can fail.
 """
 
 import copy
@@ -50,7 +50,7 @@ discovered = requests.post(
     timeout=60,
 ).json()["result"]
 schema = json.loads(pathlib.Path(__file__).with_name("openrpc-1.3.2.json").read_text())
-# What it refers to elsewhere: JSON Schema draft 7, under another name.
+# Its external reference: JSON Schema draft 7 under another name.
 draft = referencing.Resource.from_contents(
     {
         "$schema": "http://json-schema.org/draft-07/schema#",

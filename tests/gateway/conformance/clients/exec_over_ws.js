@@ -8,7 +8,7 @@ socket.on('open', () => {
   socket.send(JSON.stringify({ jsonrpc: '2.0', id: 1, method: 'exec', params }));
 });
 socket.on('message', (message) => {
-  // What the command prints comes as notifications first.
+  // Output arrives as notifications before the reply.
   if (!('id' in JSON.parse(message))) return;
   console.log(message.toString());
   socket.close();

@@ -13,7 +13,7 @@ async def main():
         params = {"command": "echo", "args": ["hello from python"]}
         await socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "exec", "params": params}))
         async for message in socket:
-            # What the command prints comes as notifications first.
+            # Output arrives as notifications before the reply.
             if "id" in json.loads(message):
                 print(message)
                 return

@@ -1,4 +1,4 @@
-"""A submission and its events in protobuf over GET /ws: compiles proto/codex_gateway.proto as it stands."""
+"""A submission and its events in protobuf over GET /ws, with a compiled proto/codex_gateway.proto."""
 
 import asyncio
 import base64
@@ -30,7 +30,7 @@ def call(id, submission):
 def parsed(kind, envelope, stream_id):
     assert envelope["stream_id"] == stream_id, envelope
     message = kind.FromString(base64.b64decode(envelope["data"]))
-    # What the structs write and the .proto file does not know would be dropped here.
+    # Fields that the .proto file does not declare are dropped here.
     again = kind()
     again.CopyFrom(message)
     again.DiscardUnknownFields()
@@ -48,7 +48,7 @@ async def main():
                 if "id" in message:
                     return message
 
-        # Every field of the file is set, so that one the structs know under another number is missed.
+        # Every field is set, so that a field with another number in the gateway is noticed.
         everything = pb.UserInput(
             text="say: hello from protobuf",
             images=["data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="],
@@ -73,7 +73,7 @@ async def main():
             assert json.loads(event.msg)["type"] == event.type
         assert events[-1].id == accepted.turn_id
 
-        # Each field is read under its number: what is wrong in it is said of it.
+        # Each field is read under its number: its error names it.
         for field, value in (("sandbox", "x"), ("timeout_ms", 1), ("if_busy", "x"), ("output_schema", "x"),
                              ("images", ["x"]), ("approval_policy", "x"), ("cwd", "/etc"), ("model", "x" * 300)):
             wrong = pb.UserInput(text="say: x", **{field: value})
@@ -89,17 +89,17 @@ async def main():
         await socket.send(call(5, pb.Submission(conversation_id=running.conversation_id, interrupt=pb.Interrupt())))
         stopped = parsed(pb.Accepted, (await answer())["result"], "stream-5")
         assert stopped.turn_id == running.turn_id and stopped.session_id == "protobuf"
-        # What the agent asks is answered with every field set, and then as it takes to go on.
+        # An approval is decided with invalid fields first, then with every field set.
         asking = pb.UserInput(text="run: touch made && echo approved in protobuf", approval_policy="untrusted")
         await socket.send(call(6, pb.Submission(session_id="asks", user_input=asking)))
         accepted = parsed(pb.Accepted, (await answer())["result"], "stream-6")
-        asked = None
-        while asked is None:
+        approval_id = None
+        while approval_id is None:
             event = parsed(pb.Event, json.loads(await socket.recv())["params"], "stream-6")
-            asked = json.loads(event.msg)["call_id"] if event.type == "exec_approval_request" else None
+            approval_id = json.loads(event.msg)["call_id"] if event.type == "exec_approval_request" else None
 
         def decide(id, **fields):
-            decided = pb.Answer(approval_id=asked, **fields)
+            decided = pb.Answer(approval_id=approval_id, **fields)
             return call(id, pb.Submission(conversation_id=accepted.conversation_id, answer=decided))
 
         for field, value in (("decision", "maybe"), ("content", "no JSON")):
@@ -108,8 +108,8 @@ async def main():
             assert error["code"] == -32602 and field in error["message"], error
         answers = [pb.QuestionAnswer(question_id="q", texts=["a", "b"])]
         await socket.send(decide(8, decision="approved", reason="why not", answers=answers, content="{}"))
-        went_on = parsed(pb.Accepted, (await answer())["result"], "stream-8")
-        assert went_on.turn_id == accepted.turn_id and went_on.session_id == "asks"
+        continued = parsed(pb.Accepted, (await answer())["result"], "stream-8")
+        assert continued.turn_id == accepted.turn_id and continued.session_id == "asks"
         while event.type != "task_complete":
             message = json.loads(await socket.recv())
             if "id" not in message:

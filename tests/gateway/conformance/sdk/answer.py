@@ -10,7 +10,7 @@ KEY = "canary-key"
 
 
 def read(wire, base_url, model):
-    """What the SDK made of the answer; its refusal to read it is an `error` too."""
+    """Returns what the SDK read in the answer; an exception is an `error` too."""
     said = {
         "text": "",
         "reasoning": "",
@@ -23,7 +23,7 @@ def read(wire, base_url, model):
     }
     try:
         WIRES[wire](base_url, model, said)
-    except Exception as error:  # Whatever an SDK raises is the finding.
+    except Exception as error:  # Any exception of an SDK is a finding.
         status = getattr(error, "status_code", None) or getattr(error, "code", None)
         said["error"] = {
             "status": status if isinstance(status, int) else None,
@@ -72,7 +72,7 @@ def responses(base_url, model, said):
         elif item.type == "custom_tool_call":
             said["tool_calls"].append(call(item.call_id, item.name, item.input))
         else:
-            raise ValueError(f"an item that is not read here: {item.type}")
+            raise ValueError(f"an unsupported item: {item.type}")
     said["stop"] = final.status
     if final.error:
         said["error"] = failed(final.error)
@@ -86,7 +86,7 @@ def responses(base_url, model, said):
 
 
 def add_up(deltas, whole):
-    """The SDK gives both what it joined and what the API says is the whole; they must agree."""
+    """Checks that the deltas joined by the SDK equal the complete value of the API."""
     if deltas != whole:
         raise ValueError(f"the deltas are {deltas}, the whole is {whole}")
 
@@ -112,7 +112,7 @@ def chat(base_url, model, said):
     choice = final.choices[0]
     message = choice.message
     said["text"] = message.content or ""
-    # Not OpenAI's: what vLLM and OpenRouter add. The SDK keeps and joins members that it does not know.
+    # Additions of vLLM and OpenRouter. The SDK keeps and joins unknown members.
     extra = message.model_extra or {}
     said["reasoning"] = extra.get("reasoning_content") or extra.get("reasoning") or ""
     for detail in extra.get("reasoning_details") or []:
@@ -152,7 +152,7 @@ def anthropic(base_url, model, said):
         elif block.type == "tool_use":
             said["tool_calls"].append(call(block.id, block.name, block.input))
         else:
-            raise ValueError(f"a block that is not read here: {block.type}")
+            raise ValueError(f"an unsupported block: {block.type}")
     said["stop"] = final.stop_reason
     if final.stop_details:
         said["refusal"] = final.stop_details.explanation
@@ -168,11 +168,11 @@ def anthropic(base_url, model, said):
 def gemini(base_url, model, said):
     from google import genai
 
-    # An enum's value that the SDK does not know is only a warning of it.
+    # The SDK only warns about unknown values of an enum.
     warnings.simplefilter("error")
     options = genai.types.HttpOptions(
         base_url=base_url,
-        # The SDK's default is v1, where the newest models and aliases are missing.
+        # The SDK's default is v1, which lacks the newest models and aliases.
         api_version="v1beta",
         retry_options=genai.types.HttpRetryOptions(attempts=1),
     )
@@ -192,7 +192,7 @@ def gemini(base_url, model, said):
                 elif part.text is not None:
                     said["reasoning" if part.thought else "text"] += part.text
                 else:
-                    raise ValueError(f"a part that is not read here: {part}")
+                    raise ValueError(f"an unsupported part: {part}")
             if candidate.finish_reason:
                 said["stop"] = candidate.finish_reason.value
                 said["refusal"] = candidate.finish_message or said["refusal"]

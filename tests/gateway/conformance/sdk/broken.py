@@ -1,6 +1,6 @@
 """Requests that must be refused: a check that cannot fail checks nothing.
 
-Per wire (and beta) one good request, and changes of it: where, to what, and what the refusal must name.
+One good request per wire (and beta), and changes of it: place, value, and a word of the refusal.
 """
 
 import copy
@@ -217,7 +217,7 @@ BROKEN = {
 
 
 def complaints():
-    """What is wrong with the check itself."""
+    """Yields the defects of the check itself."""
     for name, good in GOOD.items():
         wire = name.split()[0]
         refusal = refused(wire, good)
@@ -228,7 +228,7 @@ def complaints():
             if not refusal:
                 yield f"{name}: accepted {where} = {value}"
             elif names not in refusal:
-                yield f"{name}: of {where} = {value} it says only: {refusal}"
+                yield f"{name}: of {where} = {value} the refusal is: {refusal}"
 
 
 def refused(wire, one):

@@ -2,7 +2,7 @@
 
     check.py answer WIRE BASE_URL MODEL COUNT   asks a server COUNT times; prints what the SDK read, a JSON line each
     check.py request WIRE                       validates requests: JSON lines of {"path", "beta", "body"} on stdin
-    check.py self                               shows that `request` can fail
+    check.py self                               checks that `request` can fail
 
 WIRE is responses, chat, anthropic or gemini. mod.rs runs it.
 """

@@ -1,4 +1,4 @@
-"""Says what is missing of requirements.txt in this Python, and exits with 1 then. It needs no package itself."""
+"""Prints the requirements that this Python lacks, and exits with 1 if there are any. Uses no packages."""
 
 import importlib.metadata
 import pathlib

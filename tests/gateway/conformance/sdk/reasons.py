@@ -1,10 +1,10 @@
-"""Says in one line why pydantic refused something."""
+"""Formats pydantic's errors in one line."""
 
 import json
 
 
 def explained(error, place):
-    """The errors that matter: of a union, not those of the members that are of another `type` or `role`."""
+    """Lists the relevant errors: of a union, not those of members with another `type` or `role`."""
     errors = error.errors()
     others = {
         error["loc"][:-1]
@@ -27,7 +27,7 @@ def explained(error, place):
 
 
 def where(place, error):
-    """The path; of a union of lists pydantic would name all that may be in them."""
+    """Returns the path, without the member types that pydantic lists for unions of lists."""
     steps = (str(step) for step in error["loc"])
     return ".".join([place, *(step for step in steps if "[" not in step)])
 

@@ -1,9 +1,9 @@
-"""Validates requests, as they went over the wire, against the request types of the official SDKs.
+"""Validates recorded requests against the request types of the official SDKs.
 
-The types of `openai` and `anthropic` are TypedDicts, written for type checkers: at run time pydantic would ignore keys
-that they do not name and would leave every `Iterable` in them unread. So the schema that pydantic builds of
-them is made strict before it is used. `google-genai` has models of its own; what they accept is sent through the SDK
-once more, and must come out as it went in.
+The types of `openai` and `anthropic` are TypedDicts for type checkers: at run time, pydantic would ignore
+unknown keys and leave every `Iterable` unread. So their pydantic schema is made strict first.
+`google-genai` has its own models; accepted values are sent through the SDK, and must come out
+unchanged.
 """
 
 import functools
@@ -22,7 +22,7 @@ THOUGHTS = {"reasoning": str, "reasoning_content": str, "reasoning_details": lis
 
 
 class Refused(Exception):
-    """What is wrong with a request: where, and why."""
+    """The defect of a request: its place and reason."""
 
 
 def check(wire, request):
@@ -38,13 +38,13 @@ def responses(request):
 
 
 def as_core_sends(body):
-    """Core's own requests pass through the gateway as they are, just as they go to OpenAI without it. What the SDK's
-    types do not know of them is set right here, and nothing else."""
+    """Adapts only the differences between core's own requests, which the gateway forwards unchanged, and
+    the SDK's types."""
     body = json.loads(json.dumps(body))
     for item in body["input"]:
         kind = item.get("type")
         if kind == "message" and item["role"] == "assistant":
-            # The types want all of an answer's message back; core keeps what the model said.
+            # The types require a complete message; core keeps only the text.
             item.setdefault("status", "completed")
             for part in item["content"]:
                 if part["type"] == "output_text":
@@ -53,7 +53,7 @@ def as_core_sends(body):
             # Core numbers its own messages.
             item.pop("id", None)
         elif kind == "custom_tool_call":
-            # The API gives such a call a status; only the types of its answers and requests do not.
+            # The API gives such calls a status, which the types lack.
             item.pop("status", None)
         elif kind == "reasoning" and item.get("content", ...) is None:
             del item["content"]
@@ -68,7 +68,7 @@ def chat(request):
 
 
 def without_thoughts(body):
-    """Thoughts go back to servers that gave them (OpenRouter, vLLM and others); OpenAI's types know none."""
+    """Removes reasoning, which OpenAI's types lack; OpenRouter, vLLM and others expect it back."""
     body = json.loads(json.dumps(body))
     for at, message in enumerate(body["messages"]):
         for member, type_ in THOUGHTS.items() if message["role"] == "assistant" else ():
@@ -102,7 +102,7 @@ def gemini(request):
             config[beside] = body.pop(beside)
     if body:
         raise Refused(f"{next(iter(body))}: no such member")
-    # An enum's value that the SDK does not know is only a warning of it.
+    # The SDK only warns about unknown values of an enum.
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -124,7 +124,7 @@ def camel_case(type_, value, place):
 
 
 def through_the_sdk(model, contents, config):
-    """What `google-genai` itself sends for this."""
+    """Returns the body that `google-genai` sends for this."""
     import httpx2
     from google import genai
 
@@ -146,9 +146,9 @@ def through_the_sdk(model, contents, config):
 
 
 def compare(ours, theirs, place):
-    """The two bodies say the same."""
+    """Checks that two bodies are equivalent."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
-        # The SDK writes some members in snake case; Google's servers read both.
+        # The SDK writes some members in snake case; the API accepts both.
         theirs = {key if key in ours else to_camel(key): value for key, value in theirs.items()}
         for key in ours.keys() | theirs.keys():
             if key not in theirs or key not in ours:
@@ -159,7 +159,7 @@ def compare(ours, theirs, place):
         for at, (one, other) in enumerate(zip(ours, theirs)):
             compare(one, other, f"{place}.{at}")
     elif place.endswith(BYTES) and isinstance(ours, str):
-        # Google's servers read both alphabets of base64; the SDK writes the other one.
+        # The API accepts both alphabets of base64; the SDK writes the other one.
         if ours != theirs.translate(str.maketrans("-_", "+/")) and ours != theirs:
             raise Refused(f"{place}: {brief(ours)} where the SDK sends {brief(theirs)}")
     elif ours != theirs or isinstance(ours, bool) != isinstance(theirs, bool):
@@ -185,17 +185,17 @@ def strict(type_):
 
 
 def forbid_more(schema):
-    """Refuses unknown keys, reads every list and takes nothing that is a model, at all depths of a schema."""
+    """Makes a schema strict at all depths: no unknown keys, no models, and every list is read."""
     if isinstance(schema, list | tuple):
         return type(schema)(forbid_more(one) for one in schema)
     if not isinstance(schema, dict):
         return schema
     if schema.get("type") == "model":
-        # Anthropic's types let an answer's block be sent back as it is, whatever it holds. Nothing on a wire is one.
+        # Anthropic's types also accept the SDK's own objects; a decoded request holds none.
         never = {"type": "is-instance", "cls": Refused}
         return never | ({"ref": schema["ref"]} if "ref" in schema else {})
     schema = {key: forbid_more(value) for key, value in schema.items()}
-    # Few say themselves what else they hold.
+    # Few types declare extra members.
     if schema.get("type") == "typed-dict" and "extras_schema" not in schema:
         schema["extra_behavior"] = "forbid"
     elif schema.get("type") == "generator":

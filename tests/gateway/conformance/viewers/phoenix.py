@@ -1,4 +1,4 @@
-"""Runs Phoenix and a gateway that exports to it, has a conversation, and judges what Phoenix shows of it."""
+"""Runs Phoenix, a gateway that exports to it and a conversation, and checks what Phoenix shows."""
 
 import json
 import os
@@ -19,7 +19,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def ask(url, body=None):
+def fetch(url, body=None):
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as answer:
@@ -27,7 +27,7 @@ def ask(url, body=None):
 
 
 def eventually(what, check, seconds=120):
-    """What `check` returns, once that is something."""
+    """Returns the first truthy result of `check`."""
     end = time.monotonic() + seconds
     reason = None
     while time.monotonic() < end:
@@ -54,19 +54,19 @@ def run(folder):
             "PHOENIX_GRPC_PORT": str(ports[1]),
             "PHOENIX_TELEMETRY_ENABLED": "false",
         }))
-        eventually("Phoenix is up", lambda: ask(f"{viewer}/v1/projects"))
+        eventually("Phoenix is up", lambda: fetch(f"{viewer}/v1/projects"))
         processes.append(subprocess.Popen([gateway], stdout=log, stderr=log, env=plain | {
             "CODEX_HOME": folder,
             "PORT": str(ports[2]),
-            # Phoenix takes traces and nothing else.
+            # Phoenix accepts only traces.
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{viewer}/v1/traces",
             "OTEL_BSP_SCHEDULE_DELAY": "200",
         }))
-        eventually("the gateway is up", lambda: ask(f"{api}/health"))
+        eventually("the gateway is up", lambda: fetch(f"{api}/health"))
         for prompt in ["run: echo hello from the sandbox", "what did I say before?"]:
-            turn = ask(f"{api}/api/v1/exec", {"prompt": prompt, "session_id": "demo"})
+            turn = fetch(f"{api}/api/v1/exec", {"prompt": prompt, "session_id": "demo"})
             assert turn["status"] == "completed", turn
-        judge(viewer, turn["conversation_id"])
+        check_spans(viewer, turn["conversation_id"])
         if "--stay" in options:
             input(f"{viewer} shows it; Enter ends this. ")
     except BaseException:
@@ -79,18 +79,18 @@ def run(folder):
             process.wait(30)
 
 
-def judge(viewer, conversation):
+def check_spans(viewer, conversation):
     project = f"{viewer}/v1/projects/default"
 
     def session():
-        found = [one for one in ask(f"{project}/sessions")["data"] if one["session_id"] == conversation]
+        found = [one for one in fetch(f"{project}/sessions")["data"] if one["session_id"] == conversation]
         return found[0] if found and len(found[0]["traces"]) == 2 else None
 
     shown = eventually("the conversation is a session of two traces", session)
     traces = {trace["trace_id"] for trace in shown["traces"]}
 
     def spans():
-        found = [one for one in ask(f"{project}/spans?limit=1000")["data"] if one["context"]["trace_id"] in traces]
+        found = [one for one in fetch(f"{project}/spans?limit=1000")["data"] if one["context"]["trace_id"] in traces]
         roots = [one for one in found if one["name"] == "POST /api/v1/exec"]
         return found if len(roots) == 2 else None
 
@@ -102,12 +102,12 @@ def judge(viewer, conversation):
     for one in sorted(found, key=lambda one: one["start_time"]):
         print(f"  {one['context']['trace_id'][:8]} {one['span_kind']:8} {one['name']}  <  {names.get(one['parent_id'], '-')}")
     assert [one["name"] for one in agents] == ["invoke_agent codex"] * 2, agents
-    # The first turn asks the model, runs the command, and asks again.
+    # The first turn calls the model, runs the command, and calls it again.
     assert len(models) == 3 and all(one["name"].startswith("chat ") for one in models), models
     assert len(tools) == 1 and tools[0]["name"].startswith("execute_tool "), tools
     for one in models + tools:
         assert names[one["parent_id"]] == "invoke_agent codex", one
-    # It reads OpenTelemetry's names of them, and counts those of model calls, not those of turns again.
+    # Phoenix reads OpenTelemetry's names and counts the tokens of model calls, not those of turns.
     tokens = sum(one["attributes"]["llm.token_count.total"] for one in models)
     assert tokens == session()["token_count_total"] > 0, (tokens, session())
     print(f"and {tokens} tokens")

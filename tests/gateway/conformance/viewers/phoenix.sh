@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Shows a conversation of two turns, one with a tool call, in Arize Phoenix, and asks Phoenix' API whether it
-# sees it: the session, its two traces, and the AGENT, LLM and TOOL spans below each other.
+# Shows a conversation of two turns, one with a tool call, in Arize Phoenix, and checks over its API the
+# session, its two traces, and the nested AGENT, LLM and TOOL spans.
 #
-#   tests/gateway/conformance/viewers/phoenix.sh          # checks, and ends
-#   tests/gateway/conformance/viewers/phoenix.sh --stay   # stays, to be looked at in a browser
+#   tests/gateway/conformance/viewers/phoenix.sh          # checks and ends
+#   tests/gateway/conformance/viewers/phoenix.sh --stay   # keeps running, for a browser
 #
-# CI does not run it: Phoenix brings some two hundred packages. They go into PHOENIX_VENV.
+# CI does not run it: Phoenix has some two hundred packages. They are installed into PHOENIX_VENV.
 set -euo pipefail
 cd "$(dirname "$0")/../../../.."
 
