@@ -8,29 +8,23 @@ use std::time::Duration;
 use codex_gateway_engine::Approval;
 use codex_gateway_engine::Prompt;
 use codex_gateway_engine::Sandbox;
-use codex_gateway_engine::ThreadSpec;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use tracing::Instrument;
 use tracing::Span;
 
 use super::cancel_on_disconnect::CancelOnDrop;
 use crate::app::App;
-use crate::bridge::demo;
 use crate::config::Config;
-use crate::config::models::ModelRef;
-use crate::conversation::Activity;
 use crate::conversation::IfBusy;
+use crate::conversation::ModelChoice;
+use crate::conversation::StartOptions;
 use crate::conversation::Turn;
 use crate::conversation::id::ConversationId;
-use crate::conversation::id::SessionId;
+use crate::conversation::id::ConversationKey;
 use crate::conversation::limits::TIMEOUT_RANGE_MS;
-use crate::conversation::registry::Opening;
-use crate::conversation::registry::Selector;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::telemetry::trace;
 
 /// The request as it is written.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -73,13 +67,11 @@ pub struct PromptRequest {
 /// The request, checked.
 #[derive(Debug)]
 pub struct Checked {
-    selector: Selector,
-    opening: Opening,
+    key: ConversationKey,
+    options: StartOptions,
     prompt: Prompt,
     timeout: Duration,
     if_busy: IfBusy,
-    /// What the client called the model, and what it stands for.
-    alias: Option<(String, ModelRef)>,
 }
 
 impl PromptRequest {
@@ -136,33 +128,26 @@ impl PromptRequest {
         if self.output_schema.as_ref().is_some_and(|schema| !schema.is_object()) {
             return Err(Error::invalid("output_schema: expected a JSON Schema object"));
         }
-        let Choice { model, model_provider, alias } =
-            choose(config, self.model, self.model_provider)?;
         Ok(Checked {
-            selector: selector(self.session_id.as_deref(), self.conversation_id.as_deref())?,
-            opening: Opening {
+            key: ConversationKey::parse(
+                self.session_id.as_deref(),
+                self.conversation_id.as_deref(),
+            )?,
+            options: StartOptions {
                 cwd: self.cwd,
-                caller: caller.to_owned(),
-                spec: ThreadSpec {
-                    model: model.clone(),
-                    model_provider,
-                    sandbox: self.sandbox,
-                    approval_policy: self.approval_policy,
-                    mcp_servers: Vec::new(),
-                    ..ThreadSpec::default()
-                },
+                model: choose(config, self.model, self.model_provider)?,
+                sandbox: self.sandbox,
+                approval_policy: self.approval_policy,
+                ..StartOptions::new(caller)
             },
             prompt: Prompt {
                 text: self.prompt,
                 images: self.images,
                 output_schema: self.output_schema,
-                model,
-                sandbox: self.sandbox,
-                approval_policy: self.approval_policy,
+                ..Prompt::default()
             },
             timeout,
             if_busy: self.if_busy,
-            alias,
         })
     }
 }
@@ -175,65 +160,23 @@ impl Checked {
     /// two is dropped, on its way here too.
     ///
     /// # Errors
-    /// What [`Registry::open`](crate::conversation::registry::Registry::open) and
-    /// [`Conversation::prompt`](crate::conversation::Conversation::prompt) say.
+    /// As of [`Registry::prompt`](crate::conversation::registry::Registry::prompt).
     pub(crate) async fn start(
-        mut self,
+        self,
         app: &Arc<App>,
         tied: bool,
     ) -> Result<(Turn, CancelOnDrop), Error> {
         let app_ = Arc::clone(app);
-        let span = Span::current();
-        self.opening.spec.trace = trace::for_core(&span);
+        let Self { key, mut options, prompt, timeout, if_busy } = self;
+        options.span = Span::current();
         let starting = app.detached(async move {
-            let turn = self.run(&app_, &span).await?;
+            let conversations = app_.conversations();
+            let turn = conversations.prompt(&key, &options, prompt, timeout, if_busy).await?;
             let tied = CancelOnDrop::new(tied, &turn);
             Ok((turn, tied))
         });
         starting.await
     }
-
-    /// The turn is traced below `span`. Opening the conversation is not done inside it: core's tasks
-    /// would hold it for as long as the conversation lives.
-    async fn run(self, app: &App, span: &Span) -> Result<Turn, Error> {
-        let provider = self.opening.spec.model_provider.clone();
-        loop {
-            let conversation = app.conversations().open(&self.selector, &self.opening).await?;
-            let in_use = conversation.model_provider();
-            if provider.as_ref().is_some_and(|provider| provider != in_use) {
-                return Err(Error::invalid(match &self.alias {
-                    Some((name, primary)) => format!(
-                        "model: {name:?} stands for {primary}, and the conversation already uses \
-                         {in_use}; a provider is chosen when it starts"
-                    ),
-                    None => format!(
-                        "model_provider: the conversation already uses {in_use}; a provider is chosen \
-                         when it starts"
-                    ),
-                }));
-            }
-            let mut prompt = self.prompt.clone();
-            if in_use == demo::ID {
-                prompt.model = None;
-            }
-            let turn = conversation.prompt(prompt, self.timeout, self.if_busy);
-            let turn = turn.instrument(span.clone()).await;
-            match turn {
-                // It was put to rest between the two calls; the next round takes it up again.
-                Err(_) if conversation.snapshot().activity == Activity::Closed => {}
-                turn => return turn,
-            }
-        }
-    }
-}
-
-/// The model that a request means.
-#[derive(Debug)]
-pub(crate) struct Choice {
-    pub(crate) model: Option<String>,
-    pub(crate) model_provider: Option<String>,
-    /// What the client called the model, and what it stands for.
-    alias: Option<(String, ModelRef)>,
 }
 
 /// Reads `model` and `model_provider`; a name from `[gateway.models]` becomes what it stands for.
@@ -244,28 +187,27 @@ pub(crate) fn choose(
     config: &Config,
     model: Option<String>,
     model_provider: Option<String>,
-) -> Result<Choice, Error> {
+) -> Result<ModelChoice, Error> {
     for (field, value) in [("model", &model), ("model_provider", &model_provider)] {
         if value.as_ref().is_some_and(|value| value.trim().is_empty() || value.len() > 256) {
             return Err(Error::invalid(format!("{field}: expected 1 to 256 characters")));
         }
     }
-    let alias = model.as_deref().and_then(|model| {
+    let Some((alias, primary)) = model.as_deref().and_then(|model| {
         config.models.get(model).map(|entry| (model.to_owned(), entry.primary.clone()))
-    });
-    if let (Some((name, primary)), Some(provider)) = (&alias, &model_provider)
+    }) else {
+        return Ok(ModelChoice { model, provider: model_provider, alias: None });
+    };
+    if let Some(provider) = &model_provider
         && primary.provider != *provider
     {
         return Err(Error::invalid(format!(
-            "model_provider: the model {name:?} stands for {primary}; expected {} or no model_provider",
+            "model_provider: the model {alias:?} stands for {primary}; expected {} or no model_provider",
             primary.provider
         )));
     }
-    let (model, model_provider) = match &alias {
-        Some((_, primary)) => (Some(primary.model.clone()), Some(primary.provider.clone())),
-        None => (model, model_provider),
-    };
-    Ok(Choice { model, model_provider, alias })
+    let (model, provider) = (Some(primary.model), Some(primary.provider));
+    Ok(ModelChoice { model, provider, alias: Some(alias) })
 }
 
 /// Images come as data, never as addresses to be fetched.
@@ -341,18 +283,4 @@ pub(crate) fn allow_approvals(config: &Config, policy: Option<Approval>) -> Resu
         ));
     }
     Ok(())
-}
-
-/// The two names of a conversation, as a client wrote them.
-///
-/// # Errors
-/// One of them is malformed.
-pub fn selector(
-    session_id: Option<&str>,
-    conversation_id: Option<&str>,
-) -> Result<Selector, Error> {
-    Ok(Selector {
-        session_id: session_id.map(SessionId::parse).transpose()?,
-        conversation_id: conversation_id.map(ConversationId::parse).transpose()?,
-    })
 }

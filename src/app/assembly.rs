@@ -17,6 +17,7 @@ use crate::bridge::calls::Calls;
 use crate::bridge::credentials::Credentials;
 use crate::bridge::record::Records;
 use crate::config::Config;
+use crate::conversation::registry;
 use crate::conversation::registry::Registry;
 use crate::conversation::sessions::Sessions;
 use crate::conversation::workspace;
@@ -79,17 +80,6 @@ impl Assembly {
         let sessions_path = own_folder.join("sessions.jsonl");
         let sessions = Sessions::open(&sessions_path)
             .with_context(|| format!("cannot use {}", sessions_path.display()))?;
-        let conversations = Registry::new(
-            Arc::clone(&engine),
-            sessions,
-            config.workspace_root.clone(),
-            calls,
-            config.turns.clone(),
-            config.allow_raw_events,
-            shutdown.clone(),
-        )
-        .with_pool(config.turns.started_ahead)
-        .with_credentials(credentials);
         let proxies = Proxies::new(&config.proxies)?;
         let egress = match config.mcp.allow_private {
             true => None,
@@ -98,7 +88,17 @@ impl Assembly {
                 Some(opened.context("the egress proxy of tool servers cannot listen on loopback")?)
             }
         };
-        let conversations = conversations.with_door(egress);
+        let conversations = Registry::new(registry::Parts {
+            engine: Arc::clone(&engine),
+            sessions,
+            root: config.workspace_root.clone(),
+            calls,
+            credentials,
+            egress,
+            limits: config.turns.clone(),
+            raw_events: config.allow_raw_events,
+            shutdown: shutdown.clone(),
+        });
         Ok(Self { config, engine, facts, conversations, model_calls, proxies, shutdown })
     }
 

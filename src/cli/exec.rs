@@ -7,19 +7,18 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use codex_gateway_engine::Prompt;
-use codex_gateway_engine::ThreadSpec;
 use codex_gateway_engine::arg0::HelperPaths;
 use futures::StreamExt;
 
 use super::eprint_lossy;
 use super::terminal::Terminal;
-use crate::api::prompt::selector;
+use crate::api::prompt::choose;
 use crate::app::Assembly;
 use crate::config::Config;
-use crate::config::models::ModelRef;
 use crate::conversation::IfBusy;
+use crate::conversation::StartOptions;
 use crate::conversation::Turn;
-use crate::conversation::registry::Opening;
+use crate::conversation::id::ConversationKey;
 use crate::stream;
 use crate::stream::Item;
 use crate::stream::ReadOptions;
@@ -54,28 +53,15 @@ pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> any
     if let Some(fix) = facts.sandbox.fix {
         eprint_lossy(format_args!("sandbox: {}\n    fix: {fix}", facts.sandbox.detail));
     }
-    let alias = exec.model.as_deref().and_then(|model| config.models.get(model));
-    let (model, model_provider) = match alias {
-        Some(entry) => (Some(entry.primary.model.clone()), Some(entry.primary.provider.clone())),
-        None => (exec.model, None),
-    };
-    let opening = Opening {
+    let key = ConversationKey::parse(exec.session_id.as_deref(), None)?;
+    let options = StartOptions {
         cwd: exec.cwd,
-        caller: String::new(),
-        spec: ThreadSpec { model: model.clone(), model_provider, ..ThreadSpec::default() },
+        model: choose(&config, exec.model, None)?,
+        ..StartOptions::new("")
     };
-    let conversation =
-        conversations.open(&selector(exec.session_id.as_deref(), None)?, &opening).await?;
-    if let Some(ModelRef { provider, .. }) = alias.map(|entry| &entry.primary) {
-        let in_use = conversation.model_provider();
-        anyhow::ensure!(
-            provider == in_use,
-            "--model is an alias of {provider}'s, and the session already uses {in_use}"
-        );
-    }
-    let prompt = Prompt { text: exec.prompt, model, ..Prompt::default() };
+    let prompt = Prompt { text: exec.prompt, ..Prompt::default() };
     let limit = exec.timeout_ms.map_or(config.turns.default_timeout, Duration::from_millis);
-    let turn = conversation.prompt(prompt, limit, IfBusy::Reject).await?;
+    let turn = conversations.prompt(&key, &options, prompt, limit, IfBusy::Reject).await?;
 
     let following = follow(&turn, exec.json, &shutdown);
     tokio::pin!(following);
@@ -93,7 +79,7 @@ pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> any
             eprint_lossy(format_args!("{}: {}", report.status.as_str(), error.message));
         }
         if std::io::stderr().is_terminal() {
-            eprint_lossy(format_args!("session {}", conversation.session_id()));
+            eprint_lossy(format_args!("session {}", turn.conversation.session_id()));
         }
     }
     engine.shutdown(Duration::from_secs(2)).await;

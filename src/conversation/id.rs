@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde::Serialize;
 
 use crate::error::Error;
@@ -14,14 +15,48 @@ pub type Seq = u64;
 pub type TurnId = Arc<str>;
 
 /// Codex's thread id.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct ConversationId(Arc<str>);
 
 /// The name that a client chose for a conversation.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub struct SessionId(Arc<str>);
+
+/// The names by which a request means a conversation. With neither, it means a new one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConversationKey {
+    /// The name that the client chose.
+    pub session_id: Option<SessionId>,
+    /// Codex's thread id.
+    pub conversation_id: Option<ConversationId>,
+}
+
+impl ConversationKey {
+    /// A key as a client wrote it.
+    ///
+    /// # Errors
+    /// `InvalidRequest` where one of the names is malformed.
+    pub fn parse(session_id: Option<&str>, conversation_id: Option<&str>) -> Result<Self, Error> {
+        Ok(Self {
+            session_id: session_id.map(SessionId::parse).transpose()?,
+            conversation_id: conversation_id.map(ConversationId::parse).transpose()?,
+        })
+    }
+}
+
+impl From<ConversationId> for ConversationKey {
+    fn from(id: ConversationId) -> Self {
+        Self { session_id: None, conversation_id: Some(id) }
+    }
+}
+
+impl From<SessionId> for ConversationKey {
+    fn from(name: SessionId) -> Self {
+        Self { session_id: Some(name), conversation_id: None }
+    }
+}
 
 impl ConversationId {
     /// An id as core gave it.
@@ -65,14 +100,30 @@ impl SessionId {
         )))
     }
 
-    /// A name for a conversation whose client chose none.
-    pub fn generated(id: uuid::Uuid) -> Self {
-        Self(id.hyphenated().to_string().into())
+    /// A new name, for a client that chose none: a UUID, which satisfies the grammar.
+    pub fn generate() -> Self {
+        Self(uuid::Uuid::now_v7().to_string().into())
     }
 
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for ConversationId {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        Self::parse(&text)
+    }
+}
+
+impl TryFrom<String> for SessionId {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        Self::parse(&text)
     }
 }
 

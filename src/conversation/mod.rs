@@ -8,10 +8,12 @@
 //! - [`servers`]: which tool servers they have; [`workspace`]: where a conversation works.
 
 pub mod approvals;
+mod conversation_ref;
 pub mod id;
 mod keeper;
 pub mod limits;
 pub mod log;
+mod model_choice;
 mod pool;
 mod pump;
 pub mod registry;
@@ -21,6 +23,7 @@ pub mod servers;
 pub(crate) mod sessions;
 mod shelf;
 pub(crate) mod span;
+mod start_options;
 mod turn;
 pub mod workspace;
 
@@ -48,13 +51,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::approvals::Pending;
+pub use self::conversation_ref::ConversationRef;
 use self::id::ConversationId;
 use self::id::SessionId;
 use self::id::TurnId;
 use self::log::EventLog;
+pub use self::model_choice::ModelChoice;
 use self::report::Draft;
 use self::report::Report;
 use self::report::Status;
+pub use self::start_options::StartOptions;
 pub use self::turn::IfBusy;
 pub use self::turn::Turn;
 use crate::bridge::calls::Calls;
@@ -200,7 +206,7 @@ impl Conversation {
     fn open(
         thread: Arc<dyn Thread>,
         session_id: SessionId,
-        opening: Resumption,
+        resumed: ResumeState,
         calls: Calls,
         limits: &limits::Limits,
         shutdown: &Shutdown,
@@ -209,7 +215,7 @@ impl Conversation {
         let facts = thread.facts().clone();
         let id = ConversationId::new(&facts.id);
         let now = Utc::now();
-        let Resumption { created_at, sandbox, approval_policy } = opening;
+        let ResumeState { created_at, sandbox, approval_policy } = resumed;
         let conversation = Arc::new(Self {
             log: EventLog::new(&id, limits.event_log_bytes),
             id,
@@ -360,7 +366,7 @@ impl Conversation {
 
 /// What a conversation brings along that its thread does not say.
 #[derive(Debug, Clone, Copy)]
-struct Resumption {
+struct ResumeState {
     /// When it began, if that was in an earlier process.
     created_at: Option<DateTime<Utc>>,
     sandbox: Sandbox,

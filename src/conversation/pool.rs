@@ -17,7 +17,7 @@ use codex_gateway_engine::ThreadSpec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::registry::Opening;
+use super::StartOptions;
 use super::registry::Registry;
 use super::workspace;
 use crate::error::Error;
@@ -63,8 +63,8 @@ impl Pool {
     }
 
     /// The oldest, for a conversation that wants nothing that was chosen when it was started.
-    pub(super) fn take(&self, opening: &Opening) -> Option<Started> {
-        if !is_plain(opening) {
+    pub(super) fn take(&self, options: &StartOptions) -> Option<Started> {
+        if !options.is_default() {
             return None;
         }
         loop {
@@ -85,25 +85,6 @@ impl Pool {
         }
         ready.pop_front()
     }
-}
-
-/// Whether a conversation is to be as those of the pool are.
-fn is_plain(opening: &Opening) -> bool {
-    let ThreadSpec {
-        cwd: _,
-        model,
-        model_provider,
-        sandbox,
-        approval_policy,
-        mcp_servers,
-        trace: _,
-    } = &opening.spec;
-    opening.cwd.is_none()
-        && model.is_none()
-        && model_provider.is_none()
-        && sandbox.is_none()
-        && approval_policy.is_none()
-        && mcp_servers.is_empty()
 }
 
 impl Started {
@@ -170,28 +151,6 @@ impl Registry {
                 let _ = tokio::fs::remove_dir(&cwd).await;
                 Err(error.into())
             }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use codex_gateway_engine::Sandbox;
-
-    use super::*;
-
-    #[test]
-    fn only_a_conversation_that_wants_nothing_special_is_plain() {
-        let plain = Opening { caller: "ci".to_owned(), ..Opening::default() };
-        assert!(is_plain(&plain));
-        let with = |spec| Opening { spec, ..plain.clone() };
-        for special in [
-            Opening { cwd: Some("here".to_owned()), ..plain.clone() },
-            with(ThreadSpec { model: Some("m".to_owned()), ..ThreadSpec::default() }),
-            with(ThreadSpec { model_provider: Some("p".to_owned()), ..ThreadSpec::default() }),
-            with(ThreadSpec { sandbox: Some(Sandbox::ReadOnly), ..ThreadSpec::default() }),
-        ] {
-            assert!(!is_plain(&special), "{special:?}");
         }
     }
 }

@@ -1,104 +1,49 @@
 //! Which conversations there are, and which session names belong to them.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::MutexGuard;
+use std::time::Duration;
 
 use chrono::DateTime;
 use chrono::Utc;
 use codex_gateway_engine::Approval;
 use codex_gateway_engine::Engine;
 use codex_gateway_engine::EngineError;
+use codex_gateway_engine::Prompt;
 use codex_gateway_engine::Sandbox;
 use codex_gateway_engine::Thread;
 use codex_gateway_engine::ThreadSpec;
 use tokio::sync::OnceCell;
+use tracing::Instrument;
 
 use super::Activity;
 use super::Conversation;
-use super::Resumption;
+use super::ConversationRef;
+use super::IfBusy;
+use super::ResumeState;
+use super::StartOptions;
+use super::Turn;
 use super::id::ConversationId;
+use super::id::ConversationKey;
 use super::id::SessionId;
 use super::pool::Pool;
 use super::pool::Started;
 use super::servers::Connected;
 use super::servers::Servers;
+use super::sessions::Sessions;
+use super::sessions::StoredConversation;
 use super::workspace;
-use crate::bridge::built_in::BuiltIn;
 use crate::bridge::calls::Calls;
 use crate::bridge::credentials::Credentials;
-use crate::bridge::demo;
 use crate::conversation::limits::Limits;
-use crate::conversation::sessions::Record;
-use crate::conversation::sessions::Sessions;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::proxy::mcp_egress::EgressProxy;
 use crate::shutdown::Shutdown;
 use crate::sync::Mutex;
-
-/// Which conversation a request means.
-#[derive(Debug, Clone, Default)]
-pub struct Selector {
-    /// The name that the client chose.
-    pub session_id: Option<SessionId>,
-    /// Codex's thread id.
-    pub conversation_id: Option<ConversationId>,
-}
-
-/// How a new conversation is to be; `cwd` as the client wrote it.
-#[derive(Debug, Clone, Default)]
-pub struct Opening {
-    /// A folder inside the workspace root.
-    pub cwd: Option<String>,
-    /// The name of the caller's key.
-    pub caller: String,
-    /// The rest; its own `cwd` is not used.
-    pub spec: ThreadSpec,
-}
-
-/// A conversation that is known.
-#[derive(Debug, Clone)]
-pub enum Known {
-    /// It is live in this process.
-    Live(Arc<Conversation>),
-    /// An earlier process recorded it; a prompt would take it up again.
-    Recorded(Record),
-}
-
-impl Known {
-    /// Codex's thread id.
-    pub fn id(&self) -> ConversationId {
-        match self {
-            Self::Live(conversation) => conversation.id.clone(),
-            Self::Recorded(record) => ConversationId::new(&record.conversation_id),
-        }
-    }
-
-    /// The name that a client chose, or that was chosen for it.
-    pub fn session_id(&self) -> &str {
-        match self {
-            Self::Live(conversation) => conversation.session_id.as_str(),
-            Self::Recorded(record) => &record.session_id,
-        }
-    }
-
-    /// What its commands may touch unless a prompt says otherwise.
-    pub fn sandbox(&self) -> Sandbox {
-        match self {
-            Self::Live(conversation) => conversation.defaults.sandbox,
-            Self::Recorded(record) => record.defaults.sandbox,
-        }
-    }
-
-    fn cwd(&self) -> &Path {
-        match self {
-            Self::Live(conversation) => &conversation.cwd,
-            Self::Recorded(record) => &record.cwd,
-        }
-    }
-}
+use crate::telemetry::trace;
 
 /// Where something other than a conversation works.
 #[derive(Debug)]
@@ -133,30 +78,60 @@ impl std::fmt::Debug for Registry {
     }
 }
 
+/// What a registry is made of.
+pub struct Parts {
+    /// Starts and resumes threads.
+    pub engine: Arc<dyn Engine>,
+    /// The conversations on disk.
+    pub sessions: Sessions,
+    /// The workspace root, resolved.
+    pub root: PathBuf,
+    /// The model calls in flight.
+    pub calls: Calls,
+    /// The provider keys of logged-in sessions.
+    pub credentials: Credentials,
+    /// The egress proxy to tool servers behind a URL, where these may not be private.
+    pub egress: Option<EgressProxy>,
+    /// Bounds of turns and their events.
+    pub limits: Limits,
+    /// Keeps the events that carry the system prompt.
+    pub raw_events: bool,
+    /// The stages of the end.
+    pub shutdown: Shutdown,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").finish_non_exhaustive()
+    }
+}
+
 impl Registry {
-    /// An empty registry over what `sessions` remembers.
-    pub fn new(
-        engine: Arc<dyn Engine>,
-        sessions: Sessions,
-        root: PathBuf,
-        calls: Calls,
-        limits: Limits,
-        raw_events: bool,
-        shutdown: Shutdown,
-    ) -> Self {
-        let claims = Arc::new(workspace::Claims::new(sessions.folders()));
-        Self {
-            servers: Servers::new(Arc::clone(&engine), root.clone()),
+    /// A registry with no live conversation.
+    pub fn new(parts: Parts) -> Self {
+        let Parts {
             engine,
             sessions,
             root,
-            claims,
             calls,
-            credentials: Credentials::default(),
+            credentials,
+            egress,
             limits,
             raw_events,
             shutdown,
-            pool: Pool::new(0),
+        } = parts;
+        Self {
+            servers: Servers::new(Arc::clone(&engine), root.clone(), egress),
+            claims: Arc::new(workspace::Claims::new(sessions.folders())),
+            pool: Pool::new(limits.started_ahead),
+            engine,
+            sessions,
+            root,
+            calls,
+            credentials,
+            limits,
+            raw_events,
+            shutdown,
             live: Mutex::default(),
             names: Mutex::default(),
         }
@@ -178,20 +153,6 @@ impl Registry {
     /// The tool servers of conversations.
     pub fn servers(&self) -> &Servers {
         &self.servers
-    }
-
-    /// With the keys that the bridge looks at.
-    #[must_use]
-    pub fn with_credentials(mut self, credentials: Credentials) -> Self {
-        self.credentials = credentials;
-        self
-    }
-
-    /// With so many threads that are started before anybody asks for one.
-    #[must_use]
-    pub fn with_pool(mut self, size: usize) -> Self {
-        self.pool = Pool::new(size);
-        self
     }
 
     /// The keys that sessions have brought along.
@@ -229,33 +190,101 @@ impl Registry {
         self.live().values().map(|one| one.log.bytes()).sum()
     }
 
-    /// The conversation that a prompt goes to: the one it names, taken up again where an earlier
-    /// process recorded it, or a new one.
+    /// Starts a turn in the conversation that `key` names, or passes the prompt on as `if_busy` says. What
+    /// `prompt` leaves open, `options` decide. To be called from a task that goes on without the client: a
+    /// conversation must not be left half started.
+    ///
+    /// The conversation is opened outside of the request's span, which core's tasks would hold for as long
+    /// as the conversation lives.
     ///
     /// # Errors
-    /// `NotFound` for an unknown `conversation_id`; `InvalidRequest` where the two names disagree,
-    /// or `cwd` is not the conversation's; `Forbidden` where another caller has logged the session in;
-    /// what the engine says.
+    /// As of [`Self::open`] and [`Conversation::prompt`]; `InvalidRequest` where the conversation uses
+    /// another provider than `options` choose.
+    pub async fn prompt(
+        &self,
+        key: &ConversationKey,
+        options: &StartOptions,
+        prompt: Prompt,
+        timeout: Duration,
+        if_busy: IfBusy,
+    ) -> Result<Turn, Error> {
+        let prompt = &prompt;
+        self.with_open(key, options, |conversation| async move {
+            let in_use = conversation.model_provider();
+            options.model.check_provider(in_use)?;
+            let mut prompt = prompt.clone();
+            prompt.model = prompt.model.or_else(|| options.model.for_turn(in_use));
+            prompt.sandbox = prompt.sandbox.or(options.sandbox);
+            prompt.approval_policy = prompt.approval_policy.or(options.approval_policy);
+            let turn = conversation.prompt(prompt, timeout, if_busy);
+            turn.instrument(options.span.clone()).await
+        })
+        .await
+    }
+
+    /// Runs `work` on a live conversation, resumed where it is only stored. `work` runs again if the
+    /// conversation closes before it succeeds, so it fails only where nothing was submitted.
+    ///
+    /// # Errors
+    /// As of [`Self::open`]; any error of `work`.
+    pub async fn with_live<T, F>(
+        &self,
+        id: &ConversationId,
+        caller: &str,
+        work: impl Fn(Arc<Conversation>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.with_open(&id.clone().into(), &StartOptions::new(caller), work).await
+    }
+
+    async fn with_open<T, F>(
+        &self,
+        key: &ConversationKey,
+        options: &StartOptions,
+        work: impl Fn(Arc<Conversation>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        loop {
+            let conversation = self.open(key, options).await?;
+            match work(Arc::clone(&conversation)).await {
+                // It was closed between the two calls. The next round resumes it.
+                Err(_) if conversation.snapshot().activity == Activity::Closed => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// The conversation that `key` names, resumed where it is only stored, or a new one.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown `conversation_id`; `InvalidRequest` where the two names disagree or
+    /// `cwd` is not the conversation's; `Forbidden` where another caller has logged the session in;
+    /// propagates `EngineError`.
     pub async fn open(
         &self,
-        selector: &Selector,
-        opening: &Opening,
+        key: &ConversationKey,
+        options: &StartOptions,
     ) -> Result<Arc<Conversation>, Error> {
         if self.shutdown.drain.is_cancelled() {
             return Err(Error::new(Kind::Unavailable, "the gateway is shutting down"));
         }
-        let session_id = match (&selector.conversation_id, &selector.session_id) {
+        let session_id = match (&key.conversation_id, &key.session_id) {
             (None, None) => {
-                // Nobody else knows this name yet, so it needs no cell.
-                let conversation = self.start(&generated_name(), opening).await?;
+                // The name is new, so no concurrent caller needs its cell.
+                let conversation = self.start(&SessionId::generate(), options).await?;
                 self.names().insert(conversation.session_id.clone(), cell(&conversation));
                 return Ok(conversation);
             }
             (Some(id), session_id) => {
                 let owner = match self.known(id) {
-                    Some(Known::Live(conversation)) => conversation.session_id.clone(),
-                    Some(Known::Recorded(record)) if record.archived => return Err(archived(id)),
-                    Some(Known::Recorded(record)) => SessionId::parse(&record.session_id)?,
+                    Some(ConversationRef::Stored(stored)) if stored.archived => {
+                        return Err(archived(id));
+                    }
+                    Some(known) => known.session_id().clone(),
                     None => return Err(unknown(id)),
                 };
                 if session_id.as_ref().is_some_and(|session_id| *session_id != owner) {
@@ -267,10 +296,10 @@ impl Registry {
             }
             (None, Some(session_id)) => session_id.clone(),
         };
-        self.credentials.admit(session_id.as_str(), &opening.caller)?;
-        let by_id = selector.conversation_id.is_some();
-        let conversation = self.by_name(&session_id, opening, by_id).await?;
-        if let Some(cwd) = &opening.cwd
+        self.credentials.admit(session_id.as_str(), &options.caller)?;
+        let by_id = key.conversation_id.is_some();
+        let conversation = self.by_name(&session_id, options, by_id).await?;
+        if let Some(cwd) = &options.cwd
             && !workspace::is_same(&self.root, cwd, &conversation.cwd)
         {
             return Err(Error::invalid(format!(
@@ -284,7 +313,7 @@ impl Registry {
     async fn by_name(
         &self,
         session_id: &SessionId,
-        opening: &Opening,
+        options: &StartOptions,
         by_id: bool,
     ) -> Result<Arc<Conversation>, Error> {
         loop {
@@ -292,17 +321,17 @@ impl Registry {
             let conversation = cell
                 .get_or_try_init(|| async {
                     match self.sessions.by_session(session_id) {
-                        Some(record) if !record.archived => {
-                            self.resume(session_id, record, opening, by_id).await
+                        Some(stored) if !stored.archived => {
+                            self.resume(stored, options, by_id).await
                         }
-                        Some(_) | None => self.start(session_id, opening).await,
+                        Some(_) | None => self.start(session_id, options).await,
                     }
                 })
                 .await;
             let conversation = match conversation {
                 Ok(conversation) => Arc::clone(conversation),
                 Err(error) => {
-                    // An empty cell of a name that never came to be is not kept.
+                    // A failed start leaves no empty cell.
                     self.names().retain(|name, kept| {
                         name != session_id || kept.initialized() || Arc::strong_count(kept) > 2
                     });
@@ -312,7 +341,7 @@ impl Registry {
             if conversation.snapshot().activity != Activity::Closed {
                 return Ok(conversation);
             }
-            // Its thread has ended, or is about to; the next round takes it up again from its record.
+            // Its thread has ended or is about to. The next round resumes it from its record.
             conversation.close().await;
             self.forget(&conversation);
         }
@@ -321,66 +350,67 @@ impl Registry {
     async fn start(
         &self,
         session_id: &SessionId,
-        opening: &Opening,
+        options: &StartOptions,
     ) -> Result<Arc<Conversation>, Error> {
         let _awaited = self.pool.awaited();
-        let (model_provider, model) = self.model(session_id, &opening.spec)?;
+        let preferred = self.credentials.preferred(session_id.as_str());
+        let choice = options.model.for_start(self.engine.facts(), preferred)?;
         let servers = self.servers.wanted(None);
-        if model_provider.is_none()
-            && model.is_none()
+        if choice.is_open()
             && servers.is_empty()
-            && let Some(Started { thread, cwd, .. }) = self.pool.take(opening)
+            && let Some(Started { thread, cwd, .. }) = self.pool.take(options)
         {
             self.claims.claim(&self.root, &cwd)?;
-            return Ok(self.started(thread, session_id, opening, servers));
+            return Ok(self.started(thread, session_id, options, servers));
         }
-        let cwd = match &opening.cwd {
+        let cwd = match &options.cwd {
             Some(cwd) => workspace::named(&self.root, cwd, &self.claims).await?,
             None => workspace::fresh(&self.root, &self.claims).await?,
         };
-        let mcp_servers = servers.iter().map(|one| one.server.clone()).collect();
         let spec = ThreadSpec {
             cwd: cwd.clone(),
-            model,
-            model_provider,
-            mcp_servers,
-            ..opening.spec.clone()
+            model: choice.model,
+            model_provider: choice.provider,
+            sandbox: options.sandbox,
+            approval_policy: options.approval_policy,
+            mcp_servers: servers.iter().map(|one| one.server.clone()).collect(),
+            trace: trace::for_core(&options.span),
         };
         let thread = match self.engine.start(spec).await {
             Ok(thread) => thread,
             Err(error) => {
-                if opening.cwd.is_none() {
+                if options.cwd.is_none() {
                     let _ = tokio::fs::remove_dir(&cwd).await;
                 }
                 return Err(error.into());
             }
         };
-        Ok(self.started(thread, session_id, opening, servers))
+        Ok(self.started(thread, session_id, options, servers))
     }
 
-    /// A thread has been started for a new conversation.
+    /// Registers and stores a conversation whose thread has just started.
     fn started(
         &self,
         thread: Arc<dyn Thread>,
         session_id: &SessionId,
-        opening: &Opening,
+        options: &StartOptions,
         servers: Vec<Connected>,
     ) -> Arc<Conversation> {
-        let resumption = Resumption {
+        let resumed = ResumeState {
             created_at: None,
-            sandbox: opening.spec.sandbox.unwrap_or(Sandbox::WorkspaceWrite),
-            approval_policy: opening.spec.approval_policy.unwrap_or(Approval::Never),
+            sandbox: options.sandbox.unwrap_or(Sandbox::WorkspaceWrite),
+            approval_policy: options.approval_policy.unwrap_or(Approval::Never),
         };
-        let conversation = self.adopt(thread, session_id, resumption);
+        let conversation = self.adopt(thread, session_id, resumed);
         self.servers.started(&conversation.id, servers);
         self.remember(&conversation);
         conversation
     }
 
     pub(super) fn remember(&self, conversation: &Conversation) {
-        let record = Record {
-            session_id: conversation.session_id.to_string(),
-            conversation_id: conversation.id.to_string(),
+        let record = StoredConversation {
+            session_id: conversation.session_id.clone(),
+            conversation_id: conversation.id.clone(),
             cwd: conversation.cwd.clone(),
             defaults: conversation.defaults.clone(),
             model_provider: conversation.model_provider.clone(),
@@ -393,61 +423,30 @@ impl Registry {
         }
     }
 
-    /// The provider and the model of a new conversation; `None` is the configured one.
-    fn model(
-        &self,
-        session_id: &SessionId,
-        wanted: &ThreadSpec,
-    ) -> Result<(Option<String>, Option<String>), Error> {
-        let facts = self.engine.facts();
-        let default = &facts.model_provider;
-        let logged_in = || self.credentials.preferred(session_id.as_str());
-        let provider = wanted.model_provider.clone().or_else(logged_in);
-        let in_use = provider.as_deref().unwrap_or(default);
-        if in_use == demo::ID {
-            // The demo model is the only one there is, whatever a client is used to ask for: it answers
-            // under its own name.
-            return Ok((provider, None));
-        }
-        let mut model = wanted.model.clone();
-        if model.is_none() && in_use != default {
-            model = BuiltIn::find(in_use).map(|built_in| built_in.model.to_owned());
-            // Of one that is not known, the engine says so.
-            let known = facts.model_providers.iter().any(|known| known == in_use);
-            if model.is_none() && known && default == demo::ID {
-                return Err(Error::invalid(format!(
-                    "model: expected the name of a model of {in_use}, which has no default"
-                )));
-            }
-        }
-        Ok((provider, model))
-    }
-
     async fn resume(
         &self,
-        session_id: &SessionId,
-        record: Record,
-        opening: &Opening,
+        stored: StoredConversation,
+        options: &StartOptions,
         by_id: bool,
     ) -> Result<Arc<Conversation>, Error> {
-        workspace::revisit(&self.root, &record.cwd).await?;
-        let servers = self.servers.wanted(Some(&ConversationId::new(&record.conversation_id)));
-        let (mut spec, resumption) = as_recorded(&record, Some(record.created_at));
+        let StoredConversation { session_id, conversation_id: id, .. } = &stored;
+        workspace::revisit(&self.root, &stored.cwd).await?;
+        let servers = self.servers.wanted(Some(id));
+        let (mut spec, resumed) = as_recorded(&stored, Some(stored.created_at));
         spec.mcp_servers = servers.iter().map(|one| one.server.clone()).collect();
-        spec.trace.clone_from(&opening.spec.trace);
-        let id = record.conversation_id;
-        // It may go on by itself as soon as it is back.
-        self.credentials.bind(&id, session_id.as_str());
-        match self.engine.resume(id.clone(), spec).await {
+        spec.trace = trace::for_core(&options.span);
+        // Core may go on with it as soon as it is back.
+        self.credentials.bind(id.as_str(), session_id.as_str());
+        match self.engine.resume(id.to_string(), spec).await {
             Ok(thread) => {
-                let conversation = self.adopt(thread, session_id, resumption);
+                let conversation = self.adopt(thread, session_id, resumed);
                 self.servers.started(&conversation.id, servers);
                 Ok(conversation)
             }
-            // Recorded here, but core recorded no turn of it: there is nothing to take up.
+            // Stored here, but core recorded no turn of it: nothing to resume.
             Err(EngineError::NotFound(_)) if !by_id => {
-                tracing::info!(%session_id, conversation = id, "no history is kept: starting anew");
-                self.start(session_id, opening).await
+                tracing::info!(%session_id, conversation = %id, "no history is kept: starting anew");
+                self.start(session_id, options).await
             }
             Err(error) => Err(error.into()),
         }
@@ -457,13 +456,13 @@ impl Registry {
         &self,
         thread: Arc<dyn Thread>,
         session_id: &SessionId,
-        resumption: Resumption,
+        resumed: ResumeState,
     ) -> Arc<Conversation> {
         self.credentials.bind(&thread.facts().id, session_id.as_str());
         let conversation = Conversation::open(
             thread,
             session_id.clone(),
-            resumption,
+            resumed,
             self.calls.clone(),
             &self.limits,
             &self.shutdown,
@@ -473,18 +472,16 @@ impl Registry {
         conversation
     }
 
-    /// A live conversation, taken up again where it rests.
+    /// A live conversation, resumed where it is only stored.
     ///
     /// # Errors
     /// As of [`Self::open`].
-    pub async fn wake(
+    pub async fn load(
         &self,
         id: &ConversationId,
         caller: &str,
     ) -> Result<Arc<Conversation>, Error> {
-        let selector = Selector { session_id: None, conversation_id: Some(id.clone()) };
-        let opening = Opening { caller: caller.to_owned(), ..Opening::default() };
-        self.open(&selector, &opening).await
+        self.open(&id.clone().into(), &StartOptions::new(caller)).await
     }
 
     /// A conversation that has ended is no longer live; another under its name stays.
@@ -496,11 +493,11 @@ impl Registry {
     }
 
     /// A conversation by its id.
-    pub fn known(&self, id: &ConversationId) -> Option<Known> {
+    pub fn known(&self, id: &ConversationId) -> Option<ConversationRef> {
         if let Some(conversation) = self.live().get(id) {
-            return Some(Known::Live(Arc::clone(conversation)));
+            return Some(ConversationRef::Live(Arc::clone(conversation)));
         }
-        self.sessions.by_conversation(id).map(Known::Recorded)
+        self.sessions.by_conversation(id).map(ConversationRef::Stored)
     }
 
     /// Where something other than a conversation works: in a conversation's folder, in the one that
@@ -509,7 +506,11 @@ impl Registry {
     /// # Errors
     /// `InvalidRequest` where `cwd` is not what a prompt may name, or not the conversation's; `Forbidden`
     /// where the conversation's folder has become a link.
-    pub async fn place(&self, of: Option<&Known>, cwd: Option<&str>) -> Result<Place, Error> {
+    pub async fn place(
+        &self,
+        of: Option<&ConversationRef>,
+        cwd: Option<&str>,
+    ) -> Result<Place, Error> {
         let (folder, is_new) = match (of, cwd) {
             (Some(known), _) => {
                 let folder = known.cwd();
@@ -528,16 +529,16 @@ impl Registry {
         Ok(Place { folder, is_new })
     }
 
-    /// The conversation that a request means, without starting or taking up anything.
-    pub fn find(&self, selector: &Selector) -> Option<Known> {
-        if let Some(id) = &selector.conversation_id {
+    /// The conversation that `key` names. Starts and resumes nothing.
+    pub fn find(&self, key: &ConversationKey) -> Option<ConversationRef> {
+        if let Some(id) = &key.conversation_id {
             return self.known(id);
         }
-        let session_id = selector.session_id.as_ref()?;
+        let session_id = key.session_id.as_ref()?;
         let live = self.names().get(session_id).and_then(|cell| cell.get().cloned());
         match live {
-            Some(conversation) => Some(Known::Live(conversation)),
-            None => self.sessions.by_session(session_id).map(Known::Recorded),
+            Some(conversation) => Some(ConversationRef::Live(conversation)),
+            None => self.sessions.by_session(session_id).map(ConversationRef::Stored),
         }
     }
 
@@ -552,12 +553,12 @@ impl Registry {
     }
 }
 
-/// How a recorded conversation is taken up.
+/// How a stored conversation is resumed.
 pub(super) fn as_recorded(
-    record: &Record,
+    stored: &StoredConversation,
     created_at: Option<DateTime<Utc>>,
-) -> (ThreadSpec, Resumption) {
-    let Record { cwd, defaults, model_provider, .. } = record;
+) -> (ThreadSpec, ResumeState) {
+    let StoredConversation { cwd, defaults, model_provider, .. } = stored;
     let spec = ThreadSpec {
         cwd: cwd.clone(),
         model: Some(defaults.model.clone()),
@@ -568,7 +569,7 @@ pub(super) fn as_recorded(
         trace: None,
     };
     let (sandbox, approval_policy) = (defaults.sandbox, defaults.approval_policy);
-    (spec, Resumption { created_at, sandbox, approval_policy })
+    (spec, ResumeState { created_at, sandbox, approval_policy })
 }
 
 fn archived(id: &ConversationId) -> Error {
@@ -580,11 +581,6 @@ fn archived(id: &ConversationId) -> Error {
 
 pub(super) fn cell(conversation: &Arc<Conversation>) -> Arc<OnceCell<Arc<Conversation>>> {
     Arc::new(OnceCell::new_with(Some(Arc::clone(conversation))))
-}
-
-pub(super) fn generated_name() -> SessionId {
-    // A UUID satisfies the grammar of session names.
-    SessionId::generated(uuid::Uuid::now_v7())
 }
 
 /// No conversation has this id.

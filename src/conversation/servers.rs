@@ -23,9 +23,8 @@ use codex_gateway_engine::mcp::McpTransport;
 use tokio::sync::Semaphore;
 
 use super::Conversation;
+use super::ConversationRef;
 use super::id::ConversationId;
-use super::registry::Known;
-use super::registry::Registry;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::proxy::mcp_egress::EgressProxy;
@@ -54,7 +53,7 @@ type Set = BTreeMap<String, Connected>;
 pub struct Servers {
     engine: Arc<dyn Engine>,
     /// Where core reaches those behind a URL, where they may not be private.
-    pub(super) door: Option<EgressProxy>,
+    egress: Option<EgressProxy>,
     /// Where those are tried out that belong to no conversation.
     root: PathBuf,
     trials: Semaphore,
@@ -77,22 +76,13 @@ impl std::fmt::Debug for Servers {
     }
 }
 
-impl Registry {
-    /// Tool servers behind a URL are reached through this door only.
-    #[must_use]
-    pub fn with_door(mut self, door: Option<EgressProxy>) -> Self {
-        self.servers.door = door;
-        self
-    }
-}
-
 impl Servers {
     /// None yet.
-    pub(super) fn new(engine: Arc<dyn Engine>, root: PathBuf) -> Self {
+    pub(super) fn new(engine: Arc<dyn Engine>, root: PathBuf, egress: Option<EgressProxy>) -> Self {
         let trials = Semaphore::new(MAX_TRIALS);
         Self {
             engine,
-            door: None,
+            egress,
             root,
             trials,
             sets: Mutex::default(),
@@ -106,7 +96,11 @@ impl Servers {
     /// # Errors
     /// `InvalidRequest` where the name is taken by the configuration; `Overloaded` where there are
     /// too many; what the trial says.
-    pub async fn connect(&self, of: Option<&Known>, server: McpServer) -> Result<Connected, Error> {
+    pub async fn connect(
+        &self,
+        of: Option<&ConversationRef>,
+        server: McpServer,
+    ) -> Result<Connected, Error> {
         if self.engine.taken_mcp_names().contains(&server.name) {
             return Err(Error::invalid(format!(
                 "server_config.name: {} belongs to a server of the gateway's configuration; expected \
@@ -118,11 +112,7 @@ impl Servers {
         let _trial = self.trials.try_acquire().map_err(|_| {
             Error::new(Kind::Overloaded, "too many MCP servers are being started; try again soon")
         })?;
-        let cwd = match of {
-            Some(Known::Live(conversation)) => &conversation.cwd,
-            Some(Known::Recorded(record)) => &record.cwd,
-            None => &self.root,
-        };
+        let cwd = of.map_or(self.root.as_path(), ConversationRef::cwd);
         let server = self.through_the_door(server).await?;
         let tools = self.engine.try_mcp(server.clone(), Path::to_owned(cwd)).await;
         let tools = tools.map_err(|error| self.plain(error))?;
@@ -134,12 +124,12 @@ impl Servers {
         let replaced = {
             let mut sets = self.lock();
             match of {
-                Some(known) => sets.of.entry(known.id()).or_default(),
+                Some(known) => sets.of.entry(known.id().clone()).or_default(),
                 None => &mut sets.for_new,
             }
             .insert(name.clone(), connected.clone())
         };
-        if let Some(Known::Live(conversation)) = of
+        if let Some(ConversationRef::Live(conversation)) = of
             && let Err(error) = self.tell(conversation).await
             // Put to rest meanwhile, it gets its servers when it comes back.
             && !conversation.lock().closed
@@ -156,11 +146,11 @@ impl Servers {
         Ok(connected)
     }
 
-    fn has_room(&self, of: Option<&Known>, name: &str) -> Result<(), Error> {
+    fn has_room(&self, of: Option<&ConversationRef>, name: &str) -> Result<(), Error> {
         let sets = self.lock();
         let none = Set::new();
         let set = match of {
-            Some(known) => sets.of.get(&known.id()).unwrap_or(&none),
+            Some(known) => sets.of.get(known.id()).unwrap_or(&none),
             None => &sets.for_new,
         };
         if set.len() >= MAX_SERVERS && !set.contains_key(name) {
@@ -179,7 +169,7 @@ impl Servers {
     /// What the engine says.
     pub async fn disconnect(
         &self,
-        of: Option<&Known>,
+        of: Option<&ConversationRef>,
         name: &str,
         live: impl Fn(&ConversationId) -> Option<Arc<Conversation>>,
     ) -> Result<bool, Error> {
@@ -187,13 +177,13 @@ impl Servers {
         let mut found = false;
         let affected: Vec<ConversationId> = {
             let mut sets = self.lock();
-            let only = of.map(Known::id);
+            let only = of.map(ConversationRef::id);
             if only.is_none() {
                 found = sets.for_new.remove(name).is_some();
             }
             sets.of
                 .iter_mut()
-                .filter(|(id, _)| only.as_ref().is_none_or(|only| only == *id))
+                .filter(|(id, _)| only.is_none_or(|only| only == *id))
                 .filter_map(|(id, set)| set.remove(name).map(|_| id.clone()))
                 .collect()
         };
@@ -224,15 +214,15 @@ impl Servers {
     }
 
     /// What became of the servers of a conversation.
-    pub fn states(&self, of: &Known) -> HashMap<String, McpState> {
+    pub fn states(&self, of: &ConversationRef) -> HashMap<String, McpState> {
         let mut states = match of {
-            Known::Live(conversation) => conversation.thread.mcp_states(),
-            Known::Recorded(_) => HashMap::new(),
+            ConversationRef::Live(conversation) => conversation.thread.mcp_states(),
+            ConversationRef::Stored(_) => HashMap::new(),
         };
-        if let Some(door) = &self.door {
+        if let Some(egress) = &self.egress {
             for state in states.values_mut() {
                 if let McpState::Failed(error) = state {
-                    *error = door.unmask(error);
+                    *error = egress.unmask(error);
                 }
             }
         }
@@ -241,25 +231,27 @@ impl Servers {
 
     /// A server as core is told of it.
     async fn through_the_door(&self, mut server: McpServer) -> Result<McpServer, Error> {
-        if let (Some(door), McpTransport::Http { url, .. }) = (&self.door, &mut server.transport) {
+        if let (Some(egress), McpTransport::Http { url, .. }) =
+            (&self.egress, &mut server.transport)
+        {
             if let Ok(uri) = url.parse() {
-                door.admit(&uri).await?;
+                egress.admit(&uri).await?;
             }
-            *url = door.masked_url(url);
+            *url = egress.masked_url(url);
         }
         Ok(server)
     }
 
     /// What core says of a server, with its real URL.
     fn plain(&self, error: EngineError) -> EngineError {
-        let Some(door) = &self.door else { return error };
+        let Some(egress) = &self.egress else { return error };
         match error {
-            EngineError::Rejected(text) => EngineError::Rejected(door.unmask(&text)),
-            EngineError::ToolServer(text) => EngineError::ToolServer(door.unmask(&text)),
+            EngineError::Rejected(text) => EngineError::Rejected(egress.unmask(&text)),
+            EngineError::ToolServer(text) => EngineError::ToolServer(egress.unmask(&text)),
             EngineError::ToolServerTimedOut(text) => {
-                EngineError::ToolServerTimedOut(door.unmask(&text))
+                EngineError::ToolServerTimedOut(egress.unmask(&text))
             }
-            EngineError::Failed(text) => EngineError::Failed(door.unmask(&text)),
+            EngineError::Failed(text) => EngineError::Failed(egress.unmask(&text)),
             EngineError::NotFound(_) | EngineError::NoActiveTurn => error,
         }
     }

@@ -20,11 +20,11 @@ use crate::sync::Mutex;
 
 /// One conversation, as it is remembered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Record {
-    /// The name that a client chose, or that was chosen for it.
-    pub session_id: String,
+pub struct StoredConversation {
+    /// The session's name, chosen by the client or generated.
+    pub session_id: SessionId,
     /// Codex's thread id.
-    pub conversation_id: String,
+    pub conversation_id: ConversationId,
     /// The folder it works in.
     pub cwd: PathBuf,
     /// What a prompt gets that does not choose for itself.
@@ -49,11 +49,11 @@ pub struct Sessions {
 struct Inner {
     file: std::fs::File,
     /// By conversation.
-    records: HashMap<String, Record>,
+    records: HashMap<ConversationId, StoredConversation>,
     /// When they began, and their ids.
-    order: BTreeSet<(DateTime<Utc>, String)>,
+    order: BTreeSet<(DateTime<Utc>, ConversationId)>,
     /// The newest conversation of each session.
-    sessions: HashMap<String, String>,
+    sessions: HashMap<SessionId, ConversationId>,
 }
 
 impl Sessions {
@@ -82,7 +82,7 @@ impl Sessions {
             sessions: HashMap::new(),
         };
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            match serde_json::from_slice::<Record>(line) {
+            match serde_json::from_slice::<StoredConversation>(line) {
                 Ok(record) => inner.remember(record),
                 Err(error) => tracing::warn!(%error, "a line of the session file was skipped"),
             }
@@ -94,7 +94,7 @@ impl Sessions {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn insert(&self, record: Record) -> std::io::Result<()> {
+    pub fn insert(&self, record: StoredConversation) -> std::io::Result<()> {
         let mut line = serde_json::to_vec(&record)?;
         line.push(b'\n');
         let mut inner = self.inner.lock();
@@ -105,9 +105,9 @@ impl Sessions {
     }
 
     /// The conversation of a session.
-    pub fn by_session(&self, session: &SessionId) -> Option<Record> {
+    pub fn by_session(&self, session: &SessionId) -> Option<StoredConversation> {
         let inner = self.inner.lock();
-        inner.records.get(inner.sessions.get(session.as_str())?).cloned()
+        inner.records.get(inner.sessions.get(session)?).cloned()
     }
 
     /// The folders of all conversations.
@@ -117,16 +117,20 @@ impl Sessions {
     }
 
     /// A conversation.
-    pub fn by_conversation(&self, id: &ConversationId) -> Option<Record> {
+    pub fn by_conversation(&self, id: &ConversationId) -> Option<StoredConversation> {
         let inner = self.inner.lock();
-        inner.records.get(id.as_str()).cloned()
+        inner.records.get(id).cloned()
     }
 
     /// Conversations from the newest on, or from the one that began before `before`. By when they began,
     /// and not by their ids: a thread may have waited to become a conversation.
-    pub fn newest_first(&self, before: Option<&ConversationId>, limit: usize) -> Vec<Record> {
+    pub fn newest_first(
+        &self,
+        before: Option<&ConversationId>,
+        limit: usize,
+    ) -> Vec<StoredConversation> {
         let inner = self.inner.lock();
-        let bound = match before.map(|id| inner.records.get(id.as_str())) {
+        let bound = match before.map(|id| inner.records.get(id)) {
             None => None,
             Some(Some(record)) => Some(place(record)),
             // Nothing began before what never began.
@@ -139,12 +143,12 @@ impl Sessions {
 }
 
 /// Where a record stands in the order of beginnings.
-fn place(record: &Record) -> (DateTime<Utc>, String) {
+fn place(record: &StoredConversation) -> (DateTime<Utc>, ConversationId) {
     (record.created_at, record.conversation_id.clone())
 }
 
 impl Inner {
-    fn remember(&mut self, record: Record) {
+    fn remember(&mut self, record: StoredConversation) {
         // An old conversation that is archived does not take its name back from a newer one.
         if !record.archived || !self.sessions.contains_key(&record.session_id) {
             self.sessions.insert(record.session_id.clone(), record.conversation_id.clone());
@@ -165,9 +169,10 @@ mod tests {
     fn a_line_cut_by_a_crash_loses_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/sessions.jsonl");
-        let record = |session: &str, conversation: &str| Record {
-            session_id: session.into(),
-            conversation_id: conversation.into(),
+        let id = |number: u128| ConversationId::new(&uuid::Uuid::from_u128(number).to_string());
+        let record = |session: &str, conversation: u128| StoredConversation {
+            session_id: SessionId::parse(session).unwrap(),
+            conversation_id: id(conversation),
             cwd: "/w".into(),
             defaults: Defaults {
                 model: "demo".into(),
@@ -179,18 +184,18 @@ mod tests {
             archived: false,
         };
         let sessions = Sessions::open(&path).unwrap();
-        sessions.insert(record("a", "1")).unwrap();
+        sessions.insert(record("a", 1)).unwrap();
         drop(sessions);
         let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(br#"{"session_id":"b","conv"#).unwrap();
 
         let sessions = Sessions::open(&path).unwrap();
-        sessions.insert(record("c", "3")).unwrap();
+        sessions.insert(record("c", 3)).unwrap();
         let sessions = Sessions::open(&path).unwrap();
         let find = |name: &str| sessions.by_session(&SessionId::parse(name).unwrap());
-        assert_eq!(find("a").unwrap().conversation_id, "1");
+        assert_eq!(find("a").unwrap().conversation_id, id(1));
         assert_eq!(find("a").unwrap().defaults.sandbox, Sandbox::ReadOnly);
         assert!(find("b").is_none());
-        assert_eq!(find("c").unwrap().conversation_id, "3");
+        assert_eq!(find("c").unwrap().conversation_id, id(3));
     }
 }

@@ -6,17 +6,15 @@ use codex_gateway_engine::EngineError;
 use codex_gateway_engine::history::PastTurn;
 
 use super::Conversation;
+use super::ConversationRef;
 use super::id::ConversationId;
 use super::id::SessionId;
-use super::registry::Known;
 use super::registry::Registry;
-use super::registry::Selector;
 use super::registry::as_recorded;
 use super::registry::cell;
-use super::registry::generated_name;
 use super::registry::unknown;
 use super::workspace;
-use crate::conversation::sessions::Record;
+use crate::conversation::sessions::StoredConversation;
 use crate::error::Error;
 use crate::error::Kind;
 
@@ -25,20 +23,17 @@ impl Registry {
     ///
     /// # Errors
     /// As of [`Self::open`].
-    pub async fn revive(
+    pub async fn unarchive(
         &self,
         id: &ConversationId,
         caller: &str,
     ) -> Result<Arc<Conversation>, Error> {
-        if let Some(Known::Recorded(mut record)) = self.known(id)
+        if let Some(ConversationRef::Stored(mut record)) = self.known(id)
             && record.archived
         {
-            let name = SessionId::parse(&record.session_id)?;
-            if self
-                .sessions
-                .by_session(&name)
-                .is_some_and(|newest| newest.conversation_id != id.as_str())
-            {
+            let name = &record.session_id;
+            let newest = self.sessions.by_session(name);
+            if newest.is_some_and(|newest| newest.conversation_id != *id) {
                 return Err(Error::invalid(format!(
                     "another conversation goes by the session_id {name} now: expected that one to be \
                      archived first"
@@ -48,7 +43,7 @@ impl Registry {
             record.archived = false;
             self.sessions.insert(record).map_err(not_written)?;
         }
-        self.wake(id, caller).await
+        self.load(id, caller).await
     }
 
     /// Ends a conversation and puts its record into the archive. One that is there already stays.
@@ -56,7 +51,7 @@ impl Registry {
     /// # Errors
     /// `NotFound`; the archive cannot be written.
     pub async fn archive(&self, id: &ConversationId) -> Result<(), Error> {
-        if let Some(Known::Live(conversation)) = self.known(id) {
+        if let Some(ConversationRef::Live(conversation)) = self.known(id) {
             if let Some(turn) = conversation.stop(None) {
                 turn.report().await?;
             }
@@ -82,22 +77,21 @@ impl Registry {
     /// `InvalidRequest` where the session name is taken, or the turn is not the conversation's.
     pub async fn fork(
         &self,
-        source: &Known,
+        source: &ConversationRef,
         after_turn: Option<String>,
         session_id: Option<SessionId>,
     ) -> Result<Arc<Conversation>, Error> {
-        let session_id = session_id.unwrap_or_else(generated_name);
-        let named = Selector { session_id: Some(session_id.clone()), conversation_id: None };
-        if self.find(&named).is_some() {
+        let session_id = session_id.unwrap_or_else(SessionId::generate);
+        if self.find(&session_id.clone().into()).is_some() {
             return Err(Error::invalid(format!(
                 "session_id: expected a name that no conversation has, got {session_id}"
             )));
         }
         let id = source.id();
-        let record = self.sessions.by_conversation(&id).ok_or_else(|| unknown(&id))?;
+        let record = self.sessions.by_conversation(id).ok_or_else(|| unknown(id))?;
         workspace::revisit(&self.root, &record.cwd).await?;
         let (mut spec, resumption) = as_recorded(&record, None);
-        let servers = self.servers.wanted(Some(&id));
+        let servers = self.servers.wanted(Some(id));
         spec.mcp_servers = servers.iter().map(|one| one.server.clone()).collect();
         let thread = self.engine.fork(id.to_string(), after_turn, spec).await?;
         let conversation = self.adopt(thread, &session_id, resumption);
@@ -120,12 +114,16 @@ impl Registry {
     }
 
     /// At most `limit` conversations from the newest on, or from the one that began before `before`.
-    pub fn newest_first(&self, before: Option<&ConversationId>, limit: usize) -> Vec<Known> {
+    pub fn newest_first(
+        &self,
+        before: Option<&ConversationId>,
+        limit: usize,
+    ) -> Vec<ConversationRef> {
         let records = self.sessions.newest_first(before, limit);
         let live = self.live();
-        let known = |record: Record| match live.get(&ConversationId::new(&record.conversation_id)) {
-            Some(conversation) => Known::Live(Arc::clone(conversation)),
-            None => Known::Recorded(record),
+        let known = |record: StoredConversation| match live.get(&record.conversation_id) {
+            Some(conversation) => ConversationRef::Live(Arc::clone(conversation)),
+            None => ConversationRef::Stored(record),
         };
         records.into_iter().map(known).collect()
     }

@@ -134,24 +134,17 @@ impl Conversation {
         self.begin(self.free_slot()?, Submission::Review(review), limit).await
     }
 
-    /// Takes the last turns out of what the model remembers. Files stay as they are.
+    /// Begins to take the last turns out of what the model remembers. Files stay as they are.
     ///
     /// # Errors
-    /// `Busy` where a turn runs; what core says.
-    pub async fn rollback(&self, turns: u32) -> Result<(), Error> {
-        let _slot = self.free_slot()?;
+    /// `Busy` where a turn runs; propagates `EngineError`.
+    pub async fn start_rollback(self: &Arc<Self>, turns: u32) -> Result<PendingRollback, Error> {
+        let slot = self.free_slot()?;
         let id = new_turn_id();
         let (sender, answered) = oneshot::channel();
         self.lock().awaited = Some((id.clone(), sender));
         self.thread.submit(id.to_string(), Submission::Rollback { turns }, None).await?;
-        match tokio::time::timeout(ROLLBACK_WITHIN, answered).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(message))) => Err(Error::new(Kind::Engine, message)),
-            Ok(Err(_)) => Err(self.gone()),
-            Err(_) => {
-                Err(Error::new(Kind::Engine, "core did not roll the conversation back in time"))
-            }
-        }
+        Ok(PendingRollback { conversation: Arc::clone(self), answered, _slot: slot })
     }
 
     fn free_slot(&self) -> Result<OwnedSemaphorePermit, Error> {
@@ -275,6 +268,31 @@ impl Conversation {
         change(&mut settings.sandbox, &mut prompt.sandbox, &self.defaults.sandbox);
         let approval = &self.defaults.approval_policy;
         change(&mut settings.approval_policy, &mut prompt.approval_policy, approval);
+    }
+}
+
+/// A rollback that core has been sent and has not confirmed. No turn starts until it is dropped.
+#[derive(Debug)]
+pub struct PendingRollback {
+    conversation: Arc<Conversation>,
+    answered: oneshot::Receiver<Result<(), String>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl PendingRollback {
+    /// Waits for core to confirm.
+    ///
+    /// # Errors
+    /// `Engine` where core refuses or takes too long; `NotFound` where the conversation ends.
+    pub async fn confirmed(self) -> Result<(), Error> {
+        match tokio::time::timeout(ROLLBACK_WITHIN, self.answered).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Err(message))) => Err(Error::new(Kind::Engine, message)),
+            Ok(Err(_)) => Err(self.conversation.gone()),
+            Err(_) => {
+                Err(Error::new(Kind::Engine, "core did not roll the conversation back in time"))
+            }
+        }
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) async fn login(peer: &Peer, params: Login) -> Result<LoggedIn, Error>
     }
     let session_id = match &params.session_id {
         Some(session_id) => SessionId::parse(session_id)?,
-        None => SessionId::generated(uuid::Uuid::now_v7()),
+        None => SessionId::generate(),
     };
     let (key, account) = read(&params.provider, params.credentials)?;
     let expires_at = key.expires_at.map(|end| end.to_rfc3339_opts(SecondsFormat::Millis, true));

@@ -17,12 +17,11 @@ use crate::api::conversations::Document;
 pub(super) use crate::api::conversations::act::Cancelled;
 use crate::api::conversations::act::interrupt;
 pub(super) use crate::api::prompt::PromptRequest;
-use crate::api::prompt::selector;
 use crate::app::App;
+use crate::conversation::ConversationRef;
 use crate::conversation::Turn;
+use crate::conversation::id::ConversationKey;
 use crate::conversation::log::Entry;
-use crate::conversation::registry::Known;
-use crate::conversation::registry::Selector;
 use crate::conversation::report::Report;
 use crate::conversation::report::Status;
 use crate::error::Error;
@@ -178,19 +177,19 @@ impl Which {
         Self { session_id, conversation_id }
     }
 
-    fn selector(&self) -> Result<Selector, Error> {
+    fn key(&self) -> Result<ConversationKey, Error> {
         if self.session_id.is_none() && self.conversation_id.is_none() {
             return Err(Error::invalid("expected session_id or conversation_id"));
         }
-        selector(self.session_id.as_deref(), self.conversation_id.as_deref())
+        ConversationKey::parse(self.session_id.as_deref(), self.conversation_id.as_deref())
     }
 
     /// The conversation.
     ///
     /// # Errors
     /// `NotFound` where there is none.
-    pub(super) fn expect(&self, app: &App) -> Result<Known, Error> {
-        app.conversations().find(&self.selector()?).ok_or_else(|| {
+    pub(super) fn expect(&self, app: &App) -> Result<ConversationRef, Error> {
+        app.conversations().find(&self.key()?).ok_or_else(|| {
             let name = self.conversation_id.as_deref().or(self.session_id.as_deref());
             let name = excerpt(name.unwrap_or_default());
             Error::new(Kind::NotFound, format!("no conversation is known as {name}"))
@@ -199,8 +198,8 @@ impl Which {
 
     /// The conversation, or the result that says that there is none: clients ask to learn whether a
     /// session exists.
-    fn find(self, app: &App) -> Result<Result<Known, NotFound>, Error> {
-        let found = app.conversations().find(&self.selector()?);
+    fn find(self, app: &App) -> Result<Result<ConversationRef, NotFound>, Error> {
+        let found = app.conversations().find(&self.key()?);
         Ok(found.ok_or(NotFound {
             status: "not_found",
             session_id: self.session_id,

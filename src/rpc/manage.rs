@@ -25,12 +25,16 @@ pub(super) use crate::api::conversations::act::Steered;
 use crate::api::conversations::look;
 pub(super) use crate::api::conversations::look::Decided;
 pub(super) use crate::api::conversations::look::History;
+use crate::conversation::ConversationRef;
 use crate::conversation::id::ConversationId;
-use crate::conversation::registry::Known;
 use crate::error::Error;
 
 /// The conversation that the params mean.
-fn find(peer: &Peer, session_id: Option<String>, id: Option<String>) -> Result<Known, Error> {
+fn find(
+    peer: &Peer,
+    session_id: Option<String>,
+    id: Option<String>,
+) -> Result<ConversationRef, Error> {
     Which::new(session_id, id).expect(peer.app())
 }
 
@@ -39,7 +43,7 @@ fn id_of(
     session_id: Option<String>,
     id: Option<String>,
 ) -> Result<ConversationId, Error> {
-    Ok(find(peer, session_id, id)?.id())
+    Ok(find(peer, session_id, id)?.id().clone())
 }
 
 pub(super) async fn start(peer: &Peer, start: Start) -> Result<Document, Error> {
@@ -51,19 +55,19 @@ pub(super) async fn list(peer: &Peer, list: List) -> Result<Page, Error> {
 }
 
 pub(super) async fn resume(peer: &Peer, which: Which) -> Result<Document, Error> {
-    act::resume(peer.app(), &which.expect(peer.app())?.id(), peer.caller()).await
+    act::resume(peer.app(), which.expect(peer.app())?.id(), peer.caller()).await
 }
 
 pub(super) async fn archive(peer: &Peer, which: Which) -> Result<Archived, Error> {
-    conversations::put_away(peer.app(), &which.expect(peer.app())?.id()).await
+    conversations::put_away(peer.app(), which.expect(peer.app())?.id()).await
 }
 
 pub(super) async fn history(peer: &Peer, which: Which) -> Result<History, Error> {
-    look::past(peer.app(), &which.expect(peer.app())?.id()).await
+    look::past(peer.app(), which.expect(peer.app())?.id()).await
 }
 
 pub(super) async fn compact(peer: &Peer, which: Which) -> Result<Ended, Error> {
-    act::compact(peer.app(), &which.expect(peer.app())?.id(), peer.caller()).await
+    act::compact(peer.app(), which.expect(peer.app())?.id(), peer.caller()).await
 }
 
 /// A conversation, and where a fork leaves it.

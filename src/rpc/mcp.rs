@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::conversation::Which;
 use super::peer::Peer;
 use crate::app::App;
-use crate::conversation::registry::Known;
+use crate::conversation::ConversationRef;
 use crate::conversation::servers::Connected;
 use crate::error::Error;
 use crate::error::Kind;
@@ -89,7 +89,7 @@ fn scope(
     app: &App,
     session_id: Option<String>,
     conversation_id: Option<String>,
-) -> Result<Option<Known>, Error> {
+) -> Result<Option<ConversationRef>, Error> {
     if session_id.is_none() && conversation_id.is_none() {
         return Ok(None);
     }
@@ -238,7 +238,7 @@ pub(super) async fn list(peer: &Peer, params: List) -> Result<Listed, Error> {
     let servers = app.conversations().servers();
     let of = scope(app, params.session_id, params.conversation_id)?;
     let (connected, states) = match &of {
-        Some(known) => (servers.of(&known.id()), servers.states(known)),
+        Some(known) => (servers.of(known.id()), servers.states(known)),
         None => (servers.for_new(), HashMap::new()),
     };
     let listed = connected.into_iter().map(|one| {
@@ -289,8 +289,8 @@ pub(super) async fn disconnect(peer: &Peer, params: Disconnect) -> Result<Discon
     let disconnected = app.detached(async move {
         let conversations = app_.conversations();
         let live = |id: &_| match conversations.known(id) {
-            Some(Known::Live(conversation)) => Some(conversation),
-            Some(Known::Recorded(_)) | None => None,
+            Some(ConversationRef::Live(conversation)) => Some(conversation),
+            Some(ConversationRef::Stored(_)) | None => None,
         };
         conversations.servers().disconnect(of.as_ref(), &name, live).await
     });

@@ -20,8 +20,8 @@ use crate::api::cancel_on_disconnect::CancelOnDrop;
 use crate::api::conversations::act::interrupt;
 use crate::api::conversations::look;
 use crate::api::prompt::PromptRequest;
+use crate::conversation::ConversationRef;
 use crate::conversation::Turn;
-use crate::conversation::registry::Known;
 use crate::error::Error;
 use crate::rpc::ws::Socket;
 use crate::stream;
@@ -164,8 +164,8 @@ pub(super) async fn submit(peer: &Peer, envelope: Envelope) -> Result<Envelope, 
             let known = Which::new(session_id, conversation_id).expect(peer.app())?;
             let turn_id = interrupt(&known).await?.turn_id;
             let after_seq = match &known {
-                Known::Live(conversation) => conversation.log().last_seq(),
-                Known::Recorded(_) => 0,
+                ConversationRef::Live(conversation) => conversation.log().last_seq(),
+                ConversationRef::Stored(_) => 0,
             };
             Accepted {
                 conversation_id: known.id().to_string(),
@@ -177,13 +177,13 @@ pub(super) async fn submit(peer: &Peer, envelope: Envelope) -> Result<Envelope, 
         Some(Op::Answer(answer)) => {
             let known = Which::new(session_id, conversation_id).expect(peer.app())?;
             let (turn_id, after_seq) = match &known {
-                Known::Live(conversation) => {
+                ConversationRef::Live(conversation) => {
                     (conversation.snapshot().turn_id, conversation.log().last_seq())
                 }
-                Known::Recorded(_) => (None, 0),
+                ConversationRef::Stored(_) => (None, 0),
             };
             let (approval_id, answer) = answer.read()?;
-            look::decide(peer.app(), &known.id(), &approval_id, answer, peer.caller()).await?;
+            look::decide(peer.app(), known.id(), &approval_id, answer, peer.caller()).await?;
             Accepted {
                 conversation_id: known.id().to_string(),
                 session_id: known.session_id().to_string(),

@@ -8,8 +8,8 @@ use super::conversation::Which;
 use super::peer::Peer;
 use super::subscriber::Wanted;
 use crate::api::prompt::allow_raw_events;
+use crate::conversation::ConversationRef;
 use crate::conversation::id::Seq;
-use crate::conversation::registry::Known;
 use crate::error::Error;
 use crate::error::Kind;
 
@@ -51,8 +51,8 @@ pub(super) async fn subscribe(peer: &Peer, params: Subscribe) -> Result<Subscrib
     allow_raw_events(app.config(), params.raw_events)?;
     let which = Which::new(params.session_id, params.conversation_id);
     let conversation = match which.expect(app)? {
-        Known::Live(conversation) => conversation,
-        Known::Recorded(_) => {
+        ConversationRef::Live(conversation) => conversation,
+        ConversationRef::Stored(_) => {
             return Err(Error::new(
                 Kind::Gone { oldest_seq: 1 },
                 "the conversation rests on disk: expected a prompt or conversation.resume first, which \
@@ -98,5 +98,5 @@ pub(super) async fn unsubscribe(peer: &Peer, params: Unsubscribe) -> Result<Unsu
     let socket = peer.only_socket()?;
     let known = Which::new(params.session_id, params.conversation_id).expect(peer.app())?;
     let id = known.id();
-    Ok(Unsubscribed { unsubscribed: socket.unsubscribe(&id), conversation_id: id.to_string() })
+    Ok(Unsubscribed { unsubscribed: socket.unsubscribe(id), conversation_id: id.to_string() })
 }

@@ -22,11 +22,11 @@ use super::find;
 use crate::api::route::Action;
 use crate::app::App;
 use crate::conversation::Conversation;
+use crate::conversation::ConversationRef;
 use crate::conversation::Turn;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::SessionId;
 use crate::conversation::limits::TIMEOUT_RANGE_MS;
-use crate::conversation::registry::Known;
 use crate::conversation::report::Failure;
 use crate::conversation::report::Status;
 use crate::error::Error;
@@ -80,10 +80,10 @@ pub struct Cancelled {
 }
 
 /// Stops the running turn and waits until it has stopped.
-pub(crate) async fn interrupt(known: &Known) -> Result<Cancelled, Error> {
+pub(crate) async fn interrupt(known: &ConversationRef) -> Result<Cancelled, Error> {
     let stopped = match known {
-        Known::Live(conversation) => conversation.stop(None),
-        Known::Recorded(_) => None,
+        ConversationRef::Live(conversation) => conversation.stop(None),
+        ConversationRef::Stored(_) => None,
     };
     let turn_id = match stopped {
         Some(turn) => {
@@ -94,7 +94,7 @@ pub(crate) async fn interrupt(known: &Known) -> Result<Cancelled, Error> {
     };
     Ok(Cancelled {
         cancelled: turn_id.is_some(),
-        session_id: known.session_id().to_owned(),
+        session_id: known.session_id().to_string(),
         conversation_id: known.id().to_string(),
         turn_id,
     })
@@ -129,10 +129,10 @@ pub(crate) async fn steer(
     only_data_uris(&steer.images)?;
     let prompt = Prompt { text: steer.prompt, images: steer.images, ..Prompt::default() };
     let known = find(app, id)?;
-    app.conversations().credentials().admit(known.session_id(), caller)?;
+    app.conversations().credentials().admit(known.session_id().as_str(), caller)?;
     let turn = match known {
-        Known::Live(conversation) => conversation.steer(&prompt).await?,
-        Known::Recorded(_) => None,
+        ConversationRef::Live(conversation) => conversation.steer(&prompt).await?,
+        ConversationRef::Stored(_) => None,
     };
     Ok(Steered {
         steered: turn.is_some(),
@@ -161,7 +161,7 @@ pub(crate) async fn fork(
     let forked = app.detached(async move {
         app_.conversations().fork(&source, fork.after_turn, session_id).await
     });
-    Ok(Document::of(&Known::Live(forked.await?)))
+    Ok(Document::of(&ConversationRef::Live(forked.await?)))
 }
 
 pub(crate) async fn resume(
@@ -170,9 +170,9 @@ pub(crate) async fn resume(
     caller: &str,
 ) -> Result<Document, Error> {
     let (app_, id, caller) = (Arc::clone(app), id.clone(), caller.to_owned());
-    let revived = app.detached(async move { app_.conversations().revive(&id, &caller).await });
+    let revived = app.detached(async move { app_.conversations().unarchive(&id, &caller).await });
     let revived = revived.await?;
-    Ok(Document::of(&Known::Live(revived)))
+    Ok(Document::of(&ConversationRef::Live(revived)))
 }
 
 /// What a turn without a prompt came to.
@@ -195,7 +195,7 @@ async fn ended<F>(
     app: &Arc<App>,
     id: &ConversationId,
     caller: &str,
-    begin: impl FnOnce(Arc<Conversation>) -> F + Send + 'static,
+    begin: impl Fn(Arc<Conversation>) -> F + Send + Sync + 'static,
 ) -> Result<Ended, Error>
 where
     F: Future<Output = Result<Turn, Error>> + Send,
@@ -203,8 +203,8 @@ where
     let (app_, id, caller) = (Arc::clone(app), id.clone(), caller.to_owned());
     let span = Span::current();
     let turn = app.detached(async move {
-        let conversation = app_.conversations().wake(&id, &caller).await?;
-        begin(conversation).instrument(span).await
+        let begin = |conversation| begin(conversation).instrument(span.clone());
+        app_.conversations().with_live(&id, &caller, begin).await
     });
     let turn = turn.await?;
     let report = turn.report().await?;
@@ -224,7 +224,7 @@ pub(crate) async fn compact(
     id: &ConversationId,
     caller: &str,
 ) -> Result<Ended, Error> {
-    ended(app, id, caller, async |conversation| conversation.compact().await).await
+    ended(app, id, caller, |conversation| async move { conversation.compact().await }).await
 }
 
 /// What a review looks at.
@@ -242,8 +242,9 @@ pub(crate) async fn review(
 ) -> Result<Ended, Error> {
     let limit = time_limit(request.timeout_ms, &TIMEOUT_RANGE_MS)?;
     let limit = limit.unwrap_or(app.config().turns.default_timeout);
-    ended(app, id, caller, async move |conversation: Arc<Conversation>| {
-        conversation.review(request.target, limit).await
+    ended(app, id, caller, move |conversation: Arc<Conversation>| {
+        let target = request.target.clone();
+        async move { conversation.review(target, limit).await }
     })
     .await
 }
@@ -274,7 +275,10 @@ pub(crate) async fn rollback(
     }
     let (app_, wanted, caller) = (Arc::clone(app), id.clone(), caller.to_owned());
     let rolled = app.detached(async move {
-        app_.conversations().wake(&wanted, &caller).await?.rollback(turns).await
+        let start = |conversation: Arc<Conversation>| async move {
+            conversation.start_rollback(turns).await
+        };
+        app_.conversations().with_live(&wanted, &caller, start).await?.confirmed().await
     });
     rolled.await?;
     Ok(RolledBack { rolled_back: true, conversation_id: id.to_string(), turns })

@@ -8,9 +8,9 @@ use http::Response;
 use super::super::exec::Framing;
 use crate::app::App;
 use crate::conversation::Conversation;
+use crate::conversation::ConversationRef;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::Seq;
-use crate::conversation::registry::Known;
 use crate::conversation::registry::unknown;
 use crate::error::Error;
 use crate::error::Kind;
@@ -27,8 +27,8 @@ pub async fn events(
 ) -> Result<Response<Body>, Error> {
     let Range { after, follow } = range(context)?;
     let conversation: Arc<Conversation> = match app.conversations().known(id) {
-        Some(Known::Live(conversation)) => conversation,
-        Some(Known::Recorded(_)) => {
+        Some(ConversationRef::Live(conversation)) => conversation,
+        Some(ConversationRef::Stored(_)) => {
             return Err(Error::new(
                 Kind::Gone { oldest_seq: 1 },
                 "the conversation rests on disk and its events are no longer kept: expected a prompt, \

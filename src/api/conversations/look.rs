@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use super::find;
 use crate::app::App;
+use crate::conversation::ConversationRef;
 use crate::conversation::approvals::PendingApproval;
 use crate::conversation::id::ConversationId;
-use crate::conversation::registry::Known;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::text::excerpt;
@@ -53,8 +53,8 @@ pub struct Diff {
 /// `GET /api/v1/conversations/{id}/diff`
 pub fn diff(app: &App, id: &ConversationId) -> Result<Response<Body>, Error> {
     let diff = match find(app, id)? {
-        Known::Live(conversation) => conversation.diff(),
-        Known::Recorded(_) => None,
+        ConversationRef::Live(conversation) => conversation.diff(),
+        ConversationRef::Stored(_) => None,
     };
     let (turn_id, diff) = diff.map(|(turn, diff)| (turn.to_string(), diff)).unzip();
     let conversation_id = id.to_string();
@@ -72,8 +72,8 @@ pub struct Approvals {
 /// `GET /api/v1/conversations/{id}/approvals`
 pub fn approvals(app: &App, id: &ConversationId) -> Result<Response<Body>, Error> {
     let approvals = match find(app, id)? {
-        Known::Live(conversation) => conversation.pending_approvals(),
-        Known::Recorded(_) => Vec::new(),
+        ConversationRef::Live(conversation) => conversation.pending_approvals(),
+        ConversationRef::Stored(_) => Vec::new(),
     };
     let conversation_id = id.to_string();
     Ok(reply::json(StatusCode::OK, &Approvals { conversation_id, approvals }))
@@ -97,12 +97,12 @@ pub(crate) async fn decide(
 ) -> Result<Decided, Error> {
     let decision = answer.decision;
     match find(app, id)? {
-        Known::Live(conversation) => {
+        ConversationRef::Live(conversation) => {
             let (approval_id, by) = (approval_id.to_owned(), by.to_owned());
             let answered = async move { conversation.answer(&approval_id, answer, &by).await };
             app.detached(answered).await?;
         }
-        Known::Recorded(_) => {
+        ConversationRef::Stored(_) => {
             return Err(Error::new(
                 Kind::NotFound,
                 format!(

@@ -14,7 +14,6 @@ use std::sync::Arc;
 
 use codex_gateway_engine::Approval;
 use codex_gateway_engine::Sandbox;
-use codex_gateway_engine::ThreadSpec;
 use codex_gateway_engine::protocol::TokenUsage;
 use http::Response;
 use http::StatusCode;
@@ -28,15 +27,15 @@ use super::prompt::PromptRequest;
 use super::prompt::allow_approvals;
 use super::prompt::allow_sandbox;
 use super::prompt::choose;
-use super::prompt::selector;
 use crate::app::App;
 use crate::bridge::record::CallRecord;
 use crate::conversation::Activity;
+use crate::conversation::ConversationRef;
+use crate::conversation::StartOptions;
 use crate::conversation::approvals::PendingApproval;
 use crate::conversation::id::ConversationId;
+use crate::conversation::id::ConversationKey;
 use crate::conversation::id::Seq;
-use crate::conversation::registry::Known;
-use crate::conversation::registry::Opening;
 use crate::conversation::registry::unknown;
 use crate::error::Error;
 use crate::text::rfc3339;
@@ -83,9 +82,9 @@ pub struct Document {
 
 impl Document {
     /// What can be seen of a conversation at this moment.
-    pub fn of(known: &Known) -> Self {
+    pub fn of(known: &ConversationRef) -> Self {
         match known {
-            Known::Live(conversation) => {
+            ConversationRef::Live(conversation) => {
                 let snapshot = conversation.snapshot();
                 let defaults = conversation.defaults();
                 Self {
@@ -106,9 +105,9 @@ impl Document {
                     pending_approvals: conversation.pending_approvals(),
                 }
             }
-            Known::Recorded(record) => Self {
-                conversation_id: record.conversation_id.clone(),
-                session_id: record.session_id.clone(),
+            ConversationRef::Stored(record) => Self {
+                conversation_id: record.conversation_id.to_string(),
+                session_id: record.session_id.to_string(),
                 status: if record.archived { Activity::Closed } else { Activity::Idle },
                 turn_id: None,
                 model: record.defaults.model.clone(),
@@ -131,7 +130,7 @@ impl Document {
 ///
 /// # Errors
 /// `NotFound`.
-pub(crate) fn find(app: &App, id: &ConversationId) -> Result<Known, Error> {
+pub(crate) fn find(app: &App, id: &ConversationId) -> Result<ConversationRef, Error> {
     app.conversations().known(id).ok_or_else(|| unknown(id))
 }
 
@@ -200,7 +199,7 @@ pub(crate) fn page(app: &App, list: &List) -> Result<Page, Error> {
         if last {
             return Ok(page);
         }
-        before = found.last().map(Known::id);
+        before = found.last().map(|last| last.id().clone());
     }
 }
 
@@ -251,26 +250,21 @@ pub(crate) async fn begin(app: &Arc<App>, start: Start, caller: &str) -> Result<
     if start.prompt.is_some() {
         let checked = PromptRequest::from(start).check(app, caller)?;
         let (turn, _free) = checked.start(app, false).await?;
-        return Ok(Document::of(&Known::Live(turn.conversation)));
+        return Ok(Document::of(&ConversationRef::Live(turn.conversation)));
     }
     allow_sandbox(app.config(), start.sandbox)?;
     allow_approvals(app.config(), start.approval_policy)?;
-    let selector = selector(start.session_id.as_deref(), None)?;
-    let chosen = choose(app.config(), start.model, start.model_provider)?;
-    let opening = Opening {
+    let key = ConversationKey::parse(start.session_id.as_deref(), None)?;
+    let options = StartOptions {
         cwd: start.cwd,
-        caller: caller.to_owned(),
-        spec: ThreadSpec {
-            model: chosen.model,
-            model_provider: chosen.model_provider,
-            sandbox: start.sandbox,
-            approval_policy: start.approval_policy,
-            ..ThreadSpec::default()
-        },
+        model: choose(app.config(), start.model, start.model_provider)?,
+        sandbox: start.sandbox,
+        approval_policy: start.approval_policy,
+        ..StartOptions::new(caller)
     };
     let app_ = Arc::clone(app);
-    let opened = app.detached(async move { app_.conversations().open(&selector, &opening).await });
-    Ok(Document::of(&Known::Live(opened.await?)))
+    let opened = app.detached(async move { app_.conversations().open(&key, &options).await });
+    Ok(Document::of(&ConversationRef::Live(opened.await?)))
 }
 
 impl From<Start> for PromptRequest {

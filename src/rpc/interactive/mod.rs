@@ -19,8 +19,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::api::prompt::selector;
 use crate::app::App;
+use crate::conversation::id::ConversationKey;
 use crate::conversation::registry::unknown;
 use crate::error::Error;
 use crate::error::Kind;
@@ -111,9 +111,10 @@ pub(super) async fn start(peer: &Peer, params: Start) -> Result<Started, Error> 
         rows: cells("rows", params.rows.unwrap_or(DEFAULT_SIZE.rows))?,
     };
     let conversations = app.conversations();
-    let selector = selector(params.session_id.as_deref(), params.conversation_id.as_deref())?;
-    let known = conversations.find(&selector);
-    if let (None, Some(id)) = (&known, &selector.conversation_id) {
+    let key =
+        ConversationKey::parse(params.session_id.as_deref(), params.conversation_id.as_deref())?;
+    let known = conversations.find(&key);
+    if let (None, Some(id)) = (&known, &key.conversation_id) {
         return Err(unknown(id));
     }
     let sandbox = params.sandbox.or_else(|| known.as_ref().map(|known| known.sandbox()));

@@ -1,0 +1,54 @@
+//! A known conversation: live in this process, or only stored.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use codex_gateway_engine::Sandbox;
+
+use super::Conversation;
+use super::id::ConversationId;
+use super::id::SessionId;
+use super::sessions::StoredConversation;
+
+/// A known conversation.
+#[derive(Debug, Clone)]
+pub enum ConversationRef {
+    /// Live in this process.
+    Live(Arc<Conversation>),
+    /// Only on disk. A prompt resumes it.
+    Stored(StoredConversation),
+}
+
+impl ConversationRef {
+    /// Codex's thread id.
+    pub fn id(&self) -> &ConversationId {
+        match self {
+            Self::Live(conversation) => &conversation.id,
+            Self::Stored(stored) => &stored.conversation_id,
+        }
+    }
+
+    /// The session's name, chosen by the client or generated.
+    pub fn session_id(&self) -> &SessionId {
+        match self {
+            Self::Live(conversation) => &conversation.session_id,
+            Self::Stored(stored) => &stored.session_id,
+        }
+    }
+
+    /// The sandbox of its commands, unless a prompt chooses another.
+    pub fn sandbox(&self) -> Sandbox {
+        match self {
+            Self::Live(conversation) => conversation.defaults.sandbox,
+            Self::Stored(stored) => stored.defaults.sandbox,
+        }
+    }
+
+    /// The folder it works in.
+    pub fn cwd(&self) -> &Path {
+        match self {
+            Self::Live(conversation) => &conversation.cwd,
+            Self::Stored(stored) => &stored.cwd,
+        }
+    }
+}

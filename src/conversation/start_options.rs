@@ -1,0 +1,67 @@
+//! What a request chooses for its conversation.
+
+use codex_gateway_engine::Approval;
+use codex_gateway_engine::Sandbox;
+use tracing::Span;
+
+use super::model_choice::ModelChoice;
+
+/// What a request chooses for its conversation; `None` leaves the choice to the gateway. A conversation that
+/// has started keeps its folder and provider, and takes the rest for the request's own turn only.
+#[derive(Debug, Clone)]
+pub struct StartOptions {
+    /// A folder inside the workspace root, as the client wrote it.
+    pub cwd: Option<String>,
+    /// The model and its provider.
+    pub model: ModelChoice,
+    /// What commands may touch.
+    pub sandbox: Option<Sandbox>,
+    /// When core asks before it acts.
+    pub approval_policy: Option<Approval>,
+    /// The name of the caller's key.
+    pub caller: String,
+    /// The request's span: core's start of the conversation and the turn are traced below it.
+    pub span: Span,
+}
+
+impl StartOptions {
+    /// Options of a caller that chooses nothing.
+    pub fn new(caller: &str) -> Self {
+        Self {
+            cwd: None,
+            model: ModelChoice::default(),
+            sandbox: None,
+            approval_policy: None,
+            caller: caller.to_owned(),
+            span: Span::none(),
+        }
+    }
+
+    /// Whether every choice is left to the gateway.
+    pub(super) fn is_default(&self) -> bool {
+        let Self { cwd, model, sandbox, approval_policy, caller: _, span: _ } = self;
+        cwd.is_none() && model.is_open() && sandbox.is_none() && approval_policy.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_choice_makes_options_special() {
+        let plain = StartOptions::new("ci");
+        assert!(plain.is_default());
+        let model = ModelChoice { model: Some("m".to_owned()), ..ModelChoice::default() };
+        let provider = ModelChoice { provider: Some("p".to_owned()), ..ModelChoice::default() };
+        for special in [
+            StartOptions { cwd: Some("here".to_owned()), ..plain.clone() },
+            StartOptions { model, ..plain.clone() },
+            StartOptions { model: provider, ..plain.clone() },
+            StartOptions { sandbox: Some(Sandbox::ReadOnly), ..plain.clone() },
+            StartOptions { approval_policy: Some(Approval::Never), ..plain.clone() },
+        ] {
+            assert!(!special.is_default(), "{special:?}");
+        }
+    }
+}
