@@ -1,10 +1,17 @@
-//! TLS for outbound connections: root certificates and the rustls client configuration.
+//! TLS for outbound connections: root certificates, the rustls client configuration, and HTTP
+//! clients with a connection pool.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::LazyLock;
 
 use anyhow::Context as _;
+use hyper_rustls::HttpsConnector;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::Connect;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::TokioTimer;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -49,4 +56,27 @@ pub(crate) fn client_config(roots: RootCertStore) -> anyhow::Result<rustls::Clie
     .context("TLS")?
     .with_root_certificates(roots)
     .with_no_client_auth())
+}
+
+/// Builds an HTTP/1.1 and HTTP/2 client that pools the connections of `connector`. Plain HTTP is
+/// allowed.
+pub(crate) fn pooled_client<C, B>(
+    connector: C,
+    tls: rustls::ClientConfig,
+) -> Client<HttpsConnector<C>, B>
+where
+    HttpsConnector<C>: Connect + Clone,
+    B: http_body::Body + Send,
+    B::Data: Send,
+{
+    let https = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .enable_http2()
+        .wrap_connector(connector);
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .build(https)
 }

@@ -1,7 +1,6 @@
 //! [`Proxies`]: reverse calls to configured upstreams, and nowhere else.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
 
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -10,14 +9,11 @@ use http::Request;
 use http_body_util::BodyExt;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnector;
-use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy;
-use hyper_util::rt::TokioExecutor;
-use hyper_util::rt::TokioTimer;
 
+use super::connect;
 use super::connect::Connector;
-use super::connect::PrivateAddress;
+use super::connect::is_private;
 use super::headers;
 use super::location::Location;
 use super::upstream;
@@ -28,7 +24,7 @@ use crate::error::Kind;
 use crate::text::excerpt;
 use crate::tls;
 
-type Client = legacy::Client<HttpsConnector<Connector>, Full<Bytes>>;
+type Client = connect::Client<Full<Bytes>>;
 
 /// The configured upstreams, by name.
 #[derive(Debug)]
@@ -71,16 +67,8 @@ impl Proxies {
         }
         let tls = tls::client_config(tls::system_roots())?;
         let entry = |upstream: &Upstream| {
-            let https = HttpsConnectorBuilder::new()
-                .with_tls_config(tls.clone())
-                .https_or_http()
-                .enable_http1()
-                .enable_http2()
-                .wrap_connector(Connector { allow_private: upstream.allow_private });
-            let client = legacy::Client::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                .timer(TokioTimer::new())
-                .build(https);
+            let connector = Connector { allow_private: upstream.allow_private };
+            let client = tls::pooled_client(connector, tls.clone());
             (upstream.name.clone(), (upstream.clone(), client))
         };
         Ok(Self(upstreams.iter().map(entry).collect()))
@@ -234,21 +222,17 @@ async fn read(upstream: &Upstream, mut body: Incoming) -> Result<Bytes, Error> {
 /// Converts an error that occurred before the response.
 fn explain(upstream: &Upstream, error: &legacy::Error) -> Error {
     let name = &upstream.name;
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        if inner.is::<PrivateAddress>() {
-            return Error::new(
-                Kind::Forbidden,
-                format!(
-                    "endpoint: {name} has a private address, which requires \
-                     gateway.proxy.{name}.allow_private = true"
-                ),
-            );
-        }
-        cause = inner.source();
+    if is_private(error) {
+        return Error::new(
+            Kind::Forbidden,
+            format!(
+                "endpoint: {name} has a private address, which requires \
+                 gateway.proxy.{name}.allow_private = true"
+            ),
+        );
     }
     // The address and the network error are for the operator only.
     tracing::warn!(upstream = %name, error = ?error, "reverse call failed");
-    let what = if error.is_connect() { "could not be reached" } else { "broke off the call" };
-    Error::new(Kind::Upstream, format!("{name} {what}"))
+    let cause = if error.is_connect() { "could not be reached" } else { "broke off the call" };
+    Error::new(Kind::Upstream, format!("{name} {cause}"))
 }

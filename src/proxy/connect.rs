@@ -9,6 +9,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::Uri;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower_service::Service;
@@ -17,12 +19,26 @@ use super::address;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A client with the connections of a [`Connector`]. `B` is the type of request bodies.
+pub(super) type Client<B> = legacy::Client<HttpsConnector<Connector>, B>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The host has only addresses that are not allowed.
 #[derive(Debug, thiserror::Error)]
 #[error("its address is private")]
-pub(super) struct PrivateAddress;
+struct PrivateAddress;
+
+/// Returns whether a call failed because the host has only addresses that are not allowed.
+pub(super) fn is_private(error: &legacy::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if inner.is::<PrivateAddress>() {
+            return true;
+        }
+        cause = inner.source();
+    }
+    false
+}
 
 /// Connects directly. Proxies of the environment are bypassed, because the gateway could not check
 /// where they connect to.

@@ -26,19 +26,15 @@ use http_body_util::Either;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_rustls::HttpsConnector;
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::client::legacy;
-use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 
 use super::address;
+use super::connect;
 use super::connect::Connector;
-use super::connect::PrivateAddress;
+use super::connect::is_private;
 use super::headers;
 use crate::error::Error;
 use crate::error::Kind;
@@ -48,7 +44,7 @@ use crate::tls;
 /// The time limit for resolving a host in [`EgressProxy::admit`].
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Client = legacy::Client<HttpsConnector<Connector>, Incoming>;
+type Client = connect::Client<Incoming>;
 type ProxyResponse = Response<Either<Incoming, Full<Bytes>>>;
 
 /// A proxy on loopback for core's connections to tool servers.
@@ -71,16 +67,8 @@ impl EgressProxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let secret = uuid::Uuid::new_v4().simple().to_string();
         let base = format!("http://{}/{secret}/", listener.local_addr()?);
-        let https = HttpsConnectorBuilder::new()
-            .with_tls_config(tls::client_config(tls::system_roots())?)
-            .https_or_http()
-            .enable_http1()
-            .enable_http2()
-            .wrap_connector(connector);
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .build(https);
+        let tls = tls::client_config(tls::system_roots())?;
+        let client: Client = tls::pooled_client(connector, tls);
         let secret: Arc<str> = secret.into();
         let handler = move |socket| serve(socket, client.clone(), Arc::clone(&secret));
         shutdown.spawn_listener("the egress proxy of tool servers", listener, handler);
@@ -187,17 +175,6 @@ async fn forward(request: Request<Incoming>, client: &Client, secret: &str) -> P
     }
 }
 
-fn is_private(error: &legacy::Error) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        if inner.is::<PrivateAddress>() {
-            return true;
-        }
-        cause = inner.source();
-    }
-    false
-}
-
 fn refuse(status: StatusCode, message: &'static str) -> ProxyResponse {
     let mut response = Response::new(Either::Right(Full::from(message)));
     *response.status_mut() = status;
@@ -207,7 +184,9 @@ fn refuse(status: StatusCode, message: &'static str) -> ProxyResponse {
 #[cfg(test)]
 mod tests {
     use http_body_util::BodyExt;
+    use hyper_util::client::legacy;
     use hyper_util::client::legacy::connect::HttpConnector;
+    use hyper_util::rt::TokioExecutor;
 
     use super::*;
 
