@@ -1,5 +1,5 @@
-//! One WebSocket connection: reads messages, writes what the outbox holds, pings, and ends with the
-//! close code that fits (RFC 6455, section 7.4.1).
+//! One WebSocket connection: reads messages, writes the outbox, sends pings, and closes with a code
+//! for the reason (RFC 6455, section 7.4.1).
 
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -24,46 +24,43 @@ use tokio::sync::mpsc;
 use super::outbox::Outgoing;
 use super::outbox::Waiting;
 
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// A client that has sent nothing for so long, not even an answer to a ping, is gone.
-const SILENCE: Duration = Duration::from_secs(60);
-/// How long a client may leave what it was sent unread, once its buffers are full.
-const STALLED: Duration = Duration::from_secs(60);
-/// How long a client has to answer a close frame.
-const GOODBYE: Duration = Duration::from_secs(2);
-/// How many messages are written between two flushes, where as many wait.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// A client that sends nothing for this long, not even a pong, is gone.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time that a client with full buffers has to read from them.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time that a client has to answer a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most messages between two flushes.
 const BURST: usize = 64;
 
-/// What is read at a time. The library clears as much before every read, and keeps it for as long as the
-/// connection lives.
-const READ_BYTES: usize = 16 * 1024;
-/// How many pings may wait for their answers to be written; the next is read after that.
-const PINGS: usize = 16;
+/// The read buffer. The library clears it before every read, and it lives with the connection.
+const READ_BUFFER_BYTES: usize = 16 * 1024;
+/// The most pings whose pongs are not written yet. Reading stops at that number.
+const MAX_PINGS: usize = 16;
 
-/// How a connection reads, where a message may have `limit` bytes.
+/// The configuration of connections whose messages have at most `limit` bytes.
 pub fn config(limit: usize) -> WebSocketConfig {
     WebSocketConfig::default()
-        .read_buffer_size(READ_BYTES)
+        .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(limit))
         .max_frame_size(Some(limit))
 }
 
-/// What a client sent.
+/// A message of the client.
 #[derive(Debug)]
 pub enum Received {
-    /// A text message.
     Text(Utf8Bytes),
-    /// A binary message.
     Binary(Bytes),
 }
 
-/// Whoever a connection's messages are for.
+/// The receiver of a connection's messages.
 pub trait Receive: Send {
-    /// Takes a message. The next is read when this returns.
+    /// Takes a message. The next is read once this returns.
     fn receive(&mut self, message: Received) -> impl Future<Output = ControlFlow<Close>> + Send;
 }
 
-/// Why a connection is ended.
+/// A close frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Close {
     code: CloseCode,
@@ -71,14 +68,13 @@ pub struct Close {
 }
 
 impl Close {
-    /// A close code and, in at most 123 bytes, its reason.
+    /// A code and a reason of at most 123 bytes.
     pub fn new(code: CloseCode, reason: &'static str) -> Self {
         Self { code, reason: Utf8Bytes::from_static(reason) }
     }
 }
 
-/// Serves a connection until the client leaves, the receiver breaks it off, or `end` says why it is
-/// to end.
+/// Serves a connection until the client leaves, the receiver breaks or `end` returns.
 pub async fn serve(
     stream: HyperWebsocketStream,
     mut outgoing: Outgoing,
@@ -86,54 +82,54 @@ pub async fn serve(
     end: impl Future<Output = Close>,
 ) {
     let (mut sink, mut source) = stream.split();
-    let (pinged, mut pings) = mpsc::channel(PINGS);
+    let (pinged, mut pings) = mpsc::channel(MAX_PINGS);
     let close = tokio::select! {
         close = read(&mut source, &mut receiver, &pinged) => close,
         () = write(&mut sink, &mut outgoing, &mut pings) => None,
         close = end => Some(close),
     };
     let Some(Close { code, reason }) = close else { return };
-    let goodbye = async {
-        // What was said before the end comes before it.
+    let closing = async {
+        // Queued messages precede the close frame.
         while let Ok(Waiting { message, .. }) = outgoing.try_recv() {
             sink.feed(message).await?;
         }
         sink.send(Message::Close(Some(CloseFrame { code, reason }))).await?;
         let mut stream = sink.reunite(source).map_err(|_| tungstenite::Error::AlreadyClosed)?;
-        // A socket that is closed with bytes unread is reset, and the close frame lost with it.
+        // Closing a socket with unread bytes resets it, and the close frame would be lost.
         let socket = stream.get_mut();
         socket.shutdown().await?;
-        let mut rest = [0; 4096];
-        while socket.read(&mut rest).await? > 0 {}
+        let mut unread = [0; 4096];
+        while socket.read(&mut unread).await? > 0 {}
         Ok::<_, tungstenite::Error>(())
     };
-    if !matches!(tokio::time::timeout(GOODBYE, goodbye).await, Ok(Ok(()))) {
-        tracing::debug!("the client did not wait for the end");
+    if !matches!(tokio::time::timeout(CLOSE_TIMEOUT, closing).await, Ok(Ok(()))) {
+        tracing::debug!("the client did not complete the close handshake");
     }
 }
 
-/// Reads until the client leaves (`None`), or there is a reason to end.
+/// Reads until the client leaves (`None`) or the connection is to be closed.
 async fn read(
     source: &mut SplitStream<HyperWebsocketStream>,
     receiver: &mut impl Receive,
     pinged: &mpsc::Sender<()>,
 ) -> Option<Close> {
     loop {
-        let Ok(message) = tokio::time::timeout(SILENCE, source.next()).await else {
+        let Ok(message) = tokio::time::timeout(READ_TIMEOUT, source.next()).await else {
             return Some(Close::new(CloseCode::Away, "no answer to a ping for 60 s"));
         };
         let received = match message? {
             Ok(Message::Text(text)) => Received::Text(text),
             Ok(Message::Binary(bytes)) => Received::Binary(bytes),
-            // The library answers a ping by itself, with the next read, and keeps the answers of a
-            // client that does not read them: such a client may send only so many.
+            // The library queues the pong and writes it with the next read. The channel bounds the
+            // pongs of a client that does not read.
             Ok(Message::Ping(_)) => {
                 let _ = pinged.send(()).await;
                 continue;
             }
-            // A close frame is answered in the same way, and the read after that is an error.
+            // The library answers a close frame in the same way; the next read is an error.
             Ok(Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => continue,
-            Err(error) => return reason(&error),
+            Err(error) => return close_frame(&error),
         };
         if let ControlFlow::Break(close) = receiver.receive(received).await {
             return Some(close);
@@ -141,8 +137,8 @@ async fn read(
     }
 }
 
-/// What a client is told of an error; nothing where it is gone.
-fn reason(error: &tungstenite::Error) -> Option<Close> {
+/// The close frame for a read error. `None` if the client is gone.
+fn close_frame(error: &tungstenite::Error) -> Option<Close> {
     let close = match error {
         tungstenite::Error::Capacity(_) => {
             Close::new(CloseCode::Size, "expected a message within gateway.body_limit_bytes")
@@ -156,30 +152,29 @@ fn reason(error: &tungstenite::Error) -> Option<Close> {
         tungstenite::Error::Protocol(_) => {
             Close::new(CloseCode::Protocol, "expected frames as in RFC 6455")
         }
-        // Of the connection itself, or of an earlier end.
+        // The connection itself failed or was closed before.
         _ => return None,
     };
-    tracing::debug!(%error, "a client's message could not be read");
+    tracing::debug!(%error, "invalid message of a client");
     Some(close)
 }
 
-/// Writes what comes until it cannot.
+/// Writes messages, pings and pongs until a write fails.
 async fn write(
     sink: &mut SplitSink<HyperWebsocketStream, Message>,
     outgoing: &mut Outgoing,
     pings: &mut mpsc::Receiver<()>,
 ) {
-    let mut beat = tokio::time::interval(PING_EVERY);
-    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    beat.tick().await;
+    let mut ping_interval = tokio::time::interval(PING_INTERVAL);
+    ping_interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ping_interval.tick().await;
     let mut burst: Vec<Waiting> = Vec::with_capacity(BURST);
-    // Until every sender is gone.
-    let mut more = true;
+    let mut open = true;
     loop {
         let mut ping = false;
         tokio::select! {
-            taken = outgoing.recv_many(&mut burst, BURST), if more => more = taken > 0,
-            _ = beat.tick() => ping = true,
+            taken = outgoing.recv_many(&mut burst, BURST), if open => open = taken > 0,
+            _ = ping_interval.tick() => ping = true,
             Some(()) = pings.recv() => {}
         }
         let written = async {
@@ -191,14 +186,14 @@ async fn write(
             }
             sink.flush().await
         };
-        match tokio::time::timeout(STALLED, written).await {
+        match tokio::time::timeout(WRITE_TIMEOUT, written).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::debug!(%error, "a socket cannot be written to");
+                tracing::debug!(%error, "a write to a socket failed");
                 return;
             }
             Err(_) => {
-                tracing::debug!("a client reads nothing: its socket is dropped");
+                tracing::debug!("a client stopped reading: its socket is closed");
                 return;
             }
         }

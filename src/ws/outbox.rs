@@ -1,4 +1,4 @@
-//! What waits to be written to a socket, bounded in bytes: whoever has more to say waits.
+//! The queue of outgoing messages of a connection, bounded in bytes. Senders wait for room.
 
 use std::sync::Arc;
 use std::sync::MutexGuard;
@@ -11,62 +11,62 @@ use tokio::sync::mpsc;
 
 use crate::sync::Mutex;
 
-/// How much may wait. A longer message waits until it is alone.
+/// The size of the queue. A longer message waits until it is alone.
 const LIMIT_BYTES: u32 = 1 << 20;
-/// What a message costs over its text, so that many small ones are bounded too.
+/// The cost of a message on top of its text: it bounds the number of small ones.
 const OVERHEAD_BYTES: u32 = 128;
 
-/// The end that is written into.
+/// The sending half of the queue.
 #[derive(Debug, Clone)]
 pub struct Outbox {
-    // Not bounded itself: what is in it holds room of `room`.
+    // Bounded by `room`: every message in it holds a permit.
     queue: mpsc::UnboundedSender<Waiting>,
     room: Arc<Semaphore>,
 }
 
-/// The end that a socket's writer takes from.
+/// The receiving half, for the writer of the connection.
 pub type Outgoing = mpsc::UnboundedReceiver<Waiting>;
 
-/// A message, and the room it takes until it has been written.
+/// A queued message. It holds its room until it is written.
 #[derive(Debug)]
 pub struct Waiting {
     pub(super) message: Message,
     pub(super) _room: OwnedSemaphorePermit,
 }
 
-/// The socket is gone.
+/// The connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 
-/// An empty outbox.
+/// Creates an empty queue.
 pub fn channel() -> (Outbox, Outgoing) {
     let (queue, outgoing) = mpsc::unbounded_channel();
     (Outbox { queue, room: Arc::new(Semaphore::new(LIMIT_BYTES as usize)) }, outgoing)
 }
 
 impl Outbox {
-    /// Puts a text message behind those that wait, once there is room. Fair.
+    /// Queues a text message. Waits for room, in the order of the calls.
     ///
     /// # Errors
-    /// The socket is gone.
+    /// The connection is closed.
     pub async fn send(&self, text: impl Into<Utf8Bytes>) -> Result<(), Closed> {
         self.put(Message::Text(text.into())).await
     }
 
-    /// Puts a message behind those that wait, once there is room.
+    /// Queues a message. Waits for room, in the order of the calls.
     ///
     /// # Errors
-    /// The socket is gone.
+    /// The connection is closed.
     pub async fn put(&self, message: Message) -> Result<(), Closed> {
         let room = self.room(&message).await?;
         self.queue.send(Waiting { message, _room: room }).map_err(|_| Closed)
     }
 
-    /// Puts a text message behind those that wait, once there is room; not if the gate has been
-    /// shut by then. Says whether it was still open.
+    /// Queues a text message once there is room, unless the gate is shut by then. Returns whether the
+    /// gate was open.
     ///
     /// # Errors
-    /// The socket is gone.
+    /// The connection is closed.
     pub async fn send_through(
         &self,
         gate: &Gate,
@@ -90,7 +90,7 @@ impl Outbox {
         }
     }
 
-    /// Returns when everything has been written, or the socket is gone.
+    /// Waits until every message is written or the connection is closed.
     pub async fn written(&self) {
         tokio::select! {
             _ = self.room.acquire_many(LIMIT_BYTES) => {}
@@ -99,7 +99,7 @@ impl Outbox {
     }
 }
 
-/// What some messages go through, until it is shut: none of them is behind what is sent from then on.
+/// A gate for some of the messages. Once it is shut, none of them follows a message that is sent later.
 #[derive(Debug)]
 pub struct Gate(Mutex<bool>);
 
@@ -110,7 +110,6 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Lets nothing more through.
     pub fn shut(&self) {
         *self.lock() = false;
     }
@@ -125,7 +124,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_waits_for_room_does_not_come_through_a_gate_that_was_shut_meanwhile() {
+    async fn shut_gate_stops_messages_that_wait() {
         let (outbox, mut outgoing) = channel();
         let gate = Gate::default();
         let big = "x".repeat(600 * 1024);
@@ -140,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_is_bounded_in_bytes() {
+    async fn queue_is_bounded_in_bytes() {
         let (outbox, mut outgoing) = channel();
         let big = "x".repeat(600 * 1024);
         outbox.send(big.clone()).await.unwrap();
