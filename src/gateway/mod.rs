@@ -21,7 +21,6 @@ use crate::api::route::Route;
 use crate::app::App;
 use crate::error::Error;
 use crate::rpc;
-use crate::rpc::Peer;
 use crate::telemetry::http::RequestSpan;
 use crate::web::Body;
 use crate::web::RequestContext;
@@ -105,10 +104,7 @@ async fn dispatch(
         Route::Approve(id, approval) => {
             conversations::look::approve(app, &context, &id, &approval, body).await
         }
-        Route::JsonRpc => {
-            let peer = Peer::new(Arc::clone(app), Arc::new(context), None);
-            rpc::http(&peer, body).await
-        }
+        Route::JsonRpc => rpc::http::post(app, context, body).await,
         Route::Socket => {
             head.headers.clone_from(&context.headers);
             rpc::ws::open(app, context, Request::from_parts(head, ()))

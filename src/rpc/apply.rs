@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::peer::Peer;
+use super::call_context::CallContext;
 use crate::conversation::workspace;
 use crate::error::Error;
 use crate::patch;
@@ -61,8 +61,8 @@ struct Conflict {
     reason: String,
 }
 
-pub(super) async fn apply(peer: &Peer, params: Apply) -> Result<Applied, Error> {
-    let app = peer.app();
+pub(super) async fn apply(call: &CallContext, params: Apply) -> Result<Applied, Error> {
+    let app = call.app();
     let config = app.config();
     if params.repo_path.is_empty() {
         return Err(Error::invalid("repo_path: expected a string that is not empty"));

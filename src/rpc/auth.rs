@@ -13,7 +13,7 @@ use serde_json::Value;
 use sha2::Digest;
 use sha2::Sha256;
 
-use super::peer::Peer;
+use super::call_context::CallContext;
 use crate::app::providers;
 use crate::bridge::built_in::CHATGPT;
 use crate::bridge::credentials::Key;
@@ -62,8 +62,8 @@ pub(super) struct LoggedIn {
     expires_at: Option<String>,
 }
 
-pub(super) async fn login(peer: &Peer, params: Login) -> Result<LoggedIn, Error> {
-    let app = peer.app();
+pub(super) async fn login(call: &CallContext, params: Login) -> Result<LoggedIn, Error> {
+    let app = call.app();
     let config = app.config();
     let known = providers::bridged(config).map(|provider| provider.id.as_str());
     if !known.clone().any(|id| id == params.provider) {
@@ -78,8 +78,8 @@ pub(super) async fn login(peer: &Peer, params: Login) -> Result<LoggedIn, Error>
     };
     let (key, account) = read(&params.provider, params.credentials)?;
     let expires_at = key.expires_at.map(|end| end.to_rfc3339_opts(SecondsFormat::Millis, true));
-    app.conversations().credentials().login(session_id.as_str(), peer.caller(), key)?;
-    tracing::info!(%session_id, provider = params.provider, caller = peer.caller(), "logged in");
+    app.conversations().credentials().login(session_id.as_str(), call.caller(), key)?;
+    tracing::info!(%session_id, provider = params.provider, caller = call.caller(), "logged in");
     Ok(LoggedIn {
         logged_in: true,
         session_id: session_id.to_string(),
@@ -196,16 +196,16 @@ pub(super) struct LoggedOut {
     session_id: String,
 }
 
-pub(super) async fn logout(peer: &Peer, params: Logout) -> Result<LoggedOut, Error> {
+pub(super) async fn logout(call: &CallContext, params: Logout) -> Result<LoggedOut, Error> {
     let session_id = SessionId::parse(&params.session_id)?;
-    let credentials = peer.app().conversations().credentials();
-    if !credentials.logout(session_id.as_str(), peer.caller())? {
+    let credentials = call.app().conversations().credentials();
+    if !credentials.logout(session_id.as_str(), call.caller())? {
         return Err(Error::new(
             Kind::NotFound,
             format!("session_id: {session_id} is not logged in"),
         ));
     }
-    tracing::info!(%session_id, caller = peer.caller(), "logged out");
+    tracing::info!(%session_id, caller = call.caller(), "logged out");
     Ok(LoggedOut { logged_out: true, session_id: session_id.to_string() })
 }
 

@@ -11,7 +11,7 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use super::peer::Peer;
+use super::call_context::CallContext;
 use crate::api::cancel_on_disconnect::CancelOnDrop;
 use crate::api::conversations::Document;
 pub(super) use crate::api::conversations::act::Cancelled;
@@ -63,10 +63,13 @@ pub(super) struct AiResponse {
 }
 
 /// Runs a prompt and answers when its turn has ended.
-pub(super) async fn prompt(peer: &Peer, request: PromptRequest) -> Result<AiResponse, Error> {
-    let (app, context) = (peer.app(), peer.context());
+pub(super) async fn prompt(
+    call: &CallContext,
+    request: PromptRequest,
+) -> Result<AiResponse, Error> {
+    let (app, context) = (call.app(), call.request());
     let (include_deltas, raw) = (request.include_deltas, request.raw_events);
-    let checked = request.check(app, peer.caller())?;
+    let checked = request.check(app, call.caller())?;
     let (turn, _tied) = checked.start(app, CancelOnDrop::wanted(context)).await?;
 
     let (mut events, mut bytes) = (Vec::new(), 0);
@@ -167,12 +170,12 @@ fn pascal(snake: &str) -> String {
 
 /// Which conversation the params mean.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct Which {
+pub(super) struct ConversationParams {
     session_id: Option<String>,
     conversation_id: Option<String>,
 }
 
-impl Which {
+impl ConversationParams {
     pub(super) fn new(session_id: Option<String>, conversation_id: Option<String>) -> Self {
         Self { session_id, conversation_id }
     }
@@ -188,7 +191,7 @@ impl Which {
     ///
     /// # Errors
     /// `NotFound` where there is none.
-    pub(super) fn expect(&self, app: &App) -> Result<ConversationRef, Error> {
+    pub(super) fn require(&self, app: &App) -> Result<ConversationRef, Error> {
         app.conversations().find(&self.key()?).ok_or_else(|| {
             let name = self.conversation_id.as_deref().or(self.session_id.as_deref());
             let name = excerpt(name.unwrap_or_default());
@@ -240,8 +243,11 @@ pub(super) struct StatusOf {
     metadata: Map<String, Value>,
 }
 
-pub(super) async fn status(peer: &Peer, which: Which) -> Result<Found<StatusOf>, Error> {
-    let known = match which.find(peer.app())? {
+pub(super) async fn status(
+    call: &CallContext,
+    params: ConversationParams,
+) -> Result<Found<StatusOf>, Error> {
+    let known = match params.find(call.app())? {
         Ok(known) => known,
         Err(not_found) => return Ok(Found::NotFound(not_found)),
     };
@@ -263,8 +269,11 @@ pub(super) async fn status(peer: &Peer, which: Which) -> Result<Found<StatusOf>,
     }))
 }
 
-pub(super) async fn cancel(peer: &Peer, which: Which) -> Result<Found<Cancelled>, Error> {
-    match which.find(peer.app())? {
+pub(super) async fn cancel(
+    call: &CallContext,
+    params: ConversationParams,
+) -> Result<Found<Cancelled>, Error> {
+    match params.find(call.app())? {
         Ok(known) => Ok(Found::Known(interrupt(&known).await?)),
         Err(not_found) => Ok(Found::NotFound(not_found)),
     }

@@ -1,5 +1,5 @@
-//! `rpc.discover`: the method table as an OpenRPC document, with the schemas of the types that the
-//! methods really decode and encode.
+//! The method table as an OpenRPC document, with the schemas of the types that the methods decode
+//! and encode.
 
 use schemars::JsonSchema;
 use schemars::Schema;
@@ -10,44 +10,35 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use super::Method;
-use super::method::Over;
-use super::method::Spec;
-use super::peer::Peer;
+use super::spec::Spec;
+use super::spec::Transport;
 use crate::access::Access;
-use crate::error::Error;
 
-/// The errors that a method may answer with.
+/// The errors of every method.
 const ERRORS: [(&str, i32, &str); 11] = [
     ("ParseError", -32700, "not JSON"),
     ("InvalidRequest", -32600, "not a call of JSON-RPC 2.0"),
     ("MethodNotFound", -32601, "no such method"),
     ("InvalidParams", -32602, "the message names the member that is wrong"),
     ("InternalError", -32603, "the gateway failed"),
-    ("Overloaded", -32001, "too much is waiting, or the gateway is shutting down: try again later"),
+    ("Overloaded", -32001, "too much is queued, or the gateway is shutting down: try again later"),
     ("ConversationBusy", -32002, "conversation busy"),
     ("NotPermitted", -32003, "not permitted"),
     ("NotFound", -32004, "no such conversation, or its events are no longer kept"),
-    ("TimedOut", -32005, "the turn ran out of time; data.partial holds what it came to"),
+    ("TimedOut", -32005, "the turn exceeded its time limit; data.partial holds its result so far"),
     ("EngineOrModelError", -32006, "codex-core, or the model behind it, failed"),
 ];
 
 /// No params.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct Nothing {}
+pub(super) struct NoParams {}
 
-/// `rpc.discover`
-pub(super) async fn discover(_peer: &Peer, _params: Nothing) -> Result<Value, Error> {
-    Ok(document())
-}
-
-/// The OpenRPC document.
-fn document() -> Value {
+/// The OpenRPC document of the methods.
+pub(super) fn document(methods: &[Spec]) -> Value {
     let settings = SchemaSettings::draft07()
         .with(|settings| settings.definitions_path = "/components/schemas".into());
     let mut schemas = settings.into_generator();
-    let methods: Vec<Value> =
-        Method::ALL.iter().map(|method| described(&method.spec(), &mut schemas)).collect();
+    let described: Vec<Value> = methods.iter().map(|spec| describe(spec, &mut schemas)).collect();
     let errors: Map<String, Value> = ERRORS
         .into_iter()
         .map(|(name, code, message)| (name.to_owned(), json!({ "code": code, "message": message })))
@@ -57,24 +48,24 @@ fn document() -> Value {
         "info": {
             "title": "codex-gateway",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "OpenAI's Codex agent over JSON-RPC 2.0. Params are given by name. Errors \
-                carry code, detail, retry (safe, unsafe, after), source and request_id in data.",
+            "description": "OpenAI's Codex agent over JSON-RPC 2.0. Params are named. The data of an \
+                error holds code, detail, retry (safe, unsafe, after), source and request_id.",
             "license": { "name": "Apache-2.0" },
         },
         "servers": [
             { "name": "http", "url": "/jsonrpc", "summary": "POST, single calls and batches" },
-            { "name": "websocket", "url": "/ws", "summary": "many calls at a time, notifications" },
+            { "name": "websocket", "url": "/ws", "summary": "concurrent calls, notifications" },
         ],
-        "methods": methods,
+        "methods": described,
         "components": {
             "schemas": schemas.take_definitions(true),
             "errors": errors,
         },
-        "x-notifications": notifications(),
+        "x-notifications": notifications(methods),
     })
 }
 
-fn described(spec: &Spec, schemas: &mut SchemaGenerator) -> Value {
+fn describe(spec: &Spec, schemas: &mut SchemaGenerator) -> Value {
     let errors: Vec<Value> = ERRORS
         .into_iter()
         .map(|(name, ..)| json!({ "$ref": format!("#/components/errors/{name}") }))
@@ -87,9 +78,9 @@ fn described(spec: &Spec, schemas: &mut SchemaGenerator) -> Value {
         "params": params(spec, schemas),
         "result": { "name": "result", "schema": result },
         "errors": errors,
-        "x-transport": match spec.over {
-            Over::Both => json!(["http", "websocket"]),
-            Over::Socket => json!(["websocket"]),
+        "x-transport": match spec.transport {
+            Transport::Any => json!(["http", "websocket"]),
+            Transport::WebSocket => json!(["websocket"]),
         },
         "x-access": match spec.access {
             Access::Open => "open",
@@ -99,10 +90,10 @@ fn described(spec: &Spec, schemas: &mut SchemaGenerator) -> Value {
     })
 }
 
-/// The members of a method's params, each as a content descriptor.
+/// The params of a method, each as a content descriptor.
 fn params(spec: &Spec, schemas: &mut SchemaGenerator) -> Vec<Value> {
     let schema = (spec.params)(schemas);
-    let object = resolved(&schema, schemas);
+    let object = resolve(&schema, schemas);
     let required = object.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
     let members = object.get("properties").and_then(Value::as_object);
     let described = members.into_iter().flatten().map(|(name, schema)| {
@@ -112,15 +103,15 @@ fn params(spec: &Spec, schemas: &mut SchemaGenerator) -> Vec<Value> {
             "required": required.iter().any(|required| required == name),
         })
     });
-    // OpenRPC wants those that are required first.
+    // OpenRPC requires this order.
     let (mut first, rest): (Vec<Value>, Vec<Value>) =
         described.partition(|member| member["required"] == true);
     first.extend(rest);
     first
 }
 
-/// A schema, or the definition that it refers to.
-fn resolved(schema: &Schema, schemas: &SchemaGenerator) -> Value {
+/// Follows a reference to its definition.
+fn resolve(schema: &Schema, schemas: &SchemaGenerator) -> Value {
     let name = schema
         .get("$ref")
         .and_then(Value::as_str)
@@ -131,10 +122,9 @@ fn resolved(schema: &Schema, schemas: &SchemaGenerator) -> Value {
     }
 }
 
-/// Every notification that some method causes, and what it holds.
-fn notifications() -> Vec<Value> {
-    let mut names: Vec<&str> =
-        Method::ALL.iter().flat_map(|method| method.spec().notifies).copied().collect();
+/// The notifications of the methods, with their params.
+fn notifications(methods: &[Spec]) -> Vec<Value> {
+    let mut names: Vec<&str> = methods.iter().flat_map(|spec| spec.notifies).copied().collect();
     names.sort_unstable();
     names.dedup();
     let described = names.into_iter().map(|name| {
@@ -145,12 +135,12 @@ fn notifications() -> Vec<Value> {
                 "properties": {
                     "seq": { "type": "integer", "description": "the number of the event in its conversation" },
                     "conversation_id": { "type": "string" },
-                    "id": { "type": "string", "description": "the submission that it belongs to" },
+                    "id": { "type": "string", "description": "the submission that caused it" },
                     "msg": {
                         "type": "object",
                         "required": ["type"],
                         "properties": { "type": { "type": "string" } },
-                        "description": "codex-core's own event; types that begin with gateway_ are ours",
+                        "description": "an event of codex-core, or of the gateway if the type begins with gateway_",
                     },
                 },
             }),
@@ -171,11 +161,13 @@ fn notifications() -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Method;
     use super::*;
 
     #[test]
-    fn every_method_is_described_and_every_reference_resolves() {
-        let document = document();
+    fn every_method_is_described_and_references_resolve() {
+        let specs: Vec<Spec> = Method::ALL.iter().map(|method| method.spec()).collect();
+        let document = document(&specs);
         let methods = document["methods"].as_array().unwrap();
         assert_eq!(methods.len(), Method::ALL.len());
         for (method, described) in Method::ALL.iter().zip(methods) {

@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::conversation::Which;
-use super::peer::Peer;
+use super::call_context::CallContext;
+use super::conversation::ConversationParams;
 use crate::api::conversations;
 pub(super) use crate::api::conversations::Archived;
 pub(super) use crate::api::conversations::Document;
@@ -31,43 +31,55 @@ use crate::error::Error;
 
 /// The conversation that the params mean.
 fn find(
-    peer: &Peer,
+    call: &CallContext,
     session_id: Option<String>,
     id: Option<String>,
 ) -> Result<ConversationRef, Error> {
-    Which::new(session_id, id).expect(peer.app())
+    ConversationParams::new(session_id, id).require(call.app())
 }
 
 fn id_of(
-    peer: &Peer,
+    call: &CallContext,
     session_id: Option<String>,
     id: Option<String>,
 ) -> Result<ConversationId, Error> {
-    Ok(find(peer, session_id, id)?.id().clone())
+    Ok(find(call, session_id, id)?.id().clone())
 }
 
-pub(super) async fn start(peer: &Peer, start: Start) -> Result<Document, Error> {
-    conversations::begin(peer.app(), start, peer.caller()).await
+pub(super) async fn start(call: &CallContext, start: Start) -> Result<Document, Error> {
+    conversations::begin(call.app(), start, call.caller()).await
 }
 
-pub(super) async fn list(peer: &Peer, list: List) -> Result<Page, Error> {
-    conversations::page(peer.app(), &list)
+pub(super) async fn list(call: &CallContext, list: List) -> Result<Page, Error> {
+    conversations::page(call.app(), &list)
 }
 
-pub(super) async fn resume(peer: &Peer, which: Which) -> Result<Document, Error> {
-    act::resume(peer.app(), which.expect(peer.app())?.id(), peer.caller()).await
+pub(super) async fn resume(
+    call: &CallContext,
+    params: ConversationParams,
+) -> Result<Document, Error> {
+    act::resume(call.app(), params.require(call.app())?.id(), call.caller()).await
 }
 
-pub(super) async fn archive(peer: &Peer, which: Which) -> Result<Archived, Error> {
-    conversations::put_away(peer.app(), which.expect(peer.app())?.id()).await
+pub(super) async fn archive(
+    call: &CallContext,
+    params: ConversationParams,
+) -> Result<Archived, Error> {
+    conversations::put_away(call.app(), params.require(call.app())?.id()).await
 }
 
-pub(super) async fn history(peer: &Peer, which: Which) -> Result<History, Error> {
-    look::past(peer.app(), which.expect(peer.app())?.id()).await
+pub(super) async fn history(
+    call: &CallContext,
+    params: ConversationParams,
+) -> Result<History, Error> {
+    look::past(call.app(), params.require(call.app())?.id()).await
 }
 
-pub(super) async fn compact(peer: &Peer, which: Which) -> Result<Ended, Error> {
-    act::compact(peer.app(), which.expect(peer.app())?.id(), peer.caller()).await
+pub(super) async fn compact(
+    call: &CallContext,
+    params: ConversationParams,
+) -> Result<Ended, Error> {
+    act::compact(call.app(), params.require(call.app())?.id(), call.caller()).await
 }
 
 /// A conversation, and where a fork leaves it.
@@ -81,10 +93,10 @@ pub(super) struct Fork {
     new_session_id: Option<String>,
 }
 
-pub(super) async fn fork(peer: &Peer, fork: Fork) -> Result<Document, Error> {
+pub(super) async fn fork(call: &CallContext, fork: Fork) -> Result<Document, Error> {
     let Fork { session_id, conversation_id, after_turn, new_session_id } = fork;
-    let id = id_of(peer, session_id, conversation_id)?;
-    act::fork(peer.app(), &id, act::Fork { after_turn, new_session_id }).await
+    let id = id_of(call, session_id, conversation_id)?;
+    act::fork(call.app(), &id, act::Fork { after_turn, new_session_id }).await
 }
 
 /// A conversation, and what is added to its running turn.
@@ -98,10 +110,10 @@ pub(super) struct Steer {
     images: Vec<String>,
 }
 
-pub(super) async fn steer(peer: &Peer, steer: Steer) -> Result<Steered, Error> {
+pub(super) async fn steer(call: &CallContext, steer: Steer) -> Result<Steered, Error> {
     let Steer { session_id, conversation_id, prompt, images } = steer;
-    let id = id_of(peer, session_id, conversation_id)?;
-    act::steer(peer.app(), &id, act::Steer { prompt, images }, peer.caller()).await
+    let id = id_of(call, session_id, conversation_id)?;
+    act::steer(call.app(), &id, act::Steer { prompt, images }, call.caller()).await
 }
 
 /// A conversation, and how many of its turns are taken back.
@@ -113,10 +125,10 @@ pub(super) struct Rollback {
     turns: u32,
 }
 
-pub(super) async fn rollback(peer: &Peer, rollback: Rollback) -> Result<RolledBack, Error> {
+pub(super) async fn rollback(call: &CallContext, rollback: Rollback) -> Result<RolledBack, Error> {
     let Rollback { session_id, conversation_id, turns } = rollback;
-    let id = id_of(peer, session_id, conversation_id)?;
-    act::rollback(peer.app(), &id, act::Rollback { turns }, peer.caller()).await
+    let id = id_of(call, session_id, conversation_id)?;
+    act::rollback(call.app(), &id, act::Rollback { turns }, call.caller()).await
 }
 
 /// A conversation, and what is reviewed in it.
@@ -129,10 +141,10 @@ pub(super) struct ReviewParams {
     timeout_ms: Option<u64>,
 }
 
-pub(super) async fn review(peer: &Peer, params: ReviewParams) -> Result<Ended, Error> {
+pub(super) async fn review(call: &CallContext, params: ReviewParams) -> Result<Ended, Error> {
     let ReviewParams { session_id, conversation_id, target, timeout_ms } = params;
-    let id = id_of(peer, session_id, conversation_id)?;
-    act::review(peer.app(), &id, act::ReviewRequest { target, timeout_ms }, peer.caller()).await
+    let id = id_of(call, session_id, conversation_id)?;
+    act::review(call.app(), &id, act::ReviewRequest { target, timeout_ms }, call.caller()).await
 }
 
 /// A conversation, what it waits for, and the decision.
@@ -152,10 +164,10 @@ pub(super) struct Approve {
     content: Option<Value>,
 }
 
-pub(super) async fn approve(peer: &Peer, approve: Approve) -> Result<Decided, Error> {
+pub(super) async fn approve(call: &CallContext, approve: Approve) -> Result<Decided, Error> {
     let Approve { session_id, conversation_id, approval_id, decision, reason, answers, content } =
         approve;
-    let id = id_of(peer, session_id, conversation_id)?;
+    let id = id_of(call, session_id, conversation_id)?;
     let answer = Answer { decision, reason, answers, content };
-    look::decide(peer.app(), &id, &approval_id, answer, peer.caller()).await
+    look::decide(call.app(), &id, &approval_id, answer, call.caller()).await
 }

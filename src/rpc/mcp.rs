@@ -14,8 +14,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::conversation::Which;
-use super::peer::Peer;
+use super::call_context::CallContext;
+use super::conversation::ConversationParams;
 use crate::app::App;
 use crate::conversation::ConversationRef;
 use crate::conversation::servers::Connected;
@@ -65,8 +65,8 @@ pub(super) struct ConnectedTo {
     conversation_id: Option<String>,
 }
 
-pub(super) async fn connect(peer: &Peer, params: Connect) -> Result<ConnectedTo, Error> {
-    let app = peer.app();
+pub(super) async fn connect(call: &CallContext, params: Connect) -> Result<ConnectedTo, Error> {
+    let app = call.app();
     let of = scope(app, params.session_id, params.conversation_id)?;
     let server = params.server_config.check(app)?;
     // A client that leaves in between leaves nothing half done.
@@ -93,7 +93,7 @@ fn scope(
     if session_id.is_none() && conversation_id.is_none() {
         return Ok(None);
     }
-    Which::new(session_id, conversation_id).expect(app).map(Some)
+    ConversationParams::new(session_id, conversation_id).require(app).map(Some)
 }
 
 fn check_name(place: &str, name: &str) -> Result<(), Error> {
@@ -233,8 +233,8 @@ struct ListedServer {
     tools: Vec<McpTool>,
 }
 
-pub(super) async fn list(peer: &Peer, params: List) -> Result<Listed, Error> {
-    let app = peer.app();
+pub(super) async fn list(call: &CallContext, params: List) -> Result<Listed, Error> {
+    let app = call.app();
     let servers = app.conversations().servers();
     let of = scope(app, params.session_id, params.conversation_id)?;
     let (connected, states) = match &of {
@@ -281,8 +281,11 @@ pub(super) struct Disconnected {
     name: String,
 }
 
-pub(super) async fn disconnect(peer: &Peer, params: Disconnect) -> Result<Disconnected, Error> {
-    let app = peer.app();
+pub(super) async fn disconnect(
+    call: &CallContext,
+    params: Disconnect,
+) -> Result<Disconnected, Error> {
+    let app = call.app();
     check_name("name", &params.name)?;
     let of = scope(app, params.session_id, params.conversation_id)?;
     let (app_, name) = (Arc::clone(app), params.name.clone());

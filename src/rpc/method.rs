@@ -1,71 +1,38 @@
-//! The method table: the one place that says which methods there are, what they take and give, and
-//! over what they may be called. `rpc.discover` and the README's list are made from it or checked
-//! against it.
+//! The method table: names, summaries, params, results, transports and notifications. Dispatch and
+//! `rpc.discover` come from it; a test compares the README's list with it.
 
-use schemars::Schema;
-use schemars::SchemaGenerator;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::apply;
 use super::auth;
+use super::call_context::CallContext;
 use super::conversation;
-use super::conversation::Which;
+use super::conversation::ConversationParams;
 use super::discover;
 use super::exec;
 use super::interactive;
 use super::manage;
 use super::mcp;
-use super::peer::Peer;
 use super::proto;
 use super::proxy;
+use super::reply::Reply;
+use super::spec::Spec;
+use super::spec::Transport;
 use super::subscription;
 use crate::access::Access;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::text::excerpt;
 use crate::web::json;
 
-/// What a method may be called over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Over {
-    /// `POST /jsonrpc` and `GET /ws`.
-    Both,
-    /// `GET /ws` alone: it is about notifications.
-    Socket,
-}
-
-/// What is known of a method before it is called.
-#[derive(Clone, Copy)]
-pub struct Spec {
-    /// Its name on the wire.
-    pub name: &'static str,
-    /// What it does, in a sentence or two.
-    pub summary: &'static str,
-    /// Who may call it.
-    pub access: Access,
-    /// What it may be called over.
-    pub over: Over,
-    /// The notifications that it causes on a socket.
-    pub notifies: &'static [&'static str],
-    /// The JSON Schema of its params.
-    pub params: fn(&mut SchemaGenerator) -> Schema,
-    /// The JSON Schema of its result.
-    pub result: fn(&mut SchemaGenerator) -> Schema,
-}
-
-impl std::fmt::Debug for Spec {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Spec").field("name", &self.name).field("over", &self.over).finish()
-    }
-}
-
-/// Declares the methods: documentation, name, params, result, the function that runs it, and where
-/// they are not the usual ones, what it may be called over and the notifications that it causes.
+/// Declares the methods: documentation, name, params, result and the function that runs it; then,
+/// unless they are the default, the transports and the notifications.
 macro_rules! methods {
     ($(
         $(#[doc = $doc:literal])+
         $variant:ident = $name:literal, $params:ty => $result:ty, $run:path
-        $(, $over:ident)? $(, [$($notifies:literal),+])?;
+        $(, $transport:ident)? $(, [$($notifies:literal),+])?;
     )+) => {
         /// A method.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,14 +44,14 @@ macro_rules! methods {
             /// Every method.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// What is known of it.
+            /// The description of the method.
             pub fn spec(self) -> Spec {
                 match self {
                     $(Self::$variant => Spec {
                         name: $name,
                         summary: concat!($($doc),+).trim_ascii_start(),
                         access: Access::Key,
-                        over: methods!(@over $($over)?),
+                        transport: methods!(@transport $($transport)?),
                         notifies: &[$($($notifies),+)?],
                         params: |schemas| schemas.subschema_for::<$params>(),
                         result: |schemas| schemas.subschema_for::<$result>(),
@@ -92,138 +59,140 @@ macro_rules! methods {
                 }
             }
 
-            /// Runs a call of it.
+            /// Runs a call of the method. Returns the encoded result.
             ///
             /// # Errors
-            /// What the method says; `InvalidRequest` names the param that is wrong.
+            /// `InvalidRequest` names the param that is wrong; all others are the method's own.
             pub(super) async fn run(
                 self,
-                peer: &Peer,
+                call: &CallContext,
                 params: Option<&RawValue>,
-            ) -> Result<Value, Error> {
+            ) -> Result<Reply<Box<RawValue>>, Error> {
                 match self {
                     $(Self::$variant => {
                         let params: $params = decode(params)?;
-                        let result: $result = $run(peer, params).await?;
-                        serde_json::to_value(result)
-                            .map_err(|error| Error::new(Kind::Internal, error.to_string()))
+                        let reply: Reply<$result> = $run(call, params).await?.into();
+                        reply.encode()
                     })+
                 }
             }
         }
     };
-    (@over) => { Over::Both };
-    (@over $over:ident) => { Over::$over };
+    (@transport) => { Transport::Any };
+    (@transport $transport:ident) => { Transport::$transport };
 }
 
 methods! {
-    /// Runs a prompt and answers when its turn has ended.
+    /// Runs a prompt. Responds when the turn has ended.
     Prompt = "conversation.prompt", conversation::PromptRequest => conversation::AiResponse,
         conversation::prompt;
-    /// What a conversation is doing.
-    Status = "conversation.status", Which => conversation::Found<conversation::StatusOf>,
+    /// The state of a conversation.
+    Status = "conversation.status", ConversationParams => conversation::Found<conversation::StatusOf>,
         conversation::status;
-    /// Interrupts the running turn and answers when it has stopped.
-    Cancel = "conversation.cancel", Which => conversation::Found<conversation::Cancelled>,
+    /// Interrupts the running turn. Responds when the turn has stopped.
+    Cancel = "conversation.cancel", ConversationParams => conversation::Found<conversation::Cancelled>,
         conversation::cancel;
-    /// Starts a conversation; with a prompt, begins its turn and does not wait for it.
+    /// Starts a conversation. With a prompt, starts its first turn and does not wait for it.
     Start = "conversation.start", manage::Start => manage::Document, manage::start;
-    /// The conversations that there are, newest first, a page at a time.
+    /// The conversations, newest first, in pages.
     List = "conversation.list", manage::List => manage::Page, manage::list;
-    /// Takes a conversation up again from disk, also out of the archive.
-    Resume = "conversation.resume", Which => manage::Document, manage::resume;
-    /// Starts another conversation with the history of this one.
+    /// Loads a conversation from disk or from the archive.
+    Resume = "conversation.resume", ConversationParams => manage::Document, manage::resume;
+    /// Starts a conversation with the history of another.
     Fork = "conversation.fork", manage::Fork => manage::Document, manage::fork;
-    /// Ends a conversation and puts its record into the archive.
-    Archive = "conversation.archive", Which => manage::Archived, manage::archive;
-    /// What is recorded of a conversation, turn by turn.
-    History = "conversation.history", Which => manage::History, manage::history;
+    /// Ends a conversation and archives its record.
+    Archive = "conversation.archive", ConversationParams => manage::Archived, manage::archive;
+    /// The recorded turns of a conversation.
+    History = "conversation.history", ConversationParams => manage::History, manage::history;
     /// Adds a prompt to the running turn.
     Steer = "conversation.steer", manage::Steer => manage::Steered, manage::steer;
-    /// Sums up the history to make room for more; answers when that is done.
-    Compact = "conversation.compact", Which => manage::Ended, manage::compact;
-    /// Takes the last turns out of what the model remembers; files stay as they are.
+    /// Summarises the history to make room for more. Responds when that is done.
+    Compact = "conversation.compact", ConversationParams => manage::Ended, manage::compact;
+    /// Removes the last turns from what the model remembers. Files stay as they are.
     Rollback = "conversation.rollback", manage::Rollback => manage::RolledBack, manage::rollback;
-    /// Has the agent review code; answers when it is done.
+    /// Has the agent review code. Responds when the review has ended.
     Review = "conversation.review", manage::ReviewParams => manage::Ended, manage::review;
-    /// Decides what a running turn waits for.
+    /// Answers a pending approval of the running turn.
     Approve = "conversation.approve", manage::Approve => manage::Decided, manage::approve;
-    /// Sends a conversation's events as notifications: those after `after_seq`, then live.
+    /// Sends the events of a conversation as notifications: those after `after_seq`, then live ones.
     Subscribe = "conversation.subscribe", subscription::Subscribe => subscription::Subscribed,
-        subscription::subscribe, Socket, ["conversation.event"];
+        subscription::subscribe, WebSocket, ["conversation.event"];
     /// Ends a subscription.
     Unsubscribe = "conversation.unsubscribe", subscription::Unsubscribe => subscription::Unsubscribed,
-        subscription::unsubscribe, Socket;
-    /// Starts a shell on a terminal of its own, in the sandbox.
+        subscription::unsubscribe, WebSocket;
+    /// Starts a shell on a new terminal, in the sandbox.
     InteractiveStart = "interactive.start", interactive::Start => interactive::Started,
-        interactive::start, Both, ["interactive.output", "interactive.exited"];
-    /// Types into a terminal.
+        interactive::start, Any, ["interactive.output", "interactive.exited"];
+    /// Writes input to a terminal.
     InteractiveInput = "interactive.input", interactive::Input => interactive::Accepted,
         interactive::input;
-    /// Changes the size of a terminal.
+    /// Resizes a terminal.
     InteractiveResize = "interactive.resize", interactive::Resize => interactive::Resized,
         interactive::resize;
-    /// Ends a terminal with all its processes.
-    InteractiveStop = "interactive.stop", interactive::Which => interactive::Stopped,
+    /// Ends a terminal and all its processes.
+    InteractiveStop = "interactive.stop", interactive::TerminalParams => interactive::Stopped,
         interactive::stop;
-    /// What a terminal printed after an offset; waits until there is something to say.
+    /// The output of a terminal after an offset. Waits for some, at most `timeout_ms`.
     InteractiveRead = "interactive.read", interactive::Read => interactive::Printed,
         interactive::read;
-    /// Gives a terminal to this socket, which is sent what it prints from now on, or from an offset on.
+    /// Moves a terminal to this socket, which is sent the output after an offset, or from now on.
     InteractiveAttach = "interactive.attach", interactive::Attach => interactive::Started,
-        interactive::attach, Socket, ["interactive.output", "interactive.exited"];
-    /// Calls an upstream that the operator configured, and answers what it answered.
+        interactive::attach, WebSocket, ["interactive.output", "interactive.exited"];
+    /// Calls an upstream that the operator configured.
     Proxy = "bff.proxy", proxy::Call => proxy::Answered,
         proxy::call;
-    /// Runs a command in codex's sandbox; over a socket, what it prints comes as it is printed.
-    Exec = "exec", exec::Exec => exec::Executed, exec::exec, Both, ["exec.output"];
-    /// Applies a patch to a folder, all of it or nothing.
+    /// Runs a command in the sandbox. Over a socket, its output is sent as it is printed.
+    Exec = "exec", exec::Exec => exec::Executed,
+        exec::exec, Any, ["exec.output"];
+    /// Applies a patch to a folder, as a whole or not at all.
     Apply = "apply", apply::Apply => apply::Applied, apply::apply;
-    /// Connects an MCP server: tries it out, and gives its tools to a conversation from its next turn on,
-    /// or, where none is named, to every conversation that starts afterwards.
+    /// Connects an MCP server after a trial start. A conversation gets its tools with its next turn;
+    /// if none is named, every conversation that starts afterwards gets them.
     McpConnect = "mcp.connect", mcp::Connect => mcp::ConnectedTo, mcp::connect;
-    /// The MCP servers of a conversation, or those that new conversations get.
+    /// The MCP servers of a conversation; if none is named, those of new conversations.
     McpList = "mcp.list", mcp::List => mcp::Listed, mcp::list;
-    /// Takes an MCP server away: from a conversation, or, where none is named, from all.
+    /// Disconnects an MCP server from a conversation; if none is named, from all.
     McpDisconnect = "mcp.disconnect", mcp::Disconnect => mcp::Disconnected, mcp::disconnect;
-    /// Has a session use its own key with a provider. The key is kept in memory only.
+    /// Sets the key of a session for a provider. The key is kept in memory only.
     Login = "auth.login", auth::Login => auth::LoggedIn, auth::login;
-    /// Forgets the keys of a session.
+    /// Removes the keys of a session.
     Logout = "auth.logout", auth::Logout => auth::LoggedOut, auth::logout;
-    /// Takes a submission in protobuf; over a socket, the events of its turn follow.
-    Proto = "proto", proto::Envelope => proto::Envelope, proto::submit, Both, ["proto.event"];
+    /// Takes a submission in protobuf. Over a socket, the events of its turn follow.
+    Proto = "proto", proto::Envelope => proto::Envelope, proto::submit, Any, ["proto.event"];
     /// The methods, as an OpenRPC document.
-    Discover = "rpc.discover", discover::Nothing => Value, discover::discover;
+    Discover = "rpc.discover", discover::NoParams => Value, discover;
+}
+
+/// `rpc.discover`
+async fn discover(_call: &CallContext, _params: discover::NoParams) -> Result<Value, Error> {
+    let specs: Vec<Spec> = Method::ALL.iter().map(|method| method.spec()).collect();
+    Ok(discover::document(&specs))
 }
 
 impl Method {
     /// Finds a method by its name.
     ///
     /// # Errors
-    /// `UnknownMethod`, with the methods that there are.
+    /// `UnknownMethod`, which lists the methods.
     pub fn parse(name: &str) -> Result<Self, Error> {
         let found = Self::ALL.iter().find(|method| method.spec().name == name);
         found.copied().ok_or_else(|| {
             let known: Vec<&str> = Self::ALL.iter().map(|method| method.spec().name).collect();
             Error::new(
                 Kind::UnknownMethod,
-                format!(
-                    "method: expected one of {}, got {}",
-                    known.join(", "),
-                    crate::text::excerpt(name)
-                ),
+                format!("method: expected one of {}, got {}", known.join(", "), excerpt(name)),
             )
         })
     }
 }
 
-/// Named params. (A list of positional ones is refused: every method has optional ones.)
+/// Decodes named params. Positional ones are refused: every method has optional params.
 fn decode<'a, T: serde::Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, Error> {
     let text = params.map_or("{}", RawValue::get);
     if text.starts_with('[') {
         return Err(Error::invalid("params: expected an object of named params, got a list"));
     }
-    // JSON it is: what still cannot be read is too deep, a number too large, half a surrogate.
+    // It is JSON, yet may be too deep, or hold a number out of range or half a surrogate.
     json::decode(text.as_bytes()).map_err(|error| match error.kind() {
         Kind::InvalidJson => Error::invalid(format!("params: {error}")),
         _ => error,
@@ -232,10 +201,12 @@ fn decode<'a, T: serde::Deserialize<'a>>(params: Option<&'a RawValue>) -> Result
 
 #[cfg(test)]
 mod tests {
+    use schemars::SchemaGenerator;
+
     use super::*;
 
     #[test]
-    fn every_method_is_found_by_its_name_and_described() {
+    fn every_method_parses_and_is_described() {
         let mut schemas = SchemaGenerator::default();
         for method in Method::ALL {
             let spec = method.spec();
@@ -246,7 +217,7 @@ mod tests {
             let over_socket =
                 ["conversation.subscribe", "conversation.unsubscribe", "interactive.attach"];
             assert_eq!(
-                spec.over == Over::Socket,
+                spec.transport == Transport::WebSocket,
                 over_socket.contains(&spec.name),
                 "{}",
                 spec.name

@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Map;
 use serde_json::Value;
 
-use super::peer::Peer;
+use super::call_context::CallContext;
 use crate::error::Error;
 use crate::proxy;
 
@@ -66,8 +66,8 @@ pub(super) struct Answered {
     body_encoding: Encoding,
 }
 
-pub(super) async fn call(peer: &Peer, params: Call) -> Result<Answered, Error> {
-    let app = peer.app();
+pub(super) async fn call(call: &CallContext, params: Call) -> Result<Answered, Error> {
+    let app = call.app();
     let mut headers = headers(params.headers)?;
     let (body, content_type) = body(params.body, params.body_encoding)?;
     if let Some(content_type) = content_type {

@@ -1,8 +1,8 @@
-//! `conversation.subscribe` and `conversation.unsubscribe`: the events of a conversation as
-//! notifications, replayed from any number on and then live, without a gap or a repeat.
+//! The events of a conversation as notifications of a socket: replayed from any number on, then
+//! live, without a gap or a repeat.
 //!
-//! A subscription is a cursor over the conversation's log, so a client that reads slowly holds
-//! nothing up: what it comes too late for is announced by a `gateway_lagged` event.
+//! A subscription is a cursor over the conversation's log, so a slow client holds up nothing. Events
+//! that it reads too late are announced by a `gateway_lagged` event.
 
 use std::sync::Arc;
 
@@ -10,107 +10,64 @@ use bytes::BytesMut;
 use futures::StreamExt;
 use hyper_tungstenite::tungstenite::Utf8Bytes;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
-use super::ws::MAX_SUBSCRIPTIONS;
-use super::ws::Socket;
+use super::socket::Socket;
+use super::socket::Subscription;
 use crate::app::App;
 use crate::conversation::Conversation;
-use crate::conversation::id::ConversationId;
 use crate::conversation::id::Seq;
 use crate::error::Error;
-use crate::error::Kind;
 use crate::stream;
 use crate::stream::Item;
 use crate::stream::StreamEnd;
 use crate::ws::outbox::Closed;
-use crate::ws::outbox::Gate;
 
-/// Which of a conversation's events a client wants.
+/// The events that a client subscribes to.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted {
-    /// Those after this one.
-    pub(crate) after: Seq,
-    /// Also the pieces of what a later event holds whole.
-    pub(crate) deltas: bool,
-    /// Also those that carry the system prompt.
-    pub(crate) raw: bool,
+pub(super) struct SubscribeOptions {
+    /// The event to begin after.
+    pub(super) after: Seq,
+    /// Whether to send the pieces of what a later event holds whole.
+    pub(super) deltas: bool,
+    /// Whether to send the events that carry the system prompt.
+    pub(super) raw: bool,
 }
 
-impl Socket {
-    /// Follows a conversation; an earlier subscription to it ends. The task is to be run once the
-    /// subscription has been confirmed.
-    ///
-    /// # Errors
-    /// `Overloaded` where the socket follows too many.
-    pub(crate) fn subscribe(
-        &self,
-        app: &App,
-        conversation: &Arc<Conversation>,
-        wanted: Wanted,
-    ) -> Result<impl Future<Output = ()> + Send + 'static, Error> {
-        let following = Following::default();
-        {
-            let mut subscriptions = self.subscriptions();
-            subscriptions.retain(|_, following| !following.end.is_cancelled());
-            let id = conversation.id();
-            if subscriptions.len() >= MAX_SUBSCRIPTIONS && !subscriptions.contains_key(id) {
-                return Err(Error::new(
-                    Kind::Overloaded,
-                    format!("expected at most {MAX_SUBSCRIPTIONS} subscriptions on one socket"),
-                ));
-            }
-            if let Some(earlier) = subscriptions.insert(id.clone(), following.clone()) {
-                earlier.stop();
-            }
+/// Subscribes a socket to a conversation; an earlier subscription to it ends. Run the task once the
+/// call is answered.
+///
+/// # Errors
+/// `Overloaded` if the socket has too many subscriptions.
+pub(super) fn subscribe(
+    socket: &Socket,
+    app: &App,
+    conversation: &Arc<Conversation>,
+    options: SubscribeOptions,
+) -> Result<impl Future<Output = ()> + Send + use<>, Error> {
+    let subscription = socket.add_subscription(conversation.id())?;
+    let reading = app.reading(conversation, options.after, StreamEnd::Never, options.raw);
+    let (socket, counted) = (socket.clone(), app.stream_guard());
+    let conversation = Arc::clone(conversation);
+    Ok(async move {
+        let items = stream::events(reading);
+        tokio::select! {
+            _ = follow(&socket, &subscription, &conversation, items, options.deltas) => {}
+            () = subscription.end.cancelled() => {}
         }
-        let reading = app.reading(conversation, wanted.after, StreamEnd::Never, wanted.raw);
-        let (socket, counted) = (self.clone(), app.stream_guard());
-        let conversation = Arc::clone(conversation);
-        Ok(async move {
-            let items = stream::events(reading);
-            tokio::select! {
-                _ = follow(&socket, &following.gate, &conversation, items, wanted.deltas) => {}
-                () = following.end.cancelled() => {}
-            }
-            following.end.cancel();
-            drop(counted);
-        })
-    }
-
-    /// Stops following a conversation. Says whether it was followed.
-    pub(crate) fn unsubscribe(&self, id: &ConversationId) -> bool {
-        let Some(following) = self.subscriptions().remove(id) else { return false };
-        let followed = !following.end.is_cancelled();
-        following.stop();
-        followed
-    }
-}
-
-/// A subscription, as its socket knows it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Following {
-    /// It has ended, or is to end.
-    end: CancellationToken,
-    gate: Arc<Gate>,
-}
-
-impl Following {
-    /// Whatever answers the call that says so comes behind the last event.
-    fn stop(&self) {
-        self.end.cancel();
-        self.gate.shut();
-    }
+        subscription.end.cancel();
+        drop(counted);
+    })
 }
 
 async fn follow(
     socket: &Socket,
-    gate: &Gate,
+    subscription: &Subscription,
     conversation: &Conversation,
     items: impl futures::Stream<Item = Item>,
     deltas: bool,
 ) -> Result<(), Closed> {
-    let send = async |message: Utf8Bytes| socket.outbox.send_through(gate, message).await;
+    let send =
+        async |message: Utf8Bytes| socket.outbox().send_through(&subscription.gate, message).await;
     let mut items = std::pin::pin!(items);
     while let Some(item) = items.next().await {
         match item {
@@ -132,17 +89,17 @@ async fn follow(
                     }
                 }
             }
-            Item::Notice(own) => {
-                send(notification(own.line().as_bytes())).await?;
+            Item::Notice(notice) => {
+                send(notification(notice.line().as_bytes())).await?;
             }
-            // The socket has pings of its own.
+            // The connection sends pings of its own.
             Item::Heartbeat => {}
         }
     }
     Ok(())
 }
 
-/// A wire event, a line, as a notification.
+/// Frames a wire event as a notification, without decoding it.
 fn notification(line: &[u8]) -> Utf8Bytes {
     const HEAD: &[u8] = br#"{"jsonrpc":"2.0","method":"conversation.event","params":"#;
     let event = line.strip_suffix(b"\n").unwrap_or(line);

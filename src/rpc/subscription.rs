@@ -4,9 +4,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::conversation::Which;
-use super::peer::Peer;
-use super::subscriber::Wanted;
+use super::call_context::CallContext;
+use super::conversation::ConversationParams;
+use super::reply::Reply;
+use super::subscriber;
+use super::subscriber::SubscribeOptions;
 use crate::api::prompt::allow_raw_events;
 use crate::conversation::ConversationRef;
 use crate::conversation::id::Seq;
@@ -45,12 +47,15 @@ pub(super) struct Subscribed {
     oldest_seq: Seq,
 }
 
-pub(super) async fn subscribe(peer: &Peer, params: Subscribe) -> Result<Subscribed, Error> {
-    let socket = peer.only_socket()?;
-    let app = peer.app();
+pub(super) async fn subscribe(
+    call: &CallContext,
+    params: Subscribe,
+) -> Result<Reply<Subscribed>, Error> {
+    let socket = call.require_socket()?;
+    let app = call.app();
     allow_raw_events(app.config(), params.raw_events)?;
-    let which = Which::new(params.session_id, params.conversation_id);
-    let conversation = match which.expect(app)? {
+    let named = ConversationParams::new(params.session_id, params.conversation_id);
+    let conversation = match named.require(app)? {
         ConversationRef::Live(conversation) => conversation,
         ConversationRef::Stored(_) => {
             return Err(Error::new(
@@ -67,16 +72,20 @@ pub(super) async fn subscribe(peer: &Peer, params: Subscribe) -> Result<Subscrib
             params.after_seq
         )));
     }
-    let wanted =
-        Wanted { after: params.after_seq, deltas: params.include_deltas, raw: params.raw_events };
-    peer.then(socket.subscribe(app, &conversation, wanted)?);
-    Ok(Subscribed {
+    let options = SubscribeOptions {
+        after: params.after_seq,
+        deltas: params.include_deltas,
+        raw: params.raw_events,
+    };
+    let events = subscriber::subscribe(socket, app, &conversation, options)?;
+    let subscribed = Subscribed {
         subscribed: true,
         session_id: conversation.session_id().to_string(),
         conversation_id: conversation.id().to_string(),
         last_seq,
         oldest_seq: conversation.log().oldest_seq(),
-    })
+    };
+    Ok(Reply::from(subscribed).then(events))
 }
 
 /// Which conversation.
@@ -94,9 +103,13 @@ pub(super) struct Unsubscribed {
     conversation_id: String,
 }
 
-pub(super) async fn unsubscribe(peer: &Peer, params: Unsubscribe) -> Result<Unsubscribed, Error> {
-    let socket = peer.only_socket()?;
-    let known = Which::new(params.session_id, params.conversation_id).expect(peer.app())?;
+pub(super) async fn unsubscribe(
+    call: &CallContext,
+    params: Unsubscribe,
+) -> Result<Unsubscribed, Error> {
+    let socket = call.require_socket()?;
+    let known =
+        ConversationParams::new(params.session_id, params.conversation_id).require(call.app())?;
     let id = known.id();
-    Ok(Unsubscribed { unsubscribed: socket.unsubscribe(id), conversation_id: id.to_string() })
+    Ok(Unsubscribed { unsubscribed: socket.end_subscription(id), conversation_id: id.to_string() })
 }

@@ -62,7 +62,7 @@ impl std::fmt::Debug for Terminals {
 
 /// A terminal to start.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct TerminalOptions {
     /// The program, its folder, its sandbox, its size.
     pub(crate) spec: TerminalSpec,
     /// The name of the caller's key.
@@ -84,7 +84,7 @@ impl Terminals {
     ///
     /// # Errors
     /// `Overloaded` where as many run as may; what the engine says.
-    pub(crate) async fn start(&self, wanted: Wanted) -> Result<Arc<Terminal>, Error> {
+    pub(crate) async fn start(&self, options: TerminalOptions) -> Result<Arc<Terminal>, Error> {
         if self.shutdown.drain.is_cancelled() {
             return Err(Error::new(Kind::Unavailable, "the gateway is shutting down"));
         }
@@ -94,9 +94,9 @@ impl Terminals {
                 format!("expected at most {} terminals (gateway.max_terminals)", self.limits.max),
             )
         })?;
-        let size = wanted.spec.size;
-        let open = self.engine.open_terminal(wanted.spec).await?;
-        let terminal = Terminal::new(wanted.owner, wanted.detached, &open, size);
+        let size = options.spec.size;
+        let open = self.engine.open_terminal(options.spec).await?;
+        let terminal = Terminal::new(options.owner, options.detached, &open, size);
         self.make_room();
         lock(&self.known).insert(Arc::clone(terminal.id()), Arc::clone(&terminal));
 
@@ -105,7 +105,7 @@ impl Terminals {
         self.shutdown.spawn(async move {
             driven.drive(open, &limits, &shutdown.drain).await;
             drop(place);
-            if let Some(folder) = wanted.own_folder {
+            if let Some(folder) = options.own_folder {
                 // Refused where something is left in it, which is as it should be.
                 let _ = tokio::fs::remove_dir(folder).await;
             }

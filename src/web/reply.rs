@@ -22,6 +22,11 @@ pub fn json(status: StatusCode, document: &impl Serialize) -> Response<Body> {
     }
 }
 
+/// Builds a response with JSON that is already encoded.
+pub fn encoded_json(status: StatusCode, json: impl Into<Bytes>) -> Response<Body> {
+    with_type(status, "application/json", Body::whole(json))
+}
+
 /// Builds a response with plain text.
 pub fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     with_type(status, "text/plain; charset=utf-8", Body::whole(text))

@@ -5,13 +5,13 @@ use codex_gateway_engine::protocol::ExecOutputStream;
 use serde_json::Value;
 use serde_json::json;
 
-use crate::rpc::peer::Peer;
+use super::super::call_context::CallContext;
 
 /// What has been printed so far.
 pub(super) struct Output<'a> {
     stdout: Decoder,
     stderr: Decoder,
-    peer: &'a Peer,
+    call: &'a CallContext,
     /// Numbers the notifications.
     sent: u64,
     /// A notification that has not been sent yet.
@@ -26,9 +26,9 @@ pub(super) struct Text {
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(kept: usize, peer: &'a Peer) -> Self {
+    pub(super) fn new(kept: usize, call: &'a CallContext) -> Self {
         let decoder = || Decoder { kept, ..Decoder::default() };
-        Self { stdout: decoder(), stderr: decoder(), peer, sent: 0, unsent: None }
+        Self { stdout: decoder(), stderr: decoder(), call, sent: 0, unsent: None }
     }
 
     /// Reads until the command has ended. May be dropped and begun again.
@@ -58,18 +58,18 @@ impl<'a> Output<'a> {
     }
 
     async fn say(&mut self, stream: &ExecOutputStream, chunk: String) {
-        if chunk.is_empty() || self.peer.socket().is_none() {
+        if chunk.is_empty() || self.call.socket().is_none() {
             return;
         }
         self.sent += 1;
         self.unsent = Some(json!({
-            "id": self.peer.call_id(), "seq": self.sent, "stream": stream, "chunk": chunk,
+            "id": self.call.id(), "seq": self.sent, "stream": stream, "chunk": chunk,
         }));
         self.send().await;
     }
 
     async fn send(&mut self) {
-        if let (Some(unsent), Some(socket)) = (&self.unsent, self.peer.socket()) {
+        if let (Some(unsent), Some(socket)) = (&self.unsent, self.call.socket()) {
             // A socket that is gone takes the call with it.
             let _ = socket.notify("exec.output", unsent).await;
             self.unsent = None;

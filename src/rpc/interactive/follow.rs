@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::rpc::ws::Socket;
+use crate::rpc::socket::Socket;
 use crate::terminal::Reason;
 use crate::terminal::Terminal;
 use crate::ws::outbox::Closed;
@@ -32,7 +32,7 @@ impl Drop for Hold {
 
 /// Gives the terminal to a socket, which is sent the output after the first `after` bytes, and the
 /// end. The terminal is held from now on; run the task once the call has been answered.
-pub(crate) fn follow(
+pub(super) fn follow(
     terminal: &Arc<Terminal>,
     socket: Socket,
     after: u64,

@@ -24,11 +24,12 @@ use crate::conversation::id::ConversationKey;
 use crate::conversation::registry::unknown;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::rpc::peer::Peer;
+use crate::rpc::call_context::CallContext;
+use crate::rpc::reply::Reply;
 use crate::terminal::Output;
 use crate::terminal::Reason;
 use crate::terminal::Terminal;
-use crate::terminal::Wanted;
+use crate::terminal::TerminalOptions;
 
 /// The size unless a client says otherwise.
 const DEFAULT_SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
@@ -104,8 +105,8 @@ impl Drop for Fresh {
     }
 }
 
-pub(super) async fn start(peer: &Peer, params: Start) -> Result<Started, Error> {
-    let app = peer.app();
+pub(super) async fn start(call: &CallContext, params: Start) -> Result<Reply<Started>, Error> {
+    let app = call.app();
     let size = TerminalSize {
         cols: cells("cols", params.cols.unwrap_or(DEFAULT_SIZE.cols))?,
         rows: cells("rows", params.rows.unwrap_or(DEFAULT_SIZE.rows))?,
@@ -123,15 +124,15 @@ pub(super) async fn start(peer: &Peer, params: Start) -> Result<Started, Error> 
     let place = conversations.place(known.as_ref(), params.cwd.as_deref()).await?;
     let folder = place.folder.clone();
     let own_folder = place.is_new.then_some(place.folder);
-    let wanted = Wanted {
+    let options = TerminalOptions {
         spec: TerminalSpec { shell: params.shell, cwd: folder, sandbox, size },
-        owner: peer.caller().into(),
-        detached: params.detached || peer.socket().is_none(),
+        owner: call.caller().into(),
+        detached: params.detached || call.socket().is_none(),
         own_folder: own_folder.clone(),
     };
     let app_ = Arc::clone(app);
     let starting = app.detached(async move {
-        match app_.terminals().start(wanted).await {
+        match app_.terminals().start(options).await {
             Ok(terminal) => Ok(Fresh { terminal, heard_of: false }),
             Err(error) => {
                 if let Some(folder) = own_folder {
@@ -142,10 +143,11 @@ pub(super) async fn start(peer: &Peer, params: Start) -> Result<Started, Error> 
         }
     });
     let terminal = starting.await?.tell();
-    if let Some(socket) = peer.socket() {
-        peer.then(follow::follow(&terminal, socket.clone(), 0));
-    }
-    Ok(Started::new(&terminal, 0))
+    let reply = Reply::from(Started::new(&terminal, 0));
+    Ok(match call.socket() {
+        Some(socket) => reply.then(follow::follow(&terminal, socket.clone(), 0)),
+        None => reply,
+    })
 }
 
 fn permitted(app: &App, sandbox: Sandbox) -> Result<(), Error> {
@@ -193,8 +195,8 @@ pub(super) struct Accepted {
     accepted: usize,
 }
 
-pub(super) async fn input(peer: &Peer, params: Input) -> Result<Accepted, Error> {
-    let terminal = find(peer, &params.terminal_id)?;
+pub(super) async fn input(call: &CallContext, params: Input) -> Result<Accepted, Error> {
+    let terminal = find(call, &params.terminal_id)?;
     let bytes = STANDARD.decode(&params.data).map_err(|error| {
         Error::invalid(format!("data: expected base64 (RFC 4648, section 4): {error}"))
     })?;
@@ -219,16 +221,16 @@ pub(super) struct Resized {
     rows: u16,
 }
 
-pub(super) async fn resize(peer: &Peer, params: Resize) -> Result<Resized, Error> {
+pub(super) async fn resize(call: &CallContext, params: Resize) -> Result<Resized, Error> {
     let size =
         TerminalSize { cols: cells("cols", params.cols)?, rows: cells("rows", params.rows)? };
-    find(peer, &params.terminal_id)?.resize(size)?;
+    find(call, &params.terminal_id)?.resize(size)?;
     Ok(Resized { terminal_id: params.terminal_id, cols: size.cols, rows: size.rows })
 }
 
 /// Which terminal.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct Which {
+pub(super) struct TerminalParams {
     terminal_id: String,
 }
 
@@ -242,8 +244,8 @@ pub(super) struct Stopped {
     reason: Reason,
 }
 
-pub(super) async fn stop(peer: &Peer, params: Which) -> Result<Stopped, Error> {
-    let terminal = find(peer, &params.terminal_id)?;
+pub(super) async fn stop(call: &CallContext, params: TerminalParams) -> Result<Stopped, Error> {
+    let terminal = find(call, &params.terminal_id)?;
     terminal.stop(Reason::Stopped);
     let ending = terminal.ended().await;
     Ok(Stopped {
@@ -283,8 +285,8 @@ pub(super) struct Printed {
     reason: Option<Reason>,
 }
 
-pub(super) async fn read(peer: &Peer, params: Read) -> Result<Printed, Error> {
-    let terminal = find(peer, &params.terminal_id)?;
+pub(super) async fn read(call: &CallContext, params: Read) -> Result<Printed, Error> {
+    let terminal = find(call, &params.terminal_id)?;
     expect_printed(&terminal, "after", params.after)?;
     let wait = params.timeout_ms.unwrap_or(DEFAULT_WAIT_MS);
     if wait > MAX_WAIT_MS {
@@ -318,13 +320,13 @@ pub(super) struct Attach {
     after: Option<u64>,
 }
 
-pub(super) async fn attach(peer: &Peer, params: Attach) -> Result<Started, Error> {
-    let socket = peer.only_socket()?;
-    let terminal = find(peer, &params.terminal_id)?;
+pub(super) async fn attach(call: &CallContext, params: Attach) -> Result<Reply<Started>, Error> {
+    let socket = call.require_socket()?;
+    let terminal = find(call, &params.terminal_id)?;
     let after = params.after.unwrap_or_else(|| terminal.printed());
     expect_printed(&terminal, "after", after)?;
-    peer.then(follow::follow(&terminal, socket.clone(), after));
-    Ok(Started::new(&terminal, after))
+    let reply = Reply::from(Started::new(&terminal, after));
+    Ok(reply.then(follow::follow(&terminal, socket.clone(), after)))
 }
 
 fn expect_printed(terminal: &Terminal, field: &str, after: u64) -> Result<(), Error> {
@@ -337,6 +339,6 @@ fn expect_printed(terminal: &Terminal, field: &str, after: u64) -> Result<(), Er
     )))
 }
 
-fn find(peer: &Peer, id: &str) -> Result<std::sync::Arc<Terminal>, Error> {
-    peer.app().terminals().find(peer.caller(), id)
+fn find(call: &CallContext, id: &str) -> Result<std::sync::Arc<Terminal>, Error> {
+    call.app().terminals().find(call.caller(), id)
 }

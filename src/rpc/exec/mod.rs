@@ -23,7 +23,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use self::output::Output;
-use super::peer::Peer;
+use super::call_context::CallContext;
 use crate::api::prompt::allow_sandbox;
 use crate::api::prompt::time_limit;
 use crate::app::App;
@@ -100,8 +100,8 @@ enum End {
     Drained,
 }
 
-pub(super) async fn exec(peer: &Peer, params: Exec) -> Result<Executed, Error> {
-    let app = peer.app();
+pub(super) async fn exec(call: &CallContext, params: Exec) -> Result<Executed, Error> {
+    let app = call.app();
     let timeout = params.check(app)?;
     let _place = app.command_permit()?;
     let visit = app.conversations().visit(params.cwd.as_deref()).await?;
@@ -111,7 +111,7 @@ pub(super) async fn exec(peer: &Peer, params: Exec) -> Result<Executed, Error> {
 
     let started = Instant::now();
     let mut process = app.conversations().engine().exec(command).await?;
-    let mut output = Output::new(kept, peer);
+    let mut output = Output::new(kept, call);
     let end = tokio::select! {
         () = output.collect(&mut process) => End::Notice,
         () = tokio::time::sleep(timeout) => End::TimedOut,

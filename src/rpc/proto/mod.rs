@@ -1,0 +1,170 @@
+//! `proto`: submissions and events in protobuf, for clients that use it already. The messages are
+//! those of `proto/codex_gateway.proto`.
+
+mod convert;
+mod messages;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt;
+use prost::Message;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::json;
+
+use self::messages::Accepted;
+use self::messages::Answer;
+use self::messages::Event;
+use self::messages::Interrupt;
+use self::messages::Op;
+use self::messages::Submission;
+use super::call_context::CallContext;
+use super::conversation::ConversationParams;
+use super::reply::Reply;
+use super::socket::Socket;
+use crate::api::cancel_on_disconnect::CancelOnDrop;
+use crate::api::conversations::act;
+use crate::api::conversations::look;
+use crate::api::prompt::PromptRequest;
+use crate::conversation::ConversationRef;
+use crate::conversation::id::Seq;
+use crate::error::Error;
+use crate::stream;
+use crate::stream::Item;
+use crate::stream::StreamEnd;
+
+/// A protobuf message in base64, on a stream that the client names.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+pub(super) struct Envelope {
+    /// Chosen by the client; returned with the response and every event.
+    stream_id: String,
+    /// A `Submission` (in the response an `Accepted`) of `codex_gateway.proto`, in base64.
+    data: String,
+}
+
+/// `proto`
+pub(super) async fn submit(
+    call: &CallContext,
+    envelope: Envelope,
+) -> Result<Reply<Envelope>, Error> {
+    let Envelope { stream_id, data } = envelope;
+    if !(1..=128).contains(&stream_id.len()) {
+        return Err(Error::invalid("stream_id: expected 1 to 128 bytes"));
+    }
+    let bytes = STANDARD
+        .decode(data)
+        .map_err(|error| Error::invalid(format!("data: expected base64: {error}")))?;
+    let submission = Submission::decode(bytes.as_slice()).map_err(|error| {
+        Error::invalid(format!("data: expected a Submission of codex_gateway.proto: {error}"))
+    })?;
+    let present = |text: String| Some(text).filter(|text| !text.is_empty());
+    let session_id = present(submission.session_id);
+    let conversation_id = present(submission.conversation_id);
+    let require =
+        || ConversationParams::new(session_id.clone(), conversation_id.clone()).require(call.app());
+    let (accepted, events) = match submission.op {
+        Some(Op::UserInput(input)) => {
+            let request = input.request(session_id, conversation_id)?;
+            prompt(call, request, &stream_id).await?
+        }
+        Some(Op::Interrupt(Interrupt {})) => (interrupt(&require()?).await?, None),
+        Some(Op::Answer(answer)) => (approve(call, &require()?, answer).await?, None),
+        None => {
+            return Err(Error::invalid("data: expected user_input, interrupt or answer as the op"));
+        }
+    };
+    let data = STANDARD.encode(accepted.encode_to_vec());
+    let reply = Reply::from(Envelope { stream_id, data });
+    Ok(match events {
+        Some(events) => reply.then(events),
+        None => reply,
+    })
+}
+
+/// Starts a turn. Returns the task that sends its events, if the call came over a socket.
+async fn prompt(
+    call: &CallContext,
+    request: PromptRequest,
+    stream_id: &str,
+) -> Result<(Accepted, Option<impl Future<Output = ()> + Send + use<>>), Error> {
+    let app = call.app();
+    let checked = request.check(app, call.caller())?;
+    let (turn, tied) = checked.start(app, CancelOnDrop::wanted(call.request())).await?;
+    let accepted = Accepted {
+        conversation_id: turn.conversation.id().to_string(),
+        session_id: turn.conversation.session_id().to_string(),
+        turn_id: turn.id.to_string(),
+        after_seq: turn.after,
+    };
+    let events = call.socket().cloned().map(|socket| {
+        let until = StreamEnd::end_of(&turn);
+        let reading = app.reading(&turn.conversation, turn.after, until, false);
+        let counted = app.stream_guard();
+        let stream_id = stream_id.to_owned();
+        async move {
+            send(&socket, &stream_id, stream::events(reading)).await;
+            drop((tied, counted));
+        }
+    });
+    Ok((accepted, events))
+}
+
+async fn interrupt(known: &ConversationRef) -> Result<Accepted, Error> {
+    let turn_id = act::interrupt(known).await?.turn_id;
+    Ok(accepted(known, turn_id, last_seq(known)))
+}
+
+async fn approve(
+    call: &CallContext,
+    known: &ConversationRef,
+    answer: Answer,
+) -> Result<Accepted, Error> {
+    let turn_id = match known {
+        ConversationRef::Live(conversation) => conversation.snapshot().turn_id,
+        ConversationRef::Stored(_) => None,
+    };
+    let after_seq = last_seq(known);
+    let (approval_id, answer) = answer.read()?;
+    look::decide(call.app(), known.id(), &approval_id, answer, call.caller()).await?;
+    Ok(accepted(known, turn_id.map(|id| id.to_string()), after_seq))
+}
+
+fn accepted(known: &ConversationRef, turn_id: Option<String>, after_seq: Seq) -> Accepted {
+    Accepted {
+        conversation_id: known.id().to_string(),
+        session_id: known.session_id().to_string(),
+        turn_id: turn_id.unwrap_or_default(),
+        after_seq,
+    }
+}
+
+fn last_seq(known: &ConversationRef) -> Seq {
+    match known {
+        ConversationRef::Live(conversation) => conversation.log().last_seq(),
+        ConversationRef::Stored(_) => 0,
+    }
+}
+
+/// Sends the events of a turn as notifications.
+async fn send(socket: &Socket, stream_id: &str, items: impl futures::Stream<Item = Item>) {
+    let mut items = std::pin::pin!(items);
+    while let Some(item) = items.next().await {
+        let events: Vec<Event> = match item {
+            Item::Events(entries) => {
+                entries.iter().filter_map(|entry| Event::from_line(&entry.line)).collect()
+            }
+            Item::Notice(notice) => {
+                Event::from_line(notice.line().as_bytes()).into_iter().collect()
+            }
+            Item::Heartbeat => Vec::new(),
+        };
+        for event in events {
+            let data = STANDARD.encode(event.encode_to_vec());
+            let params = json!({ "stream_id": stream_id, "data": data });
+            if socket.notify("proto.event", &params).await.is_err() {
+                return;
+            }
+        }
+    }
+}
