@@ -29,7 +29,7 @@
 //! ```text
 //! foundation    error  text  sync  shutdown  tls  access  web  ws  telemetry
 //! services      patch  terminal  bridge  proxy  conversation  stream
-//! application   config  app
+//! application   config  app  ops
 //! doors         api  rpc  gateway  server  cli
 //! ```
 //!
@@ -69,6 +69,7 @@ pub mod terminal;
 // Application.
 pub mod app;
 pub mod config;
+mod ops;
 
 // Doors.
 pub mod api;

@@ -121,42 +121,42 @@ methods! {
     Unsubscribe = "conversation.unsubscribe", subscription::Unsubscribe => subscription::Unsubscribed,
         subscription::unsubscribe, WebSocket;
     /// Starts a shell on a new terminal, in the sandbox.
-    InteractiveStart = "interactive.start", interactive::Start => interactive::Started,
+    InteractiveStart = "interactive.start", interactive::TerminalRequest => interactive::TerminalView,
         interactive::start, Any, ["interactive.output", "interactive.exited"];
     /// Writes input to a terminal.
-    InteractiveInput = "interactive.input", interactive::Input => interactive::Accepted,
+    InteractiveInput = "interactive.input", interactive::InputRequest => interactive::AcceptedInput,
         interactive::input;
     /// Resizes a terminal.
-    InteractiveResize = "interactive.resize", interactive::Resize => interactive::Resized,
+    InteractiveResize = "interactive.resize", interactive::ResizeRequest => interactive::ResizedTerminal,
         interactive::resize;
     /// Ends a terminal and all its processes.
-    InteractiveStop = "interactive.stop", interactive::TerminalParams => interactive::Stopped,
+    InteractiveStop = "interactive.stop", interactive::StopRequest => interactive::StoppedTerminal,
         interactive::stop;
     /// The output of a terminal after an offset. Waits for some, at most `timeout_ms`.
-    InteractiveRead = "interactive.read", interactive::Read => interactive::Printed,
+    InteractiveRead = "interactive.read", interactive::ReadRequest => interactive::TerminalOutput,
         interactive::read;
     /// Moves a terminal to this socket, which is sent the output after an offset, or from now on.
-    InteractiveAttach = "interactive.attach", interactive::Attach => interactive::Started,
+    InteractiveAttach = "interactive.attach", interactive::AttachRequest => interactive::TerminalView,
         interactive::attach, WebSocket, ["interactive.output", "interactive.exited"];
     /// Calls an upstream that the operator configured.
-    Proxy = "bff.proxy", proxy::Call => proxy::Answered,
+    Proxy = "bff.proxy", proxy::UpstreamRequest => proxy::UpstreamResponse,
         proxy::call;
     /// Runs a command in the sandbox. Over a socket, its output is sent as it is printed.
-    Exec = "exec", exec::Exec => exec::Executed,
+    Exec = "exec", exec::CommandRequest => exec::CommandResult,
         exec::exec, Any, ["exec.output"];
     /// Applies a patch to a folder, as a whole or not at all.
-    Apply = "apply", apply::Apply => apply::Applied, apply::apply;
+    Apply = "apply", apply::PatchRequest => apply::PatchResult, apply::apply;
     /// Connects an MCP server after a trial start. A conversation gets its tools with its next turn;
     /// if none is named, every conversation that starts afterwards gets them.
-    McpConnect = "mcp.connect", mcp::Connect => mcp::ConnectedTo, mcp::connect;
+    McpConnect = "mcp.connect", mcp::Connect => mcp::ConnectedServer, mcp::connect;
     /// The MCP servers of a conversation; if none is named, those of new conversations.
-    McpList = "mcp.list", mcp::List => mcp::Listed, mcp::list;
+    McpList = "mcp.list", mcp::List => mcp::ServerList, mcp::list;
     /// Disconnects an MCP server from a conversation; if none is named, from all.
-    McpDisconnect = "mcp.disconnect", mcp::Disconnect => mcp::Disconnected, mcp::disconnect;
+    McpDisconnect = "mcp.disconnect", mcp::Disconnect => mcp::DisconnectedServer, mcp::disconnect;
     /// Sets the key of a session for a provider. The key is kept in memory only.
-    Login = "auth.login", auth::Login => auth::LoggedIn, auth::login;
+    Login = "auth.login", auth::LoginRequest => auth::LoggedIn, auth::login;
     /// Removes the keys of a session.
-    Logout = "auth.logout", auth::Logout => auth::LoggedOut, auth::logout;
+    Logout = "auth.logout", auth::LogoutRequest => auth::LoggedOut, auth::logout;
     /// Takes a submission in protobuf. Over a socket, the events of its turn follow.
     Proto = "proto", proto::Envelope => proto::Envelope, proto::submit, Any, ["proto.event"];
     /// The methods, as an OpenRPC document.

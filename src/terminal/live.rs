@@ -1,4 +1,4 @@
-//! One terminal: what is typed, what is printed, and the one task that ends it.
+//! One terminal: its input, its output, and the one task that ends it.
 
 use std::sync::Arc;
 use std::sync::MutexGuard;
@@ -17,55 +17,54 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::TerminalLimits;
+use super::limits::TerminalLimits;
 use super::ring::Piece;
 use super::ring::Ring;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::sync::Mutex;
 
-/// How much of what a terminal printed is kept.
+/// The bytes of output that are kept.
 const RING_BYTES: usize = 256 << 10;
-/// How long programs may take to go once their terminal was hung up, before they are killed.
+/// The time between hanging up and killing.
 const GRACE: Duration = Duration::from_millis(500);
-/// How long the last output may take to arrive once the program has ended.
-const LAST_WORDS: Duration = Duration::from_millis(250);
+/// The time that the last output has to arrive once the program has exited.
+const REMAINING_OUTPUT_WAIT: Duration = Duration::from_millis(250);
 
-/// Why a terminal ended.
+/// The reason of an exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Reason {
-    /// Its program ended.
+pub(crate) enum ExitReason {
+    /// The program exited.
     Exited,
     /// A client stopped it.
     Stopped,
-    /// The socket that it belonged to was closed.
+    /// Its socket was closed.
     Disconnected,
-    /// Nothing was typed or printed for too long.
+    /// There was no input or output for too long.
     Idle,
-    /// Its time was up.
+    /// It reached the limit of its lifetime.
     Lifetime,
     /// The gateway shut down.
     Shutdown,
 }
 
-/// How a terminal ended.
+/// The end of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ending {
-    /// As shells number them: 128 and the signal's number where a signal ended it.
+pub(crate) struct Exit {
+    /// As in a shell: 128 plus the number of the signal that ended the program.
     pub(crate) exit_code: i32,
-    /// Why.
-    pub(crate) reason: Reason,
+    pub(crate) reason: ExitReason,
     at: Instant,
 }
 
-/// What a terminal printed, and whether that was all.
+/// A read of the output.
 #[derive(Debug)]
 pub(crate) struct Output {
-    /// The output; empty where there is none yet.
+    /// Empty if there is no output yet.
     pub(crate) piece: Piece,
-    /// There was nothing after it.
-    pub(crate) ending: Option<Ending>,
+    /// Set once no output follows the piece.
+    pub(crate) exit: Option<Exit>,
 }
 
 /// A terminal.
@@ -75,20 +74,20 @@ pub(crate) struct Terminal {
     detached: bool,
     engine: Arc<dyn Engine>,
     state: Mutex<State>,
-    /// Woken by output and by the end.
+    /// Wakes readers on output and on exit.
     changed: watch::Sender<()>,
-    /// It is to end, for the reason in the state.
+    /// Ends the terminal, with the reason in the state.
     stop: CancellationToken,
 }
 
 struct State {
     ring: Ring,
     size: TerminalSize,
-    /// When something was last typed or printed.
-    active: Instant,
-    stopped: Option<Reason>,
-    ending: Option<Ending>,
-    /// Ends the following of the socket that it belongs to.
+    /// The time of the last input or output.
+    last_active: Instant,
+    stop_reason: Option<ExitReason>,
+    exit: Option<Exit>,
+    /// Ends the follower that it belongs to.
     follower: Option<CancellationToken>,
 }
 
@@ -113,9 +112,9 @@ impl Terminal {
             state: Mutex::new(State {
                 ring: Ring::new(RING_BYTES),
                 size,
-                active: Instant::now(),
-                stopped: None,
-                ending: None,
+                last_active: Instant::now(),
+                stop_reason: None,
+                exit: None,
                 follower: None,
             }),
             changed: watch::Sender::new(()),
@@ -123,44 +122,42 @@ impl Terminal {
         })
     }
 
-    /// Its name.
     pub(crate) fn id(&self) -> &Arc<str> {
         &self.id
     }
 
-    /// The process that was started.
+    /// The id of the process that was started.
     pub(crate) fn pid(&self) -> u32 {
         self.engine.pid()
     }
 
-    /// Its size.
     pub(crate) fn size(&self) -> TerminalSize {
         self.state().size
     }
 
-    /// It goes on without the socket that follows it.
+    /// Whether it outlives its socket.
     pub(crate) fn is_detached(&self) -> bool {
         self.detached
     }
 
-    pub(super) fn is_of(&self, owner: &str) -> bool {
+    pub(super) fn is_owned_by(&self, owner: &str) -> bool {
         *self.owner == *owner
     }
 
-    pub(super) fn ended_at(&self) -> Option<Instant> {
-        self.state().ending.map(|ending| ending.at)
+    pub(super) fn exited_at(&self) -> Option<Instant> {
+        self.state().exit.map(|exit| exit.at)
     }
 
-    /// How many bytes it has printed.
+    /// The number of bytes printed so far.
     pub(crate) fn printed(&self) -> u64 {
         self.state().ring.end()
     }
 
-    /// Types. Never waits, so that what is typed keeps its order.
+    /// Writes input. Never waits, so that input keeps its order.
     ///
     /// # Errors
-    /// `TooLarge` for more than may ever wait; `Overloaded` where too much waits already; `NotFound`
-    /// where it has ended.
+    /// `TooLarge` for more than the queue holds; `Overloaded` if the queue is too full; `NotFound` if
+    /// the terminal has ended.
     pub(crate) fn write(&self, bytes: Vec<u8>) -> Result<(), Error> {
         if bytes.len() > MAX_INPUT_BYTES {
             return Err(Error::new(
@@ -168,88 +165,88 @@ impl Terminal {
                 format!("data: expected at most {MAX_INPUT_BYTES} bytes at a time"),
             ));
         }
-        self.expect_running()?;
+        self.check_running()?;
         match self.engine.write(bytes) {
             Ok(()) => {
-                self.state().active = Instant::now();
+                self.state().last_active = Instant::now();
                 Ok(())
             }
             Err(WriteError::Full) => Err(Error::new(
                 Kind::Overloaded,
                 format!(
-                    "the terminal's programs do not read: expected at most {MAX_INPUT_BYTES} bytes to wait \
-                     for them"
+                    "the terminal's programs do not read: expected at most {MAX_INPUT_BYTES} bytes \
+                     of unread input"
                 ),
             )),
-            Err(WriteError::Ended) => Err(ended()),
+            Err(WriteError::Ended) => Err(exited()),
         }
     }
 
-    /// Changes the size.
+    /// Resizes the terminal.
     ///
     /// # Errors
-    /// `NotFound` where it has ended; what the engine says.
+    /// `NotFound` if the terminal has ended; propagates `EngineError`.
     pub(crate) fn resize(&self, size: TerminalSize) -> Result<(), Error> {
-        self.expect_running()?;
+        self.check_running()?;
         self.engine.resize(size)?;
         let mut state = self.state();
-        (state.size, state.active) = (size, Instant::now());
+        (state.size, state.last_active) = (size, Instant::now());
         Ok(())
     }
 
-    fn expect_running(&self) -> Result<(), Error> {
-        if self.state().ending.is_some() { Err(ended()) } else { Ok(()) }
+    fn check_running(&self) -> Result<(), Error> {
+        if self.state().exit.is_some() { Err(exited()) } else { Ok(()) }
     }
 
-    /// Tells it to end; the first reason counts.
-    pub(crate) fn stop(&self, reason: Reason) {
-        self.state().stopped.get_or_insert(reason);
+    /// Ends the terminal. The first reason counts.
+    pub(crate) fn stop(&self, reason: ExitReason) {
+        self.state().stop_reason.get_or_insert(reason);
         self.stop.cancel();
     }
 
-    /// Waits for its end.
-    pub(crate) async fn ended(&self) -> Ending {
+    /// Waits for the exit.
+    pub(crate) async fn exited(&self) -> Exit {
         let mut changed = self.changed.subscribe();
         loop {
             changed.mark_unchanged();
-            if let Some(ending) = self.state().ending {
-                return ending;
+            if let Some(exit) = self.state().exit {
+                return exit;
             }
             let _ = changed.changed().await;
         }
     }
 
-    /// What it printed after the first `after` bytes, at most `most` of it. Waits until there is
-    /// something to say.
-    pub(crate) async fn next(&self, after: u64, most: usize) -> Output {
+    /// Reads at most `limit` bytes of output after the first `after` bytes. Waits until there is some,
+    /// or the terminal has exited.
+    pub(crate) async fn next(&self, after: u64, limit: usize) -> Output {
         let mut changed = self.changed.subscribe();
         loop {
             changed.mark_unchanged();
-            let output = self.output(after, most);
-            if !output.piece.data.is_empty() || output.piece.lost > 0 || output.ending.is_some() {
+            let output = self.output(after, limit);
+            if !output.piece.data.is_empty() || output.piece.lost > 0 || output.exit.is_some() {
                 return output;
             }
             let _ = changed.changed().await;
         }
     }
 
-    /// The same without waiting.
-    pub(crate) fn output(&self, after: u64, most: usize) -> Output {
+    /// Reads like [`next`](Self::next), without waiting.
+    pub(crate) fn output(&self, after: u64, limit: usize) -> Output {
         let state = self.state();
-        let piece = state.ring.read(after, most);
-        let ending = state.ending.filter(|_| piece.next() == state.ring.end());
-        Output { piece, ending }
+        let piece = state.ring.read(after, limit);
+        let exit = state.exit.filter(|_| piece.next() == state.ring.end());
+        Output { piece, exit }
     }
 
-    /// Makes someone its follower, whose earlier one loses it.
-    pub(crate) fn taken_by(&self, follower: CancellationToken) {
+    /// Gives the terminal to a follower. The earlier one is cancelled.
+    pub(crate) fn replace_follower(&self, follower: CancellationToken) {
         if let Some(earlier) = self.state().follower.replace(follower) {
             earlier.cancel();
         }
     }
 
-    /// Runs it: takes what it prints, and ends it when it is time.
-    pub(super) async fn drive(
+    /// Runs the terminal to its exit: keeps its output, and ends it for any [`ExitReason`].
+    pub(super) async fn run(
         &self,
         open: OpenTerminal,
         limits: &TerminalLimits,
@@ -259,39 +256,39 @@ impl Terminal {
         let lifetime = Instant::now() + limits.lifetime;
         let mut printing = true;
         let (reason, code) = loop {
-            let idle = self.state().active + limits.idle;
+            let idle = self.state().last_active + limits.idle;
             tokio::select! {
                 piece = output.recv(), if printing => match piece {
                     Some(piece) => self.print(&piece),
                     None => printing = false,
                 },
-                code = &mut exit => break (Reason::Exited, Some(code.unwrap_or(-1))),
+                code = &mut exit => break (ExitReason::Exited, Some(code.unwrap_or(-1))),
                 () = self.stop.cancelled() => {
-                    break (self.state().stopped.unwrap_or(Reason::Stopped), None);
+                    break (self.state().stop_reason.unwrap_or(ExitReason::Stopped), None);
                 }
                 () = tokio::time::sleep_until(idle) => {
-                    if self.state().active + limits.idle <= Instant::now() {
-                        break (Reason::Idle, None);
+                    if self.state().last_active + limits.idle <= Instant::now() {
+                        break (ExitReason::Idle, None);
                     }
                 }
-                () = tokio::time::sleep_until(lifetime) => break (Reason::Lifetime, None),
-                () = drain.cancelled() => break (Reason::Shutdown, None),
+                () = tokio::time::sleep_until(lifetime) => break (ExitReason::Lifetime, None),
+                () = drain.cancelled() => break (ExitReason::Shutdown, None),
             }
         };
         let code = match code {
             Some(code) => code,
             None => self.end(&mut output, &mut exit).await,
         };
-        // What is still coming is printed; then what the program left in the background goes too.
-        self.last_words(&mut output).await;
+        // Background processes that the program left are killed as well.
+        self.read_remaining(&mut output).await;
         self.engine.kill();
-        self.last_words(&mut output).await;
+        self.read_remaining(&mut output).await;
         tracing::debug!(terminal = %self.id, ?reason, exit_code = code, "a terminal ended");
-        self.state().ending = Some(Ending { exit_code: code, reason, at: Instant::now() });
+        self.state().exit = Some(Exit { exit_code: code, reason, at: Instant::now() });
         self.changed.send_replace(());
     }
 
-    /// Hangs up, and kills what is left after a while.
+    /// Hangs up, then kills the processes that are left after [`GRACE`]. Returns the exit code.
     async fn end(
         &self,
         output: &mut mpsc::Receiver<Vec<u8>>,
@@ -316,21 +313,21 @@ impl Terminal {
         }
     }
 
-    /// Takes what is printed until there is no more, or it is too late.
-    async fn last_words(&self, output: &mut mpsc::Receiver<Vec<u8>>) {
+    /// Reads the output that is still to come, for at most [`REMAINING_OUTPUT_WAIT`].
+    async fn read_remaining(&self, output: &mut mpsc::Receiver<Vec<u8>>) {
         let rest = async {
             while let Some(piece) = output.recv().await {
                 self.print(&piece);
             }
         };
-        let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+        let _ = tokio::time::timeout(REMAINING_OUTPUT_WAIT, rest).await;
     }
 
     fn print(&self, piece: &[u8]) {
         {
             let mut state = self.state();
             state.ring.push(piece);
-            state.active = Instant::now();
+            state.last_active = Instant::now();
         }
         self.changed.send_replace(());
     }
@@ -340,6 +337,6 @@ impl Terminal {
     }
 }
 
-fn ended() -> Error {
-    Error::new(Kind::NotFound, "terminal_id: expected a terminal that runs, and this one has ended")
+fn exited() -> Error {
+    Error::new(Kind::NotFound, "terminal_id: expected a running terminal; this one has ended")
 }

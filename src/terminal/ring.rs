@@ -1,5 +1,5 @@
-//! What a terminal printed, as far back as it is kept. Every byte has a number, so that a reader that
-//! comes too late learns how much it missed.
+//! The newest output of a terminal. Every byte has a number, so a late reader learns how much it
+//! missed.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub(super) struct Ring {
     bytes: VecDeque<u8>,
-    /// The number of bytes that were ever printed.
+    /// The number of bytes printed so far.
     end: u64,
     limit: usize,
 }
@@ -15,16 +15,15 @@ pub(super) struct Ring {
 /// A piece of output.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
-    /// How many bytes were printed before it.
+    /// The number of bytes printed before the piece.
     pub(crate) offset: u64,
-    /// How many of those that were asked for are no longer kept.
+    /// The number of requested bytes that are no longer kept.
     pub(crate) lost: u64,
-    /// The bytes.
     pub(crate) data: Vec<u8>,
 }
 
 impl Piece {
-    /// Where the next piece begins.
+    /// The offset of the next piece.
     pub(crate) fn next(&self) -> u64 {
         self.offset + self.data.len() as u64
     }
@@ -47,12 +46,12 @@ impl Ring {
         self.end
     }
 
-    /// What was printed after the first `after` bytes, at most `most` bytes of it.
-    pub(super) fn read(&self, after: u64, most: usize) -> Piece {
+    /// Reads at most `limit` bytes after the first `after` bytes.
+    pub(super) fn read(&self, after: u64, limit: usize) -> Piece {
         let start = self.end - self.bytes.len() as u64;
         let offset = after.clamp(start, self.end);
         let skip = usize::try_from(offset - start).unwrap_or(usize::MAX);
-        let data = self.bytes.iter().skip(skip).take(most).copied().collect();
+        let data = self.bytes.iter().skip(skip).take(limit).copied().collect();
         Piece { offset, lost: offset.saturating_sub(after), data }
     }
 }
@@ -62,18 +61,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_late_reader_is_told_how_many_bytes_it_missed() {
+    fn late_reader_learns_how_much_it_missed() {
         let mut ring = Ring::new(4);
         ring.push(b"abc");
         ring.push(b"def");
-        for (after, most, offset, lost, data) in [
+        for (after, limit, offset, lost, data) in [
             (0, 9, 2, 2, &b"cdef"[..]),
             (2, 9, 2, 0, b"cdef"),
             (3, 2, 3, 0, b"de"),
             (6, 9, 6, 0, b""),
             (7, 9, 6, 0, b""),
         ] {
-            let piece = ring.read(after, most);
+            let piece = ring.read(after, limit);
             assert_eq!(piece, Piece { offset, lost, data: data.to_vec() }, "after {after}");
         }
         ring.push(b"0123456789");

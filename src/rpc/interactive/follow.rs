@@ -1,4 +1,4 @@
-//! What a terminal prints, as notifications of the socket that it belongs to.
+//! The output of a terminal as notifications of the socket that it belongs to.
 
 use std::sync::Arc;
 
@@ -8,42 +8,43 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::rpc::socket::Socket;
-use crate::terminal::Reason;
+use crate::terminal::ExitReason;
 use crate::terminal::Terminal;
 use crate::ws::outbox::Closed;
 
-/// The most output in one notification.
+/// The most output of one notification.
 const PIECE_BYTES: usize = 32 << 10;
 
-/// A socket's hold on its terminal: without it the terminal ends, unless it was detached, or another
-/// socket has taken it since.
-struct Hold {
+/// Ends the terminal of a socket when it is dropped, unless the terminal is detached or another
+/// socket has taken it.
+struct StopOnDisconnect {
     terminal: Arc<Terminal>,
-    lost: CancellationToken,
+    /// Cancelled once another socket has taken the terminal.
+    taken: CancellationToken,
 }
 
-impl Drop for Hold {
+impl Drop for StopOnDisconnect {
     fn drop(&mut self) {
-        if !self.terminal.is_detached() && !self.lost.is_cancelled() {
-            self.terminal.stop(Reason::Disconnected);
+        if !self.terminal.is_detached() && !self.taken.is_cancelled() {
+            self.terminal.stop(ExitReason::Disconnected);
         }
     }
 }
 
-/// Gives the terminal to a socket, which is sent the output after the first `after` bytes, and the
-/// end. The terminal is held from now on; run the task once the call has been answered.
+/// Gives the terminal to a socket, now. The task sends the socket the output after the first `after`
+/// bytes, then the exit: run it once the call is answered. The terminal ends with the task.
 pub(super) fn follow(
     terminal: &Arc<Terminal>,
     socket: Socket,
     after: u64,
 ) -> impl Future<Output = ()> + Send + use<> {
-    let lost = CancellationToken::new();
-    terminal.taken_by(lost.clone());
-    let hold = Hold { terminal: Arc::clone(terminal), lost };
+    let taken = CancellationToken::new();
+    terminal.replace_follower(taken.clone());
+    let guard = StopOnDisconnect { terminal: Arc::clone(terminal), taken };
     async move {
         tokio::select! {
-            _ = deliver(&hold.terminal, &socket, after) => {}
-            () = hold.lost.cancelled() => {}
+            _ = deliver(&guard.terminal, &socket, after) => {}
+            () = guard.taken.cancelled() => {}
         }
     }
 }
@@ -62,11 +63,11 @@ async fn deliver(terminal: &Terminal, socket: &Socket, mut after: u64) -> Result
             });
             socket.notify("interactive.output", &params).await?;
         }
-        if let Some(ending) = output.ending {
+        if let Some(exit) = output.exit {
             let params = json!({
                 "terminal_id": terminal.id(),
-                "exit_code": ending.exit_code,
-                "reason": ending.reason,
+                "exit_code": exit.exit_code,
+                "reason": exit.reason,
             });
             return socket.notify("interactive.exited", &params).await;
         }

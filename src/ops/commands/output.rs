@@ -1,46 +1,59 @@
-//! What a command prints: decoded, kept up to a bound, sent on as it comes.
+//! The output of a command: decoded, kept up to a limit, sent to a sink as it is printed.
 
 use codex_gateway_engine::process::Process;
 use codex_gateway_engine::protocol::ExecOutputStream;
-use serde_json::Value;
-use serde_json::json;
 
-use super::super::call_context::CallContext;
-
-/// What has been printed so far.
-pub(super) struct Output<'a> {
-    stdout: Decoder,
-    stderr: Decoder,
-    call: &'a CallContext,
-    /// Numbers the notifications.
-    sent: u64,
-    /// A notification that has not been sent yet.
-    unsent: Option<Value>,
+/// A piece of the output of a command.
+#[derive(Debug)]
+pub(crate) struct OutputChunk {
+    /// Counts the chunks, from 1.
+    pub(crate) seq: u64,
+    pub(crate) stream: ExecOutputStream,
+    pub(crate) text: String,
 }
 
-/// What is kept of one stream.
+/// The reader of a command's output.
+pub(crate) trait OutputSink: Send {
+    /// Takes a chunk. The next is read once this returns. If the future is dropped, the chunk is
+    /// written again.
+    fn write(&mut self, chunk: &OutputChunk) -> impl Future<Output = ()> + Send;
+}
+
+/// The output so far.
+pub(super) struct Output<S> {
+    stdout: Decoder,
+    stderr: Decoder,
+    sink: Option<S>,
+    /// The number of the last chunk.
+    seq: u64,
+    /// The chunk that is being written.
+    pending: Option<OutputChunk>,
+}
+
+/// The kept text of one stream.
 #[derive(Debug, Default)]
 pub(super) struct Text {
     pub(super) text: String,
     pub(super) truncated: bool,
 }
 
-impl<'a> Output<'a> {
-    pub(super) fn new(kept: usize, call: &'a CallContext) -> Self {
-        let decoder = || Decoder { kept, ..Decoder::default() };
-        Self { stdout: decoder(), stderr: decoder(), call, sent: 0, unsent: None }
+impl<S: OutputSink> Output<S> {
+    /// Keeps at most `limit` bytes of each stream.
+    pub(super) fn new(limit: usize, sink: Option<S>) -> Self {
+        let decoder = || Decoder { limit, ..Decoder::default() };
+        Self { stdout: decoder(), stderr: decoder(), sink, seq: 0, pending: None }
     }
 
-    /// Reads until the command has ended. May be dropped and begun again.
+    /// Reads until the command has ended. Cancel safe: a later call goes on.
     pub(super) async fn collect(&mut self, process: &mut Process) {
-        self.send().await;
+        self.write_pending().await;
         while let Some((stream, piece)) = process.next().await {
-            let chunk = self.decoder(&stream).push(&piece);
-            self.say(&stream, chunk).await;
+            let text = self.decoder(&stream).push(&piece);
+            self.write(stream, text).await;
         }
         for stream in [ExecOutputStream::Stdout, ExecOutputStream::Stderr] {
-            let chunk = self.decoder(&stream).finish();
-            self.say(&stream, chunk).await;
+            let text = self.decoder(&stream).finish();
+            self.write(stream, text).await;
         }
     }
 
@@ -57,36 +70,35 @@ impl<'a> Output<'a> {
         }
     }
 
-    async fn say(&mut self, stream: &ExecOutputStream, chunk: String) {
-        if chunk.is_empty() || self.call.socket().is_none() {
+    async fn write(&mut self, stream: ExecOutputStream, text: String) {
+        if text.is_empty() || self.sink.is_none() {
             return;
         }
-        self.sent += 1;
-        self.unsent = Some(json!({
-            "id": self.call.id(), "seq": self.sent, "stream": stream, "chunk": chunk,
-        }));
-        self.send().await;
+        self.seq += 1;
+        self.pending = Some(OutputChunk { seq: self.seq, stream, text });
+        self.write_pending().await;
     }
 
-    async fn send(&mut self) {
-        if let (Some(unsent), Some(socket)) = (&self.unsent, self.call.socket()) {
-            // A socket that is gone takes the call with it.
-            let _ = socket.notify("exec.output", unsent).await;
-            self.unsent = None;
+    async fn write_pending(&mut self) {
+        if let (Some(chunk), Some(sink)) = (&self.pending, &mut self.sink) {
+            sink.write(chunk).await;
+            self.pending = None;
         }
     }
 }
 
-/// Bytes into text: what is not UTF-8 is replaced, a character that comes in two pieces is whole.
+/// Decodes UTF-8 in pieces: characters may be split between them, invalid bytes become U+FFFD.
 #[derive(Debug, Default)]
 struct Decoder {
     /// The beginning of a character.
     begun: Vec<u8>,
     text: Text,
-    kept: usize,
+    /// The bytes that are kept.
+    limit: usize,
 }
 
 impl Decoder {
+    /// Decodes a piece. Returns its text.
     fn push(&mut self, piece: &[u8]) -> String {
         let mut bytes = std::mem::take(&mut self.begun);
         bytes.extend_from_slice(piece);
@@ -111,7 +123,7 @@ impl Decoder {
         decoded
     }
 
-    /// What was begun will not be completed.
+    /// Ends the text. Returns the replacement of a character that was not completed.
     fn finish(&mut self) -> String {
         if self.begun.is_empty() {
             return String::new();
@@ -126,7 +138,7 @@ impl Decoder {
         if self.text.truncated {
             return;
         }
-        let room = self.kept.saturating_sub(self.text.text.len());
+        let room = self.limit.saturating_sub(self.text.text.len());
         let cut = decoded.floor_char_boundary(room);
         self.text.truncated = cut < decoded.len();
         self.text.text.push_str(decoded.get(..cut).unwrap_or_default());
@@ -138,26 +150,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_the_same_wherever_the_bytes_are_cut() {
+    fn text_does_not_depend_on_the_pieces() {
         let bytes = b"a\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\xff\xe2\x82z\xf0\x9f";
         let expected = String::from_utf8_lossy(bytes).into_owned();
         for size in 1..=bytes.len() {
-            let mut decoder = Decoder { kept: 1000, ..Decoder::default() };
-            let mut said: String = bytes.chunks(size).map(|piece| decoder.push(piece)).collect();
-            said.push_str(&decoder.finish());
-            assert_eq!((&said, &decoder.text.text), (&expected, &expected), "pieces of {size}");
+            let mut decoder = Decoder { limit: 1000, ..Decoder::default() };
+            let mut decoded: String = bytes.chunks(size).map(|piece| decoder.push(piece)).collect();
+            decoded.push_str(&decoder.finish());
+            assert_eq!((&decoded, &decoder.text.text), (&expected, &expected), "pieces of {size}");
             assert!(!decoder.text.truncated);
         }
     }
 
     #[test]
-    fn what_is_kept_ends_with_a_whole_character_and_has_no_gap() {
-        let mut decoder = Decoder { kept: 4, ..Decoder::default() };
+    fn kept_text_ends_with_a_whole_character() {
+        let mut decoder = Decoder { limit: 4, ..Decoder::default() };
         for piece in ["ab", "€", "c"] {
-            assert_eq!(decoder.push(piece.as_bytes()), piece, "all of it is said");
+            assert_eq!(decoder.push(piece.as_bytes()), piece, "all of it is sent");
         }
         assert_eq!((decoder.text.text.as_str(), decoder.text.truncated), ("ab", true));
-        let mut exact = Decoder { kept: 2, ..Decoder::default() };
+        let mut exact = Decoder { limit: 2, ..Decoder::default() };
         exact.push(b"ab");
         assert!(!exact.text.truncated);
     }

@@ -1,0 +1,108 @@
+//! The program of a command, its arguments and its environment.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use codex_gateway_engine::Command;
+use codex_gateway_engine::Sandbox;
+
+use super::CommandRequest;
+use crate::error::Error;
+use crate::text::excerpt;
+
+/// The environment of a command in addition to the request's. HOME is its folder.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const LANG: &str = "C.UTF-8";
+
+/// Builds the command that the engine runs.
+pub(super) fn command(
+    request: CommandRequest,
+    cwd: &Path,
+    sandbox: Sandbox,
+) -> Result<Command, Error> {
+    let home = cwd.display().to_string();
+    let mut env: BTreeMap<String, String> =
+        [("PATH", PATH), ("HOME", home.as_str()), ("LANG", LANG)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+    env.extend(request.env);
+    let argv: Vec<String> = if request.shell {
+        ["/bin/sh", "-c", request.command.as_str(), "sh"].map(str::to_owned).into()
+    } else {
+        let path = env.get("PATH").map_or("", String::as_str);
+        let program = find(&request.command, path, cwd).ok_or_else(|| {
+            Error::invalid(format!(
+                "command: expected a program on PATH ({path}), got {}; a line for a shell needs \
+                 \"shell\": true",
+                excerpt(&request.command)
+            ))
+        })?;
+        vec![program]
+    };
+    let argv = argv.into_iter().chain(request.args).collect();
+    Ok(Command { argv, cwd: cwd.to_owned(), env, sandbox })
+}
+
+/// Whether a shell could export a variable of this name. Those of the gateway itself are reserved.
+pub(super) fn is_variable(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes.next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && !name.starts_with("CODEX_GATEWAY_")
+}
+
+/// Resolves a program as a shell does: a path from the folder, or the first of its name on `PATH`.
+fn find(program: &str, path: &str, cwd: &Path) -> Option<String> {
+    let is_program = |path: &PathBuf| {
+        path.metadata()
+            .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    let mut candidates: Vec<PathBuf> = if program.contains('/') {
+        vec![cwd.join(program)]
+    } else {
+        std::env::split_paths(path).map(|folder| cwd.join(folder).join(program)).collect()
+    };
+    candidates.retain(is_program);
+    candidates.first().map(|found| found.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_is_found_as_a_shell_finds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("bin/tool");
+        std::fs::create_dir(dir.path().join("bin")).unwrap();
+        std::fs::write(&script, "").unwrap();
+        let found = |program| find(program, "bin:/usr/bin:/bin", dir.path());
+        assert_eq!(found("tool"), None, "it cannot be executed");
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(found("tool"), Some(script.display().to_string()));
+        assert_eq!(found("bin/tool"), found("tool"));
+        assert_eq!(found("./tool"), None);
+        assert_eq!(found("bin"), None);
+        assert!(found("sh").unwrap().ends_with("/sh"));
+        assert_eq!(found("echo hi"), None);
+    }
+
+    #[test]
+    fn variable_names_are_those_a_shell_exports() {
+        for (name, expected) in [
+            ("A", true),
+            ("_a1", true),
+            ("LD_PRELOAD", true),
+            ("", false),
+            ("1A", false),
+            ("A B", false),
+            ("A=B", false),
+            ("Ä", false),
+            ("CODEX_GATEWAY_ENV_1", false),
+        ] {
+            assert_eq!(is_variable(name), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! MCP servers (tools, the Model Context Protocol), connected at run time (`mcp.*`).
+//!
+//! The scope of a server is a conversation, or `None`: every conversation that starts afterwards.
+
+mod server_config;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use codex_gateway_engine::mcp::McpState;
+use codex_gateway_engine::mcp::McpTool;
+use codex_gateway_engine::mcp::McpTransport;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+pub(crate) use self::server_config::ServerConfig;
+use crate::app::App;
+use crate::conversation::ConversationRef;
+use crate::conversation::servers::Connected;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::text::rfc3339;
+
+/// A server that was connected.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ConnectedServer {
+    connected: bool,
+    name: String,
+    tools: Vec<McpTool>,
+    /// Absent if the server is for every conversation that starts afterwards.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation_id: Option<String>,
+}
+
+/// Starts a server to list its tools, then adds it to the scope. Goes on if the caller is dropped.
+///
+/// # Errors
+/// `InvalidRequest` names the field; `Forbidden` for what the operator does not permit; `Tool` or
+/// `TimedOut` if the server does not list its tools; `Overloaded` if there are too many.
+pub(crate) async fn connect(
+    app: &Arc<App>,
+    scope: Option<ConversationRef>,
+    config: ServerConfig,
+) -> Result<ConnectedServer, Error> {
+    let server = config.validate(app)?;
+    let conversation_id = scope.as_ref().map(|known| known.id().to_string());
+    let app_ = Arc::clone(app);
+    let connecting = app.detached(async move {
+        let servers = app_.conversations().servers();
+        let force = &app_.shutdown().force;
+        tokio::select! {
+            connected = servers.connect(scope.as_ref(), server) => connected,
+            () = force.cancelled() => {
+                Err(Error::new(Kind::Unavailable, "the gateway is shutting down"))
+            }
+        }
+    });
+    let Connected { server, tools, .. } = connecting.await?;
+    Ok(ConnectedServer { connected: true, name: server.name, tools, conversation_id })
+}
+
+/// The servers of a conversation; those of new conversations if none is named.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ServerList {
+    servers: Vec<Server>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conversation_id: Option<String>,
+}
+
+/// A server.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Server {
+    name: String,
+    /// `stdio` or `http`.
+    transport: &'static str,
+    /// `connected`: its trial start worked, and the next turn starts it; then `starting`, `ready` or
+    /// `failed`.
+    state: &'static str,
+    /// The reason of the failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    /// RFC 3339, in milliseconds, UTC.
+    connected_at: String,
+    tools: Vec<McpTool>,
+}
+
+/// Lists the servers of a scope.
+pub(crate) fn list(app: &App, scope: Option<&ConversationRef>) -> ServerList {
+    let servers = app.conversations().servers();
+    let (connected, states) = match scope {
+        Some(known) => (servers.of(known.id()), servers.states(known)),
+        None => (servers.for_new(), HashMap::new()),
+    };
+    let servers = connected.into_iter().map(|connected| {
+        let state = states.get(&connected.server.name);
+        Server::new(connected, state)
+    });
+    ServerList {
+        servers: servers.collect(),
+        conversation_id: scope.map(|known| known.id().to_string()),
+    }
+}
+
+impl Server {
+    fn new(connected: Connected, state: Option<&McpState>) -> Self {
+        let (state, error) = match state {
+            None => ("connected", None),
+            Some(McpState::Starting) => ("starting", None),
+            Some(McpState::Ready) => ("ready", None),
+            Some(McpState::Failed(error)) => ("failed", Some(error.clone())),
+        };
+        Self {
+            transport: match connected.server.transport {
+                McpTransport::Stdio { .. } => "stdio",
+                McpTransport::Http { .. } => "http",
+            },
+            name: connected.server.name,
+            state,
+            error,
+            connected_at: rfc3339(connected.connected_at),
+            tools: connected.tools,
+        }
+    }
+}
+
+/// A server that was disconnected. Conversations lose it with their next turn.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct DisconnectedServer {
+    disconnected: bool,
+    name: String,
+}
+
+/// Removes a server from a conversation, or, without one, from all. Goes on if the caller is
+/// dropped.
+///
+/// # Errors
+/// `InvalidRequest` for a malformed name; `NotFound` if the scope has no server of that name.
+pub(crate) async fn disconnect(
+    app: &Arc<App>,
+    scope: Option<ConversationRef>,
+    name: String,
+) -> Result<DisconnectedServer, Error> {
+    server_config::validate_name("name", &name)?;
+    let (app_, name_) = (Arc::clone(app), name.clone());
+    let disconnecting = app.detached(async move {
+        let conversations = app_.conversations();
+        let live = |id: &_| match conversations.known(id) {
+            Some(ConversationRef::Live(conversation)) => Some(conversation),
+            Some(ConversationRef::Stored(_)) | None => None,
+        };
+        conversations.servers().disconnect(scope.as_ref(), &name_, live).await
+    });
+    if !disconnecting.await? {
+        return Err(Error::new(
+            Kind::NotFound,
+            format!("name: expected a connected MCP server, got {name}; mcp.list lists them"),
+        ));
+    }
+    Ok(DisconnectedServer { disconnected: true, name })
+}

@@ -1,0 +1,112 @@
+//! Applies a patch to a folder inside the workspace root, as a whole or not at all (`apply`).
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::app::App;
+use crate::conversation::workspace;
+use crate::error::Error;
+use crate::patch;
+use crate::patch::Patch;
+use crate::patch::Status;
+
+/// A patch to apply.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct PatchRequest {
+    /// A unified diff, with or without git's prefixes `a/` and `b/`; or codex's form, which begins
+    /// with `*** Begin Patch`.
+    patch: String,
+    /// The folder, inside the workspace root. It need not be a git repository.
+    repo_path: String,
+    /// Whether only to report what the patch would change.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// The result of a patch.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct PatchResult {
+    /// Whether the folder was changed; false after a dry run.
+    applied: bool,
+    dry_run: bool,
+    /// Whether the patch applies.
+    applies: bool,
+    /// The files that the patch changes, or would change.
+    files: Vec<FileChange>,
+    /// The reasons that it does not apply. Nothing is changed then.
+    conflicts: Vec<PatchConflict>,
+    /// The output of the program that applied it.
+    stdout: String,
+    stderr: String,
+}
+
+/// A file that a patch changes.
+#[derive(Debug, Serialize, JsonSchema)]
+struct FileChange {
+    path: String,
+    /// `added`, `modified`, `deleted` or `renamed`.
+    status: &'static str,
+    /// The earlier path, if it is renamed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+}
+
+/// A hunk that does not apply.
+#[derive(Debug, Serialize, JsonSchema)]
+struct PatchConflict {
+    path: Option<String>,
+    /// The line at which it was expected.
+    line: Option<u32>,
+    reason: String,
+}
+
+/// Applies a patch.
+///
+/// # Errors
+/// `InvalidRequest` names the field; `Overloaded` if too many commands and patches run. A patch that
+/// does not apply is a result.
+pub(crate) async fn apply(app: &App, request: PatchRequest) -> Result<PatchResult, Error> {
+    let config = app.config();
+    if request.repo_path.is_empty() {
+        return Err(Error::invalid("repo_path: expected a string that is not empty"));
+    }
+    if request.patch.trim().is_empty() {
+        return Err(Error::invalid("patch: expected a string that is not empty"));
+    }
+    let _permit = app.command_permit()?;
+    let root = &config.workspace_root;
+    let folder = workspace::existing(root, &request.repo_path, "repo_path").await?;
+    let patch = Patch::parse(request.patch)?;
+    // Commands in the sandbox cannot reach this folder.
+    let scratch = config.codex_home.join("gateway");
+    let report = patch.apply(root, &folder, &scratch, request.dry_run).await?;
+    let applies = report.conflicts.is_empty();
+    Ok(PatchResult {
+        applied: applies && !request.dry_run,
+        dry_run: request.dry_run,
+        applies,
+        files: report.changes.into_iter().map(FileChange::from).collect(),
+        conflicts: report.conflicts.into_iter().map(PatchConflict::from).collect(),
+        stdout: report.stdout,
+        stderr: report.stderr,
+    })
+}
+
+impl From<patch::Change> for FileChange {
+    fn from(change: patch::Change) -> Self {
+        let status = match change.status {
+            Status::Added => "added",
+            Status::Modified => "modified",
+            Status::Deleted => "deleted",
+            Status::Renamed => "renamed",
+        };
+        Self { path: change.path, status, from: change.from }
+    }
+}
+
+impl From<patch::Conflict> for PatchConflict {
+    fn from(conflict: patch::Conflict) -> Self {
+        Self { path: conflict.path, line: conflict.line, reason: conflict.reason }
+    }
+}

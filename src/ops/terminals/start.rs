@@ -1,0 +1,110 @@
+//! Starts a shell on a new terminal.
+
+use std::sync::Arc;
+
+use codex_gateway_engine::Sandbox;
+use codex_gateway_engine::terminal::TerminalSize;
+use codex_gateway_engine::terminal::TerminalSpec;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::super::sandbox::require_sandbox;
+use super::size::size;
+use crate::api::prompt::allow_sandbox;
+use crate::app::App;
+use crate::conversation::id::ConversationKey;
+use crate::conversation::registry::unknown;
+use crate::error::Error;
+use crate::terminal::ExitReason;
+use crate::terminal::Terminal;
+use crate::terminal::TerminalOptions;
+
+const DEFAULT_SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
+
+/// A terminal to start.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct TerminalRequest {
+    /// A conversation, whose folder and sandbox it starts in. An unknown name stands for a new folder.
+    session_id: Option<String>,
+    conversation_id: Option<String>,
+    /// A program: an absolute path or a name on PATH. Default: bash, else sh.
+    shell: Option<String>,
+    /// Columns, 80 by default.
+    cols: Option<u16>,
+    /// Rows, 24 by default.
+    rows: Option<u16>,
+    /// A folder inside the workspace root, as in a prompt.
+    cwd: Option<String>,
+    sandbox: Option<Sandbox>,
+    /// Whether it outlives its socket. Always so over plain HTTP.
+    #[serde(default)]
+    pub(crate) detached: bool,
+}
+
+/// Ends a new terminal if its caller was dropped before it could take the terminal.
+struct StopOnDrop {
+    terminal: Arc<Terminal>,
+    armed: bool,
+}
+
+impl StopOnDrop {
+    fn disarm(mut self) -> Arc<Terminal> {
+        self.armed = false;
+        Arc::clone(&self.terminal)
+    }
+}
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        if self.armed {
+            self.terminal.stop(ExitReason::Disconnected);
+        }
+    }
+}
+
+/// Starts a terminal. If the caller is dropped meanwhile, the terminal ends at once.
+///
+/// # Errors
+/// `InvalidRequest` names the field; `NotFound` for an unknown conversation id; `Forbidden` for a
+/// sandbox that is not permitted or does not work; `Overloaded` if too many terminals run.
+pub(crate) async fn start(
+    app: &Arc<App>,
+    caller: &str,
+    request: TerminalRequest,
+) -> Result<Arc<Terminal>, Error> {
+    let size =
+        size(request.cols.unwrap_or(DEFAULT_SIZE.cols), request.rows.unwrap_or(DEFAULT_SIZE.rows))?;
+    let conversations = app.conversations();
+    let key =
+        ConversationKey::parse(request.session_id.as_deref(), request.conversation_id.as_deref())?;
+    let known = conversations.find(&key);
+    if let (None, Some(id)) = (&known, &key.conversation_id) {
+        return Err(unknown(id));
+    }
+    let sandbox = request.sandbox.or_else(|| known.as_ref().map(|known| known.sandbox()));
+    let sandbox = sandbox.unwrap_or(Sandbox::WorkspaceWrite);
+    require_sandbox(app, "terminals")?;
+    allow_sandbox(app.config(), Some(sandbox))?;
+    let place = conversations.place(known.as_ref(), request.cwd.as_deref()).await?;
+    let folder = place.folder.clone();
+    let own_folder = place.is_new.then_some(place.folder);
+    let options = TerminalOptions {
+        spec: TerminalSpec { shell: request.shell, cwd: folder, sandbox, size },
+        owner: caller.into(),
+        detached: request.detached,
+        own_folder: own_folder.clone(),
+    };
+    let app_ = Arc::clone(app);
+    let starting = app.detached(async move {
+        match app_.terminals().start(options).await {
+            Ok(terminal) => Ok(StopOnDrop { terminal, armed: true }),
+            Err(error) => {
+                if let Some(folder) = own_folder {
+                    let _ = tokio::fs::remove_dir(folder).await;
+                }
+                Err(error)
+            }
+        }
+    });
+    Ok(starting.await?.disarm())
+}
