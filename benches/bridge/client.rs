@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use codex_gateway::bridge::Endpoint;
-use codex_gateway::bridge::sse::Parser;
 use codex_gateway::shutdown::Shutdown;
 use codex_gateway_engine::model_socket;
 use http::Request;
@@ -18,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use serde_json::json;
 use tokio::net::TcpStream;
+use wires::sse::Parser;
 
 use super::model::Clock;
 

@@ -1,4 +1,4 @@
-//! One model call as core asked for it.
+//! One model call of core's.
 
 use opentelemetry::Context;
 use serde::Deserialize;
@@ -6,28 +6,28 @@ use serde::Deserialize;
 use super::origin::Origins;
 use super::request::ModelRequest;
 
-/// A whole Responses request, with what core says about it beside it.
+/// A complete Responses request, with the metadata that core sends beside it.
 #[derive(Debug, Clone)]
 pub struct Ask {
     /// The request.
     pub request: ModelRequest,
-    /// The conversation (codex's thread id), where core says.
+    /// The conversation (codex's thread id), if core names it.
     pub conversation_id: Option<String>,
-    /// The conversation that this one works for, where it is a sub-agent's.
+    /// The conversation that started this one as a sub-agent.
     pub parent_id: Option<String>,
-    /// The conversation at the root of its agents: itself, where it is no sub-agent's.
+    /// The conversation at the root of its agents; itself if it is no sub-agent.
     pub root_id: Option<String>,
-    /// The turn, where core says.
+    /// The turn, if core names it.
     pub turn_id: Option<String>,
-    /// Where core says that it asks, as W3C Trace Context.
+    /// Core's W3C Trace Context.
     pub traceparent: Option<String>,
-    /// What the call is traced below.
+    /// The parent of the call's span.
     pub trace: Context,
-    /// Who made what in it.
-    pub origins: Origins,
+    /// The makers of the items in the request.
+    pub provenance: Origins,
 }
 
-/// What core says about a request, inside it.
+/// `client_metadata` of a request.
 #[derive(Debug, Default, Deserialize)]
 struct Metadata {
     thread_id: Option<String>,
@@ -41,7 +41,7 @@ struct Metadata {
 }
 
 impl Ask {
-    /// Takes what belongs to the bridge out of a request.
+    /// Takes the bridge's own metadata out of a request.
     pub fn new(mut request: ModelRequest) -> Self {
         let Metadata { thread_id, parent_id, root_id, turn_id, traceparent } =
             request.take("client_metadata").unwrap_or_default();
@@ -52,7 +52,7 @@ impl Ask {
             turn_id,
             traceparent,
             trace: Context::default(),
-            origins: Origins::default(),
+            provenance: Origins::default(),
             request,
         }
     }
@@ -60,5 +60,10 @@ impl Ask {
     /// The model.
     pub fn model(&self) -> &str {
         self.request.model()
+    }
+
+    /// The ids of the conversation and of those above it, nearest first.
+    pub(super) fn conversation_ids(&self) -> impl Iterator<Item = &String> {
+        [&self.conversation_id, &self.parent_id, &self.root_id].into_iter().flatten()
     }
 }

@@ -1,19 +1,19 @@
-//! The providers that are there without a table, as soon as their key is.
+//! Providers that need no table, only a key.
 
 use toml::Table;
 
-use super::provider::Api;
+use super::api::Api;
 
-/// A provider that is there as soon as its key is.
+/// A provider that exists as soon as its key is set.
 #[derive(Debug, Clone, Copy)]
 pub struct BuiltIn {
-    /// Its id in `model_providers`.
+    /// The id in `model_providers`.
     pub id: &'static str,
-    /// The variable that holds its key.
+    /// The variable of the key; empty if there is none.
     pub variable: &'static str,
     api: Api,
     base_url: &'static str,
-    /// The model where none is configured.
+    /// The model if none is configured.
     pub model: &'static str,
 }
 
@@ -49,8 +49,8 @@ pub const BUILT_IN: [BuiltIn; 4] = [
     },
 ];
 
-/// ChatGPT's backend, as Codex calls it for people who are logged in with ChatGPT. It takes a session's
-/// token (`auth.login`) and has no variable: the operator's own ChatGPT login is Codex's.
+/// ChatGPT's backend, as Codex calls it after a login with ChatGPT. It accepts a session's token
+/// (`auth.login`) and has no variable: Codex itself handles the operator's own ChatGPT login.
 pub const CHATGPT: BuiltIn = BuiltIn {
     id: "chatgpt",
     variable: "",
@@ -59,8 +59,9 @@ pub const CHATGPT: BuiltIn = BuiltIn {
     model: "gpt-5.1-codex",
 };
 
-/// Servers on this machine, where Codex expects them. They take no key, so nothing says whether they run.
-/// Codex calls them over the Responses API; their Chat Completions are older and take every model's tools.
+/// Servers on this machine, at Codex's default ports. They need no key, so nothing tells whether
+/// they run. Codex calls them over the Responses API. Their Chat Completions are older and accept
+/// tools for every model.
 pub const LOCAL: [BuiltIn; 2] = [
     BuiltIn {
         id: "ollama",
@@ -79,17 +80,18 @@ pub const LOCAL: [BuiltIn; 2] = [
 ];
 
 impl BuiltIn {
-    /// One by its id.
+    /// Finds a provider by its id.
     pub fn find(id: &str) -> Option<&'static Self> {
         Self::keyless().find(|built_in| built_in.id == id)
     }
 
-    /// Those that may be there although the operator has set no key: a session brings one, or none is needed.
+    /// The providers that may exist without an operator's key: a session brings one, or none is
+    /// needed.
     pub fn keyless() -> impl Iterator<Item = &'static Self> {
         BUILT_IN.iter().chain([&CHATGPT]).chain(&LOCAL)
     }
 
-    /// As it would be written in the file.
+    /// The table that the file would contain.
     pub fn table(&self) -> Table {
         let keys = [
             ("base_url", self.base_url),
@@ -99,7 +101,7 @@ impl BuiltIn {
         let keys = keys.into_iter().filter(|(_, value)| !value.is_empty());
         let mut table: Table = keys.map(|(key, value)| (key.to_owned(), value.into())).collect();
         if self.id == CHATGPT.id {
-            // Its backend knows clients by this name; it is the one that Codex gives itself.
+            // The backend identifies clients by this name, which is Codex's own.
             let headers = Table::from_iter([("originator".to_owned(), "codex_cli_rs".into())]);
             table.insert("http_headers".to_owned(), headers.into());
         }

@@ -1,5 +1,5 @@
-//! The model calls under way, by conversation, and what they are traced below. Core leaves a call that it no longer wants open until
-//! the model says something; a turn that is stopped takes its calls with it at once.
+//! Model calls under way, by conversation. Core leaves a call that it abandons open until the model
+//! sends something; the bridge cancels the calls of an interrupted turn at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,20 +12,20 @@ use super::ask::Ask;
 use crate::sync::Mutex;
 use crate::telemetry::trace;
 
-/// The calls under way.
+/// The calls under way, and the traces of the turns that they belong to.
 #[derive(Debug, Clone, Default)]
 pub struct Calls {
+    /// By conversation; the calls of one share a token.
     tokens: Arc<Mutex<HashMap<String, Arc<CancellationToken>>>>,
-    /// What the calls of a conversation's running turn are traced below.
+    /// The parent of the spans of a conversation's calls, while a turn runs.
     traces: Arc<Mutex<HashMap<String, Context>>>,
 }
 
-/// A call under way: dropped when it has ended.
+/// A call under way. Dropped when the call ends.
 #[derive(Debug)]
 pub(super) struct UnderWay {
-    calls: Calls,
+    in_flight: Calls,
     conversation_id: String,
-    /// Shared by the calls of the conversation.
     token: Arc<CancellationToken>,
 }
 
@@ -38,33 +38,32 @@ impl Calls {
         self.traces.lock()
     }
 
-    /// A turn begins: its model calls are traced below `context`.
+    /// Begins a turn, whose calls are traced below `context`.
     pub fn trace(&self, conversation_id: &str, context: Context) {
         self.traces().insert(conversation_id.to_owned(), context);
     }
 
-    /// The turn has ended.
+    /// Ends the turn of a conversation.
     pub fn untrace(&self, conversation_id: &str) {
         self.traces().remove(conversation_id);
     }
 
-    /// What a call is traced below: the turn of its conversation, or of the one that its conversation
-    /// works for; else what core says.
-    pub(super) fn context_of(&self, ask: &Ask) -> Context {
+    /// Returns the parent of a call's span: the turn of its conversation or of one above it, or
+    /// else core's own trace context.
+    pub(super) fn trace_of(&self, call: &Ask) -> Context {
         let traces = self.traces();
-        let ids = [&ask.conversation_id, &ask.parent_id, &ask.root_id];
-        let known = ids.into_iter().flatten().find_map(|id| traces.get(id));
-        let cores = || trace::of(ask.traceparent.as_deref()?, None);
-        known.cloned().or_else(cores).unwrap_or_default()
+        let turn = call.conversation_ids().find_map(|id| traces.get(id));
+        let core = || trace::of(call.traceparent.as_deref()?, None);
+        turn.cloned().or_else(core).unwrap_or_default()
     }
 
-    /// A call begins.
+    /// Begins a call.
     pub(super) fn begin(&self, conversation_id: &str) -> UnderWay {
         let token = Arc::clone(self.tokens().entry(conversation_id.to_owned()).or_default());
-        UnderWay { calls: self.clone(), conversation_id: conversation_id.to_owned(), token }
+        UnderWay { in_flight: self.clone(), conversation_id: conversation_id.to_owned(), token }
     }
 
-    /// Ends the calls of a conversation; those after them are not touched.
+    /// Cancels the calls of a conversation. Later calls are not affected.
     pub fn stop(&self, conversation_id: &str) {
         let token = self.tokens().remove(conversation_id);
         if let Some(token) = token {
@@ -74,7 +73,7 @@ impl Calls {
 }
 
 impl UnderWay {
-    /// Cancelled when the call is to end.
+    /// The token that cancels the call.
     pub(super) fn token(&self) -> &CancellationToken {
         &self.token
     }
@@ -82,8 +81,8 @@ impl UnderWay {
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let mut tokens = self.calls.tokens();
-        // Tokens are shared under this lock only: two holders are the map and this call.
+        let mut tokens = self.in_flight.tokens();
+        // Tokens are shared under this lock only, so two holders are the map and this call.
         let last = tokens
             .get(&self.conversation_id)
             .is_some_and(|token| Arc::ptr_eq(token, &self.token) && Arc::strong_count(token) == 2);

@@ -1,5 +1,5 @@
-//! The pooled clients to the providers: rustls, HTTP/2 where offered, keep-alive; the system's root
-//! certificates are loaded once; proxies come from the environment.
+//! Pooled HTTP clients for the providers: rustls, HTTP/2 where offered, keep-alive, proxies from
+//! the environment. The system's root certificates are loaded once.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -30,24 +30,24 @@ use tower_service::Service;
 
 use crate::tls;
 
-/// The connections of a client.
+/// The connection pool of a client.
 pub type Pool = hyper_util::client::legacy::Client<HttpsConnector<Connector>, Full<Bytes>>;
 
-/// A client. It is set up when it is first used: the system's root certificates take tens of milliseconds
-/// to read, and many a provider is there only for sessions that may bring a key.
+/// A client, set up on first use: reading the system's root certificates takes tens of
+/// milliseconds, and many providers only exist for sessions that may bring a key.
 #[derive(Debug, Clone)]
 pub struct Client(Arc<Setup>);
 
 #[derive(Debug)]
 struct Setup {
-    /// Beside the system's.
+    /// Root certificates beside the system's.
     roots: RootCertStore,
     connect_timeout: Duration,
     pool: OnceLock<Pool>,
 }
 
 impl Client {
-    /// Its connections.
+    /// The pool, which the first call sets up.
     pub fn pool(&self) -> &Pool {
         let Setup { roots, connect_timeout, pool } = &*self.0;
         pool.get_or_init(|| {
@@ -63,24 +63,25 @@ impl Client {
                 .wrap_connector(Connector::new(*connect_timeout));
             hyper_util::client::legacy::Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(KEEP_IDLE)
+                .pool_idle_timeout(IDLE_TIMEOUT)
                 .timer(TokioTimer::new())
                 .build(https)
         })
     }
 }
 
-const KEEP_IDLE: Duration = Duration::from_secs(90);
+/// The time after which an idle connection is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// The clients of this process, one per connect timeout and file of further root certificates.
+/// The clients of this process, one per connect timeout and file of additional root certificates.
 #[derive(Debug, Default)]
 pub struct Clients(HashMap<(Option<PathBuf>, Duration), Client>);
 
 impl Clients {
-    /// The client for providers that are reached in this way.
+    /// Returns the client for these settings.
     ///
     /// # Errors
-    /// The file cannot be read, or holds what is no root certificate.
+    /// The file cannot be read, or a certificate in it is no root certificate.
     pub fn get(
         &mut self,
         ca_file: Option<&Path>,
@@ -102,7 +103,7 @@ impl Clients {
     }
 }
 
-/// Connects directly, or through the proxy that `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` name.
+/// Connects directly, or through the proxy of `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 #[derive(Debug, Clone)]
 pub struct Connector {
     http: HttpConnector,
@@ -134,7 +135,7 @@ impl Service<Uri> for Connector {
     fn call(&mut self, target: Uri) -> Self::Future {
         let mut http = self.http.clone();
         match self.proxies.intercept(&target) {
-            // CONNECT for both schemes: what is sent inside is the same either way.
+            // CONNECT for both schemes: the bytes inside the tunnel are the same.
             Some(proxy) => {
                 let mut tunnel = Tunnel::new(proxy.uri().clone(), http);
                 if let Some(auth) = proxy.basic_auth() {

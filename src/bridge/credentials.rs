@@ -1,8 +1,8 @@
-//! The keys that sessions bring along (`auth.login`): kept in memory only, wiped when they go, used for
-//! the model calls of their own session and no others.
+//! Keys that sessions bring along (`auth.login`): kept in memory only, wiped on drop, used for the
+//! model calls of their own session only.
 //!
-//! A call says which conversation it belongs to; a conversation is bound to its session when it is
-//! opened. A sub-agent of core's is a conversation of its own, which names the one that it works for.
+//! A call names its conversation, and a conversation is bound to its session when it opens. A
+//! sub-agent of core's is a conversation of its own that names its parent.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,17 +15,18 @@ use http::HeaderName;
 use http::HeaderValue;
 use secrecy::ExposeSecret;
 use secrecy::SecretString;
+use wires::Code;
+use wires::WireError;
 
 use super::ask::Ask;
 use super::provider::Provider;
-use super::wire::Failure;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::sync::Mutex;
 
-/// Sessions that are logged in at a time; more are refused.
+/// The most sessions that are logged in at a time.
 const MAX_LOGINS: usize = 10_000;
-/// Providers that one session is logged in with.
+/// The most providers that one session is logged in with.
 const MAX_KEYS: usize = 16;
 
 /// The logins of this process.
@@ -34,17 +35,17 @@ pub struct Credentials(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
-    /// By session.
+    /// Logins by session.
     logins: HashMap<String, Login>,
-    /// Which session a conversation belongs to.
+    /// Sessions by conversation.
     sessions: HashMap<String, String>,
 }
 
-/// What one session brought.
+/// The keys of one session.
 struct Login {
-    /// The name of the caller's key.
+    /// The name of the caller's API key.
     owner: String,
-    /// The newest last.
+    /// One per provider, the newest last.
     keys: Vec<Key>,
 }
 
@@ -52,16 +53,16 @@ struct Login {
 pub struct Key {
     /// The id of the provider.
     pub provider: String,
-    /// What is sent.
+    /// The value of the key.
     pub secret: SecretString,
-    /// The account that it belongs to, where the provider wants to hear it.
+    /// The account of the key, if the provider requires it.
     pub account_id: Option<String>,
-    /// Until when it is used.
+    /// The end of its validity.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl fmt::Debug for Key {
-    /// Without the secret.
+    /// Omits the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Key").field("provider", &self.provider).finish_non_exhaustive()
     }
@@ -81,7 +82,7 @@ impl Credentials {
     /// Logs a session in. A second login with the same provider replaces the first.
     ///
     /// # Errors
-    /// `Forbidden` where another caller has logged it in; `Overloaded` where there are too many.
+    /// `Forbidden` if the session is another caller's; `Overloaded` if there are too many logins.
     pub fn login(&self, session_id: &str, owner: &str, key: Key) -> Result<(), Error> {
         let mut inner = self.lock();
         if inner.logins.len() >= MAX_LOGINS && !inner.logins.contains_key(session_id) {
@@ -105,10 +106,10 @@ impl Credentials {
         Ok(())
     }
 
-    /// Logs a session out of all its providers. Says whether it was logged in.
+    /// Logs a session out of all its providers. Returns whether it was logged in.
     ///
     /// # Errors
-    /// `Forbidden` where another caller has logged it in.
+    /// `Forbidden` if the session is another caller's.
     pub fn logout(&self, session_id: &str, caller: &str) -> Result<bool, Error> {
         let mut inner = self.lock();
         match inner.logins.get(session_id) {
@@ -118,11 +119,11 @@ impl Credentials {
         }
     }
 
-    /// Whether a caller may start turns in a session: in one that is logged in, only its owner may,
-    /// because the turns go on the owner's account.
+    /// Checks whether a caller may start turns in a session. In a session that is logged in only
+    /// its owner may, because the provider bills the owner.
     ///
     /// # Errors
-    /// `Forbidden` where another caller has logged it in.
+    /// `Forbidden` if the session is another caller's.
     pub fn admit(&self, session_id: &str, caller: &str) -> Result<(), Error> {
         match self.lock().logins.get(session_id) {
             Some(login) if login.owner != caller => Err(foreign()),
@@ -130,45 +131,49 @@ impl Credentials {
         }
     }
 
-    /// The provider of a session's newest login.
+    /// Returns the provider of a session's newest login.
     pub fn preferred(&self, session_id: &str) -> Option<String> {
         let inner = self.lock();
         inner.logins.get(session_id)?.keys.last().map(|key| key.provider.clone())
     }
 
-    /// From here on, a conversation's calls are its session's.
+    /// Binds a conversation to a session, whose keys its calls use from now on.
     pub fn bind(&self, conversation_id: &str, session_id: &str) {
         self.lock().sessions.insert(conversation_id.to_owned(), session_id.to_owned());
     }
 
-    /// A conversation has ended.
+    /// Unbinds a conversation that has closed.
     pub fn unbind(&self, conversation_id: &str) {
         self.lock().sessions.remove(conversation_id);
     }
 
-    /// The provider as a call is to see it: with the key of the call's session in the place of the
-    /// operator's, where there is one.
+    /// Returns the provider with the key of the call's session in place of the operator's, if the
+    /// session has one.
+    ///
+    /// # Errors
+    /// `InvalidPrompt`, which ends the turn, if there is no usable key.
     pub(super) fn apply(
         &self,
         provider: &Arc<Provider>,
-        ask: &Ask,
-    ) -> Result<Arc<Provider>, Failure> {
+        call: &Ask,
+    ) -> Result<Arc<Provider>, WireError> {
         let inner = self.lock();
-        // The conversation itself, the one that it works for, and the one that core counts it to.
-        let ids = [&ask.conversation_id, &ask.parent_id, &ask.root_id];
-        let session = ids.into_iter().flatten().find_map(|id| inner.sessions.get(id));
+        let session = call.conversation_ids().find_map(|id| inner.sessions.get(id));
         let own = session.and_then(|session| {
             let login = inner.logins.get(session)?;
             login.keys.iter().find(|key| key.provider == provider.id)
         });
         match own {
-            Some(key) if key.expires_at.is_some_and(|end| end <= Utc::now()) => {
-                Err(ending(format!("the login with {} has expired: auth.login again", provider.id)))
-            }
+            Some(key) if key.expires_at.is_some_and(|end| end <= Utc::now()) => Err(unusable(
+                format!("the login with {} has expired: auth.login again", provider.id),
+            )),
             Some(key) => own_key(provider, key).map(Arc::new).ok_or_else(|| {
-                ending(format!("the key for {} fits into no header: auth.login again", provider.id))
+                unusable(format!(
+                    "the key for {} fits into no header: auth.login again",
+                    provider.id
+                ))
             }),
-            None if provider.lacks_key() => Err(ending(match &provider.key_variable {
+            None if provider.lacks_key() => Err(unusable(match &provider.key_variable {
                 Some(variable) => {
                     format!("no key for {}: auth.login or set {variable}", provider.id)
                 }
@@ -179,14 +184,15 @@ impl Credentials {
     }
 }
 
-/// The provider with this key, and without the operator's.
+/// Returns the provider with this key and without the operator's. `None` if the key fits into no
+/// header.
 fn own_key(provider: &Provider, key: &Key) -> Option<Provider> {
     let (name, before) = provider.key_header.clone();
     let secret = SecretString::from(format!("{before}{}", key.secret.expose_secret()));
     let mut value = HeaderValue::from_str(secret.expose_secret()).ok()?;
     value.set_sensitive(true);
     let mut own = provider.clone();
-    // What the operator sends beside the key may be a secret too: another form of the key, an account.
+    // Secret headers of the operator go too: they may hold another form of the key, or an account.
     own.headers.retain(|(known, _)| *known != name && !provider.secret_headers.contains(known));
     own.headers.push((name, value));
     if let Some(account) = &key.account_id {
@@ -196,15 +202,14 @@ fn own_key(provider: &Provider, key: &Key) -> Option<Provider> {
     Some(own)
 }
 
-/// A failure that ends the turn: asking again is of no use.
-fn ending(message: String) -> Failure {
-    Failure { code: "invalid_prompt", message, retryable: false }
+fn unusable(message: String) -> WireError {
+    WireError::new(Code::InvalidPrompt, message)
 }
 
 fn foreign() -> Error {
     Error::new(
         Kind::Forbidden,
-        "session_id: another caller has logged this session in; expected a session of one's own",
+        "session_id: another caller has logged in with this session; use your own session",
     )
 }
 
@@ -218,18 +223,18 @@ mod tests {
     use crate::bridge::request::ModelRequest;
 
     fn provider(env_key: Option<&str>) -> Arc<Provider> {
-        let written: Written = toml::from_str(
+        let config: Written = toml::from_str(
             "base_url = \"https://x.example\"\nenv_key = \"KEY\"\nhttp_headers = { \"x-a\" = \"b\" }\n\
              env_http_headers = { \"x-secret\" = \"KEY\" }\n",
         )
         .unwrap();
         let env = |_: &str| env_key.map(str::to_owned);
-        let surroundings =
+        let context =
             Surroundings { env: &env, folder: std::path::Path::new("/"), max_retries: None };
-        Arc::new(written.resolve("x", "x", &surroundings).unwrap())
+        Arc::new(config.resolve("x", "x", &context).unwrap())
     }
 
-    fn ask(thread: &str, parent: &str, root: &str) -> Ask {
+    fn call(thread: &str, parent: &str, root: &str) -> Ask {
         let request = json!({ "client_metadata": {
             "thread_id": thread, "x-codex-parent-thread-id": parent, "session_id": root,
         } });
@@ -240,15 +245,15 @@ mod tests {
         Key { provider: "x".into(), secret: secret.into(), account_id: None, expires_at: None }
     }
 
-    fn sent(credentials: &Credentials, provider: &Arc<Provider>, ask: &Ask) -> String {
-        match credentials.apply(provider, ask) {
+    fn sent(credentials: &Credentials, provider: &Arc<Provider>, call: &Ask) -> String {
+        match credentials.apply(provider, call) {
             Ok(provider) => {
                 let headers = provider.headers.iter();
                 let headers =
                     headers.map(|(name, value)| format!("{name}={}", value.to_str().unwrap()));
                 headers.collect::<Vec<_>>().join(" ")
             }
-            Err(failure) => failure.message,
+            Err(error) => error.message,
         }
     }
 
@@ -262,20 +267,20 @@ mod tests {
         }
         let operators = provider(Some("op"));
         let of_operator = "authorization=Bearer op x-a=b x-secret=op";
-        for (ask, expected) in [
-            (ask("1", "", ""), "x-a=b authorization=Bearer key-a"),
-            (ask("2", "", ""), "x-a=b authorization=Bearer key-b"),
-            (ask("3", "", ""), of_operator),
+        for (call, expected) in [
+            (call("1", "", ""), "x-a=b authorization=Bearer key-a"),
+            (call("2", "", ""), "x-a=b authorization=Bearer key-b"),
+            (call("3", "", ""), of_operator),
             // Sub-agents.
-            (ask("11", "1", "1"), "x-a=b authorization=Bearer key-a"),
-            (ask("12", "11", "1"), "x-a=b authorization=Bearer key-a"),
+            (call("11", "1", "1"), "x-a=b authorization=Bearer key-a"),
+            (call("12", "11", "1"), "x-a=b authorization=Bearer key-a"),
             // A conversation that was forked from another session's is its own.
-            (ask("2", "", "1"), "x-a=b authorization=Bearer key-b"),
-            (ask("9", "", "9"), of_operator),
+            (call("2", "", "1"), "x-a=b authorization=Bearer key-b"),
+            (call("9", "", "9"), of_operator),
         ] {
-            assert_eq!(sent(&credentials, &operators, &ask), expected, "{ask:?}");
+            assert_eq!(sent(&credentials, &operators, &call), expected, "{call:?}");
         }
-        let first = ask("1", "", "");
+        let first = call("1", "", "");
         assert!(credentials.logout("a", "ci").unwrap());
         assert_eq!(sent(&credentials, &operators, &first), of_operator);
         let none = provider(None);
@@ -290,7 +295,7 @@ mod tests {
         let expires_at = Some(Utc::now());
         credentials.login("a", "ci", Key { expires_at, ..key("key-a") }).unwrap();
         credentials.bind("1", "a");
-        let told = sent(&credentials, &provider(Some("op")), &ask("1", "", ""));
+        let told = sent(&credentials, &provider(Some("op")), &call("1", "", ""));
         assert!(told.contains("has expired"), "{told}");
     }
 

@@ -1,35 +1,36 @@
-//! A model call under way, measured. Its [`CallRecord`] is written at the last event, or, where there
-//! is none, when the meter is dropped: nobody wanted the answer any longer.
+//! Measures a model call. Its [`CallRecord`] is written at the last event or failure, or else when
+//! the recorder is dropped: then the call was cancelled.
 
 use chrono::Utc;
-use serde::Deserialize;
 use tokio::time::Instant;
+use wires::usage::Usage;
 
 use super::ask::Ask;
-use super::backend::Event;
+use super::event::Event;
+use super::event::Kind;
 use super::record::CallRecord;
 use super::record::Records;
 use super::record::Status;
-use crate::bridge::span::CallSpan;
+use super::span::CallSpan;
 
-/// A call under way.
+/// The measurements of a call under way.
 #[derive(Debug)]
 pub(super) struct Meter {
-    records: Records,
+    log: Records,
     begun: Instant,
-    /// Gone once it is written.
+    /// `None` once it is written.
     record: Option<CallRecord>,
     span: CallSpan,
 }
 
 impl Meter {
-    pub(super) fn new(records: &Records, provider: &str, ask: &Ask) -> Self {
+    pub(super) fn new(log: &Records, provider: &str, call: &Ask) -> Self {
         let record = CallRecord {
             started_at: Utc::now(),
-            conversation_id: ask.conversation_id.clone(),
-            turn_id: ask.turn_id.clone(),
+            conversation_id: call.conversation_id.clone(),
+            turn_id: call.turn_id.clone(),
             provider: provider.to_owned(),
-            model: ask.model().to_owned(),
+            model: call.model().to_owned(),
             attempts: 0,
             queued_ms: 0,
             first_byte_ms: None,
@@ -43,21 +44,21 @@ impl Meter {
             http_status: None,
             error_code: None,
         };
-        let conversation = ask.conversation_id.as_deref().unwrap_or_default();
-        let span = CallSpan::begin(&ask.trace, provider, ask.model(), conversation);
-        Self { records: records.clone(), begun: Instant::now(), record: Some(record), span }
+        let conversation = call.conversation_id.as_deref().unwrap_or_default();
+        let span = CallSpan::begin(&call.trace, provider, call.model(), conversation);
+        Self { log: log.clone(), begun: Instant::now(), record: Some(record), span }
     }
 
     fn elapsed(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// What the provider is told of the trace.
+    /// The span of the call.
     pub(super) fn span(&self) -> &CallSpan {
         &self.span
     }
 
-    /// It has got its place.
+    /// Notes that the call has left the queue.
     pub(super) fn queued(&mut self) {
         let elapsed = self.elapsed();
         if let Some(record) = &mut self.record {
@@ -65,7 +66,7 @@ impl Meter {
         }
     }
 
-    /// It is sent once more. Returns how often that makes.
+    /// Counts a request. Returns the number of requests so far.
     pub(super) fn attempt(&mut self) -> u32 {
         self.record.as_mut().map_or(0, |record| {
             record.attempts += 1;
@@ -73,7 +74,7 @@ impl Meter {
         })
     }
 
-    /// The provider answered with this status.
+    /// Notes the status of the provider's answer.
     pub(super) fn answered(&mut self, status: u16) {
         let elapsed = self.elapsed();
         if let Some(record) = &mut self.record {
@@ -82,33 +83,31 @@ impl Meter {
         }
     }
 
-    /// An event is about to be passed on.
-    pub(super) fn saw(&mut self, event: &Event) {
-        let elapsed = self.elapsed();
-        let Some(record) = &mut self.record else { return };
-        let says = event.kind.ends_with(".delta") || event.kind == "response.output_item.done";
-        if says && record.first_token_ms.is_none() {
-            record.first_token_ms = Some(elapsed);
-        }
-        match event.kind.as_str() {
-            "response.completed" => {
-                let usage = serde_json::from_str(&event.json)
-                    .map(|Completed { response }| response.usage.unwrap_or_default())
-                    .unwrap_or_default();
-                record.input_tokens = usage.input_tokens;
-                record.cached_input_tokens =
-                    usage.input_tokens_details.and_then(|details| details.cached_tokens);
-                record.output_tokens = usage.output_tokens;
-                record.reasoning_tokens =
-                    usage.output_tokens_details.and_then(|details| details.reasoning_tokens);
+    /// Observes an event that is about to be passed on.
+    pub(super) fn observe(&mut self, event: &Event) {
+        match event.kind() {
+            Kind::Delta | Kind::ItemDone(_) => {
+                let elapsed = self.elapsed();
+                if let Some(record) = &mut self.record {
+                    record.first_token_ms.get_or_insert(elapsed);
+                }
+            }
+            Kind::Completed(completed) => {
+                let Usage { input, cached, output, reasoning, .. } = completed.usage;
+                let count = |tokens: Option<i64>| tokens.and_then(|tokens| tokens.try_into().ok());
+                if let Some(record) = &mut self.record {
+                    record.input_tokens = count(input);
+                    record.cached_input_tokens = count(cached);
+                    record.output_tokens = count(output);
+                    record.reasoning_tokens = count(reasoning);
+                }
                 self.end(Status::Completed, None);
             }
-            "response.incomplete" => self.failed("incomplete"),
-            _ => {}
+            Kind::Announcement | Kind::Failed(_) | Kind::Rejected(_) | Kind::Other => {}
         }
     }
 
-    /// It came to nothing.
+    /// Ends the call as failed.
     pub(super) fn failed(&mut self, code: &str) {
         self.end(Status::Failed, Some(code));
     }
@@ -138,7 +137,7 @@ impl Meter {
             "model call"
         );
         self.span.end(&record);
-        self.records.add(record);
+        self.log.add(record);
     }
 }
 
@@ -146,29 +145,4 @@ impl Drop for Meter {
     fn drop(&mut self) {
         self.end(Status::Dropped, None);
     }
-}
-
-/// What is read of `response.completed`.
-#[derive(Deserialize)]
-struct Completed {
-    response: Response,
-}
-
-#[derive(Deserialize)]
-struct Response {
-    usage: Option<Usage>,
-}
-
-#[derive(Default, Deserialize)]
-struct Usage {
-    input_tokens: Option<u64>,
-    input_tokens_details: Option<Details>,
-    output_tokens: Option<u64>,
-    output_tokens_details: Option<Details>,
-}
-
-#[derive(Deserialize)]
-struct Details {
-    cached_tokens: Option<u64>,
-    reasoning_tokens: Option<u64>,
 }

@@ -1,9 +1,9 @@
-//! Which provider made which part of a conversation that only its maker can read.
+//! The makers of items that only their maker can read.
 //!
-//! Reasoning items, and what a provider compacted, carry `encrypted_content`. Another provider refuses
-//! it, or would take it for its own: such items go back to their maker only. While core's connection
-//! lives, the bridge remembers the maker. After that, what our wires made still bears their mark; the
-//! rest is taken for the work of the conversation's own provider.
+//! Reasoning items and compactions carry `encrypted_content`. Another provider rejects it, or takes
+//! it for its own, so such items return to their maker only. While core's connection lives, the
+//! bridge remembers the maker. After that, items of a translating wire still bear its mark; all
+//! others count as made by the conversation's own provider.
 
 use std::collections::HashMap;
 use std::hash::DefaultHasher;
@@ -14,28 +14,29 @@ use std::sync::MutexGuard;
 
 use serde_json::Value;
 use serde_json::json;
+use wires::item::Item;
+use wires::item::ItemKind;
 
-use super::backend::Event;
-use super::provider::Api;
-use super::request::Item;
-use super::request::Kind;
+use super::api::Api;
+use super::event::Event;
+use super::event::Kind;
 use crate::sync::Mutex;
 
-/// So many items are remembered; those of a longer conversation are as if after a restart.
-const REMEMBERED: usize = 16_384;
+/// Items remembered per connection. Further ones are treated as after a restart.
+const MAX_ITEMS: usize = 16_384;
 
-/// The makers, by what they made.
+/// The makers by the identity of their items. Clones share the makers.
 #[derive(Debug, Clone, Default)]
 pub struct Origins(Arc<Mutex<HashMap<u64, Arc<str>>>>);
 
-/// Who is asked, as far as it matters here.
+/// The provider that receives an input.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Audience<'a> {
     /// The id of the provider.
     pub(super) provider: &'a str,
-    /// How it is spoken to.
+    /// The API of the provider.
     pub(super) api: Api,
-    /// The conversation's own provider.
+    /// The id of the conversation's own provider.
     pub(super) home: &'a str,
 }
 
@@ -44,40 +45,37 @@ impl Origins {
         self.0.lock()
     }
 
-    /// Remembers who made what an event holds.
-    pub(super) fn learn(&self, event: &Event, provider: &Arc<str>) {
-        let may_be_secret = event.kind == "response.output_item.done"
-            && (event.json.contains("\"reasoning\"") || event.json.contains("compaction"));
-        if !may_be_secret {
+    /// Records the maker of the item in an event, if only the maker can read it.
+    pub(super) fn record(&self, event: &Event, provider: &Arc<str>) {
+        let Kind::ItemDone(item) = event.kind() else { return };
+        if item.kind() == ItemKind::Other {
             return;
         }
-        let Some(item) = Item::done(&event.json).filter(|item| item.kind() != Kind::Other) else {
-            return;
-        };
+        let identity = identity(&item.to_value());
         let mut makers = self.makers();
-        if makers.len() < REMEMBERED {
-            makers.insert(identity(&item.to_value()), Arc::clone(provider));
+        if makers.len() < MAX_ITEMS {
+            makers.insert(identity, Arc::clone(provider));
         }
     }
 
-    /// Takes out of an input what the audience is not the maker of.
-    pub(super) fn filter(&self, input: &mut Vec<Item>, audience: Audience<'_>) {
+    /// Removes the items that the recipient cannot read.
+    pub(super) fn filter(&self, input: &mut Vec<Item>, recipient: Audience<'_>) {
         let makers = self.makers();
         input.retain_mut(|item| {
-            if item.kind() == Kind::Other {
+            if item.kind() == ItemKind::Other {
                 return true;
             }
-            let is_reasoning = item.kind() == Kind::Reasoning;
+            let is_reasoning = item.kind() == ItemKind::Reasoning;
             let value = item.to_value();
-            let fits = match (makers.get(&identity(&value)), marked(&value), audience.api) {
-                (Some(maker), ..) => **maker == *audience.provider,
-                // The wires look at their marks, and at nothing else.
+            let fits = match (makers.get(&identity(&value)), is_marked(&value), recipient.api) {
+                (Some(maker), ..) => **maker == *recipient.provider,
+                // The wires read items with their own mark only.
                 (None, _, Api::Chat | Api::Anthropic | Api::Gemini) => true,
                 (None, true, Api::Responses) => false,
-                (None, false, Api::Responses) => audience.provider == audience.home,
+                (None, false, Api::Responses) => recipient.provider == recipient.home,
             };
-            if !fits && audience.api == Api::Responses && !is_reasoning {
-                // Without it the conversation would begin in the middle.
+            if !fits && recipient.api == Api::Responses && !is_reasoning {
+                // Without a note the conversation would begin in the middle.
                 *item = note();
                 return true;
             }
@@ -86,7 +84,7 @@ impl Origins {
     }
 }
 
-/// What an item is known by, whatever core does to the rest of it.
+/// Identifies an item by the content that core leaves unchanged.
 fn identity(item: &Value) -> u64 {
     let mut hasher = DefaultHasher::new();
     match item.get("encrypted_content").and_then(Value::as_str) {
@@ -103,13 +101,10 @@ fn identity(item: &Value) -> u64 {
     hasher.finish()
 }
 
-/// Whether one of our wires made it.
-fn marked(item: &Value) -> bool {
+/// Whether a translating wire made the item.
+fn is_marked(item: &Value) -> bool {
     let content = item.get("encrypted_content").and_then(Value::as_str);
-    content
-        .filter(|content| content.starts_with('{'))
-        .and_then(|content| serde_json::from_str::<Value>(content).ok())
-        .is_some_and(|content| content.get("wire").is_some_and(Value::is_string))
+    content.is_some_and(wires::item::is_marked)
 }
 
 fn note() -> Item {
@@ -122,7 +117,7 @@ fn note() -> Item {
                      only it can read.)",
         }],
     });
-    Item::new(&note.to_string())
+    Item::of(&note)
 }
 
 #[cfg(test)]
@@ -135,7 +130,7 @@ mod tests {
     }
 
     fn done(item: &Value) -> Event {
-        Event::of(&json!({ "type": "response.output_item.done", "item": item }))
+        Event::item_done(0, item)
     }
 
     #[test]
@@ -151,9 +146,9 @@ mod tests {
             reasoning(json!("unknown"), ""),
             message,
         ];
-        let origins = Origins::default();
+        let provenance = Origins::default();
         for (item, maker) in items.iter().zip(["a", "b", "c", "c"]) {
-            origins.learn(&done(item), &maker.into());
+            provenance.record(&done(item), &maker.into());
         }
         for (provider, api, kept) in [
             ("a", Api::Responses, &[0, 5, 6][..]),
@@ -163,7 +158,7 @@ mod tests {
         ] {
             let item = |item: &Value| Item::new(&item.to_string());
             let mut input: Vec<Item> = items.iter().map(item).collect();
-            origins.filter(&mut input, Audience { provider, api, home: "a" });
+            provenance.filter(&mut input, Audience { provider, api, home: "a" });
             let expected: Vec<Item> = kept.iter().map(|at: &usize| item(&items[*at])).collect();
             assert_eq!(input, expected, "{provider}");
         }
@@ -172,13 +167,13 @@ mod tests {
     #[test]
     fn what_another_provider_compacted_leaves_a_note() {
         let compaction = json!({ "type": "compaction", "encrypted_content": "x" });
-        let origins = Origins::default();
-        origins.learn(&done(&compaction), &"a".into());
+        let provenance = Origins::default();
+        provenance.record(&done(&compaction), &"a".into());
         for (provider, api, stays) in
             [("a", Api::Responses, true), ("b", Api::Responses, false), ("c", Api::Chat, true)]
         {
             let mut input = vec![Item::new(&compaction.to_string())];
-            origins.filter(&mut input, Audience { provider, api, home: "a" });
+            provenance.filter(&mut input, Audience { provider, api, home: "a" });
             assert_eq!((input.len(), input[0].to_value() == compaction), (1, stays), "{provider}");
         }
     }

@@ -1,4 +1,4 @@
-//! What is configured of a provider.
+//! The configuration of a provider.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,80 +8,18 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::bail;
-use codex_gateway_engine::codex as engine;
 use http::HeaderName;
 use http::HeaderValue;
 use http::Uri;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::api::Api;
 use super::built_in::CHATGPT;
-use super::wire::Wire;
-use super::wire::anthropic::Anthropic;
-use super::wire::chat::Chat;
-use super::wire::gemini::Gemini;
 use crate::tls;
 
-/// How a provider is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Api {
-    /// The Responses API: bytes are passed through.
-    #[default]
-    Responses,
-    /// Chat Completions.
-    Chat,
-    /// Anthropic Messages.
-    Anthropic,
-    /// Google Gemini.
-    Gemini,
-}
-
-impl Api {
-    /// Its wire; none where nothing is translated.
-    pub fn wire(self) -> Option<&'static dyn Wire> {
-        match self {
-            Self::Responses => None,
-            Self::Chat => Some(&Chat),
-            Self::Anthropic => Some(&Anthropic),
-            Self::Gemini => Some(&Gemini),
-        }
-    }
-
-    /// What core has to know of it. The context window is that of the models that are common there:
-    /// Claude's, Gemini's, and what servers of open models offer.
-    pub fn for_core(self) -> engine::Wire {
-        let context_window = match self {
-            Self::Responses => return engine::Wire::Responses,
-            Self::Chat => 128_000,
-            Self::Anthropic => 200_000,
-            Self::Gemini => 1_048_576,
-        };
-        engine::Wire::Translated { context_window }
-    }
-
-    /// The word in the file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Responses => "responses",
-            Self::Chat => "chat",
-            Self::Anthropic => "anthropic",
-            Self::Gemini => "gemini",
-        }
-    }
-
-    /// The header that carries the key, and what stands before the key.
-    fn key_header(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Responses | Self::Chat => ("authorization", "Bearer "),
-            Self::Anthropic => ("x-api-key", ""),
-            Self::Gemini => ("x-goog-api-key", ""),
-        }
-    }
-}
-
-/// A table of `[model_providers]` or `[gateway.providers]` as it is written: Codex's keys, where
-/// `wire_api` takes more, and the gateway's own.
+/// A table of `[model_providers]` or `[gateway.providers]`: Codex's keys, with more values for
+/// `wire_api`, and the gateway's own.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 pub struct Written {
     name: Option<String>,
@@ -103,7 +41,7 @@ pub struct Written {
     connect_timeout_ms: Option<u64>,
     first_byte_timeout_ms: Option<u64>,
     ca_file: Option<PathBuf>,
-    /// Core's own ways of logging in.
+    /// Logins that only core supports, as `auth` and `aws` are.
     #[serde(default, skip_serializing)]
     requires_openai_auth: bool,
     #[serde(skip_serializing)]
@@ -112,12 +50,12 @@ pub struct Written {
     aws: Option<toml::Value>,
 }
 
-/// What a table is resolved with.
+/// The environment in which a table is resolved.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
-    /// The environment.
+    /// Environment variables.
     pub env: &'a dyn Fn(&str) -> Option<String>,
-    /// Where the file is: its paths are relative to it.
+    /// The folder of the configuration file, to which its paths are relative.
     pub folder: &'a Path,
     /// `CODEX_MAX_RETRIES`.
     pub max_retries: Option<u32>,
@@ -125,55 +63,55 @@ pub struct Surroundings<'a> {
 
 impl fmt::Debug for Surroundings<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Surroundings").field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("ResolveContext").field("folder", &self.folder).finish_non_exhaustive()
     }
 }
 
-/// A provider, resolved.
+/// A resolved provider.
 #[derive(Clone)]
 pub struct Provider {
-    /// Its id in `model_providers`.
+    /// The id in `model_providers`.
     pub id: String,
-    /// For people.
+    /// The name for people.
     pub name: String,
-    /// How it is spoken to.
+    /// The API.
     pub api: Api,
-    /// Without a slash at its end.
+    /// The base URL, without a trailing slash.
     pub base_url: String,
-    /// Appended to every URL, encoded.
+    /// Encoded query parameters, appended to every URL.
     pub query: String,
-    /// Sent with every request, the key among them.
+    /// Headers of every request, the key among them.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// How often a request that failed before its first byte is sent again.
+    /// Retries of a request that failed before its first byte.
     pub retries: u32,
-    /// How often core asks again after a stream was cut.
+    /// Core's retries after a stream broke off.
     pub stream_retries: Option<u64>,
-    /// How long a stream may pause.
+    /// The longest pause within a stream.
     pub idle: Duration,
-    /// Calls at a time.
+    /// The most concurrent calls.
     pub max_concurrent: usize,
-    /// How many more may wait.
+    /// The most calls in the queue.
     pub max_waiting: usize,
-    /// How long a connection may take.
+    /// The timeout of a connection.
     pub connect_timeout: Duration,
-    /// How long it may take to begin an answer.
+    /// The timeout until an answer begins.
     pub first_byte_timeout: Duration,
-    /// Further root certificates, PEM.
+    /// Additional root certificates, PEM.
     pub ca_file: Option<PathBuf>,
-    /// The variables that hold its keys.
+    /// The variables that hold its secrets.
     pub secrets: Vec<String>,
-    /// It answers nobody without a key.
+    /// Whether it rejects calls without a key.
     pub wants_key: bool,
     /// The variable of its key.
     pub key_variable: Option<String>,
-    /// The header that carries a key, and what stands before it.
+    /// The header that carries the key, and the prefix of its value.
     pub key_header: (HeaderName, &'static str),
     /// The headers whose values come from the environment.
     pub secret_headers: Vec<HeaderName>,
 }
 
 impl fmt::Debug for Provider {
-    /// Without the headers: they hold the key.
+    /// Omits the headers, which hold the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Provider")
             .field("id", &self.id)
@@ -183,12 +121,12 @@ impl fmt::Debug for Provider {
 }
 
 impl Provider {
-    /// It wants a key, and the operator has given it none.
+    /// Whether the provider requires a key and the operator set none.
     pub fn lacks_key(&self) -> bool {
         self.wants_key && !self.headers.iter().any(|(name, _)| *name == self.key_header.0)
     }
 
-    /// Takes the provider's secrets out of a text: some echo the key that they refuse.
+    /// Removes the provider's secrets from a text: some providers echo the key that they reject.
     pub fn redact(&self, text: String) -> String {
         let secrets = self.headers.iter().filter_map(|(_, value)| value.to_str().ok());
         secrets
@@ -199,13 +137,13 @@ impl Provider {
 }
 
 impl Written {
-    /// Its keys, in order; without those that say that core calls a provider itself.
+    /// The keys, in order, without those for providers that core calls itself.
     pub fn keys() -> Vec<String> {
         let all = serde_json::to_value(Self::default()).expect("its keys are strings");
         all.as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
     }
 
-    /// Whether the bridge can stand in for core: core has its own ways of logging in to the rest.
+    /// Whether the bridge can call the provider. The others need a login that only core supports.
     pub fn is_bridged(&self) -> bool {
         self.base_url.is_some()
             && !self.requires_openai_auth
@@ -213,17 +151,17 @@ impl Written {
             && self.aws.is_none()
     }
 
-    /// Resolves it. A key that is not set shows when the provider is called.
+    /// Resolves the table. A missing key is reported when the provider is called.
     ///
     /// # Errors
-    /// A value is not what its key takes; the message names the key, `place` being its table.
+    /// A value is invalid. The message names its key, within the table `place`.
     pub fn resolve(
         &self,
         id: &str,
         place: &str,
-        surroundings: &Surroundings<'_>,
+        context: &Surroundings<'_>,
     ) -> anyhow::Result<Provider> {
-        let Surroundings { env, folder, max_retries } = *surroundings;
+        let Surroundings { env, folder, max_retries } = *context;
         let ca_file = self.ca_file.as_ref().map(|path| folder.join(path));
         if let Some(path) = &ca_file {
             tls::certificates(path).with_context(|| format!("{place}.ca_file"))?;
@@ -241,17 +179,17 @@ impl Written {
             stream_retries: self.stream_max_retries,
             idle: millis(place, "stream_idle_timeout_ms", self.stream_idle_timeout_ms, 300_000)?,
             max_concurrent: match self.max_concurrent {
-                // What a semaphore holds.
-                Some(places) if !(1..=1_000_000).contains(&places) => {
-                    bail!("{place}.max_concurrent is {places}; it takes 1 to 1000000")
+                // Within the limit of a semaphore.
+                Some(calls) if !(1..=1_000_000).contains(&calls) => {
+                    bail!("{place}.max_concurrent is {calls}; it takes 1 to 1000000")
                 }
-                places => places.unwrap_or(64),
+                calls => calls.unwrap_or(64),
             },
             max_waiting: match self.max_waiting {
-                Some(places) if places > 1_000_000 => {
-                    bail!("{place}.max_waiting is {places}; it takes 0 to 1000000")
+                Some(calls) if calls > 1_000_000 => {
+                    bail!("{place}.max_waiting is {calls}; it takes 0 to 1000000")
                 }
-                places => places.unwrap_or(1024),
+                calls => calls.unwrap_or(1024),
             },
             connect_timeout: millis(place, "connect_timeout_ms", self.connect_timeout_ms, 10_000)?,
             first_byte_timeout: millis(
@@ -276,7 +214,7 @@ impl Written {
     fn base_url(&self, place: &str) -> anyhow::Result<String> {
         let base_url = self.base_url.as_deref().unwrap_or_default().trim_end_matches('/');
         let url = || format!("{place}.base_url is {base_url:?}; it takes an http or https URL");
-        // What may hold a secret is not repeated.
+        // A URL that may hold a secret is not quoted.
         if base_url.contains(['@', '?', '#']) {
             bail!(
                 "{place}.base_url takes a URL without a user and without a query; expected http_headers \
@@ -322,8 +260,8 @@ impl Written {
         Ok(headers)
     }
 
-    /// Where a key goes. A provider without `env_key` whose one secret is in a header of its own (Azure's
-    /// `api-key`) has it there.
+    /// The header for a key. A provider without `env_key` and with one secret header of its own,
+    /// such as Azure's `api-key`, has the key there.
     fn key_header(&self, api: Api) -> (HeaderName, &'static str) {
         let mut own = self.env_http_headers.keys();
         if self.env_key.is_none()
@@ -361,19 +299,19 @@ fn millis(place: &str, key: &str, value: Option<u64>, default: u64) -> anyhow::R
 mod tests {
     use super::*;
 
-    fn surroundings(env: &dyn Fn(&str) -> Option<String>) -> Surroundings<'_> {
+    fn context(env: &dyn Fn(&str) -> Option<String>) -> Surroundings<'_> {
         Surroundings { env, folder: Path::new("/"), max_retries: None }
     }
 
     #[test]
     fn a_provider_is_resolved_and_its_key_never_shown() {
-        let written: Written = toml::from_str(
+        let config: Written = toml::from_str(
             "base_url = \"https://x.example/v1/\"\nenv_key = \"K\"\nwire_api = \"chat\"\n\
              query_params = { \"api-version\" = \"2025-04-01\" }\nhttp_headers = { \"x-a\" = \"b\" }\n",
         )
         .unwrap();
-        let provider = written
-            .resolve("x", "model_providers.x", &surroundings(&|_| Some(" canary ".into())))
+        let provider = config
+            .resolve("x", "model_providers.x", &context(&|_| Some(" canary ".into())))
             .unwrap();
         assert_eq!((provider.api, provider.base_url.as_str()), (Api::Chat, "https://x.example/v1"));
         assert_eq!(provider.query, "api%2Dversion=2025%2D04%2D01");
@@ -385,10 +323,9 @@ mod tests {
     fn a_bad_url_is_named() {
         for url in ["", "x.example", "ftp://x.example", "http://", "http://u:p@x", "http://x?key=p"]
         {
-            let written = Written { base_url: Some(url.into()), ..Written::default() };
-            let error = written
-                .resolve("mine", "model_providers.mine", &surroundings(&|_| None))
-                .unwrap_err();
+            let config = Written { base_url: Some(url.into()), ..Written::default() };
+            let error =
+                config.resolve("mine", "model_providers.mine", &context(&|_| None)).unwrap_err();
             assert!(error.to_string().contains("model_providers.mine.base_url"), "{error}");
             assert!(!error.to_string().contains("p@") && !error.to_string().contains("key="));
         }

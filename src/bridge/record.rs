@@ -1,37 +1,37 @@
-//! What model calls were: one [`CallRecord`] each, written when the call ends, however it ends.
-//! [`Records`] keeps the newest and hands them to whoever listens.
+//! The log of finished model calls: one [`CallRecord`] each, written when the call ends, however it
+//! ends. [`Records`] keeps the newest and broadcasts them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use chrono::DateTime;
-use chrono::SecondsFormat;
 use chrono::Utc;
 use serde::Serialize;
 use serde::Serializer;
 use tokio::sync::broadcast;
 
 use crate::sync::Mutex;
+use crate::text;
 
-/// How many records are kept; the oldest goes first.
-const KEPT: usize = 4096;
-/// How far a listener may be behind; then it is told how many it missed.
-const UNHEARD: usize = 1024;
+/// Records kept; the oldest are dropped first.
+const MAX_RECORDS: usize = 4096;
+/// Records that a listener may lag behind before it misses some.
+const MAX_LAG: usize = 1024;
 
-/// How a call ended.
+/// The outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// The model finished.
     Completed,
-    /// The provider refused, could not be reached, or broke off.
+    /// The provider rejected the call, could not be reached, or broke off.
     Failed,
-    /// Nobody wanted it any longer: its turn was stopped.
+    /// The call was cancelled with its turn.
     Dropped,
 }
 
 impl Status {
-    /// The word on the wire.
+    /// The value on the wire and in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -41,68 +41,69 @@ impl Status {
     }
 }
 
-/// One model call: one target asked, its own retries included. Times count from its start.
+/// One model call: one candidate called, its own retries included. Times count from its start.
 #[derive(Debug, Clone, Serialize)]
 pub struct CallRecord {
-    /// When core asked, or the target before this one had failed.
+    /// The time of core's request, or of the failure of the candidate before.
     #[serde(serialize_with = "rfc3339")]
     pub started_at: DateTime<Utc>,
-    /// The conversation (codex's thread id), where core says.
+    /// The conversation (codex's thread id), if core names it.
     pub conversation_id: Option<String>,
-    /// The turn, where core says.
+    /// The turn, if core names it.
     pub turn_id: Option<String>,
-    /// Who was asked.
+    /// The id of the provider.
     pub provider: String,
-    /// For which model.
+    /// The model.
     pub model: String,
-    /// How often the request was sent.
+    /// The number of requests sent.
     pub attempts: u32,
-    /// How long the call waited for a place.
+    /// Milliseconds in the queue.
     pub queued_ms: u64,
-    /// Until the provider began to answer.
+    /// Milliseconds until the provider began to answer.
     pub first_byte_ms: Option<u64>,
-    /// Until the model said something.
+    /// Milliseconds until the first content of the model.
     pub first_token_ms: Option<u64>,
-    /// Until the end.
+    /// Milliseconds until the end.
     pub last_byte_ms: u64,
-    /// Tokens that went in, where the provider says.
+    /// Input tokens, if the provider reports them.
     pub input_tokens: Option<u64>,
-    /// Of these, read from its cache.
+    /// Input tokens read from the provider's cache.
     pub cached_input_tokens: Option<u64>,
-    /// Tokens that came out.
+    /// Output tokens.
     pub output_tokens: Option<u64>,
-    /// Of these, thought.
+    /// Output tokens spent on reasoning.
     pub reasoning_tokens: Option<u64>,
-    /// How it ended.
+    /// The outcome.
     pub status: Status,
-    /// The last HTTP status, where there was one.
+    /// The last HTTP status, if there was one.
     pub http_status: Option<u16>,
-    /// What failed, in a word.
+    /// The code of the failure.
     pub error_code: Option<String>,
 }
 
 fn rfc3339<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
+    serializer.serialize_str(&text::rfc3339(*time))
 }
 
 /// The newest records of this process.
 #[derive(Debug, Clone)]
 pub struct Records {
-    kept: Arc<Mutex<VecDeque<Arc<CallRecord>>>>,
-    heard: broadcast::Sender<Arc<CallRecord>>,
+    records: Arc<Mutex<VecDeque<Arc<CallRecord>>>>,
+    listeners: broadcast::Sender<Arc<CallRecord>>,
 }
 
 impl Default for Records {
     fn default() -> Self {
-        Self { kept: Arc::default(), heard: broadcast::Sender::new(UNHEARD) }
+        Self { records: Arc::default(), listeners: broadcast::Sender::new(MAX_LAG) }
     }
 }
 
 impl Records {
-    /// The newest `n` of a conversation, newest first.
+    /// Returns the newest `n` records of a conversation, newest first.
     pub fn recent(&self, conversation_id: &str, n: usize) -> Vec<Arc<CallRecord>> {
-        let kept = self.kept.lock();
-        kept.iter()
+        let records = self.records.lock();
+        records
+            .iter()
             .rev()
             .filter(|record| record.conversation_id.as_deref() == Some(conversation_id))
             .take(n)
@@ -110,22 +111,22 @@ impl Records {
             .collect()
     }
 
-    /// The records from now on. A listener that falls behind is told how many it missed.
+    /// Subscribes to the records from now on. A listener that lags learns how many it missed.
     pub fn listen(&self) -> broadcast::Receiver<Arc<CallRecord>> {
-        self.heard.subscribe()
+        self.listeners.subscribe()
     }
 
     pub(super) fn add(&self, record: CallRecord) {
         let record = Arc::new(record);
         {
-            let mut kept = self.kept.lock();
-            if kept.len() == KEPT {
-                kept.pop_front();
+            let mut records = self.records.lock();
+            if records.len() == MAX_RECORDS {
+                records.pop_front();
             }
-            kept.push_back(Arc::clone(&record));
+            records.push_back(Arc::clone(&record));
         }
-        // Nobody has to listen.
-        drop(self.heard.send(record));
+        // An error only says that there is no listener.
+        drop(self.listeners.send(record));
     }
 }
 
@@ -166,7 +167,7 @@ mod tests {
             records.recent(conversation, n).iter().map(|record| record.attempts).collect()
         };
         assert_eq!(attempts("even", 2), [4998, 4996]);
-        assert_eq!(attempts("odd", 5000).len(), KEPT / 2);
+        assert_eq!(attempts("odd", 5000).len(), MAX_RECORDS / 2);
         assert!(attempts("other", 1).is_empty());
         assert!(matches!(heard.try_recv(), Err(broadcast::error::TryRecvError::Lagged(_))));
         let shown = serde_json::to_value(record("c", 1)).unwrap();

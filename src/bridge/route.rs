@@ -1,8 +1,9 @@
-//! Who is asked, in which order: a provider, and for some of its models others that stand in for it.
+//! Which providers answer a call, in order: the conversation's own, and for some of its models
+//! others as fallbacks.
 //!
-//! A call goes on to the next target when one is overloaded or out, its own retries included, and
-//! nothing has been passed on to core yet: what announces an answer without saying anything is held
-//! back while another target is left.
+//! A call moves to the next candidate if one is overloaded or unreachable, after its own retries,
+//! and if core has received nothing yet. So announcements, which carry no content, are held back
+//! while another candidate is left.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,84 +12,89 @@ use futures::Stream;
 use futures::StreamExt;
 
 use super::ask::Ask;
-use super::backend::Event;
+use super::event::Event;
+use super::event::Kind;
 use super::meter::Meter;
 use super::origin::Audience;
 use super::record::Records;
-use super::upstream::Setback;
+use super::upstream::CallError;
 use super::upstream::Upstream;
 
-/// Announcements that are held back at most.
+/// The most announcements that are held back.
 const MAX_HELD: usize = 64;
 
-/// One that can be asked.
+/// A provider that can answer a call.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The provider.
     pub upstream: Upstream,
-    /// Its name for the model.
+    /// The provider's name for the model.
     pub model: String,
 }
 
-/// A provider of core's configuration, and who stands in for it.
+/// A provider of core's configuration, and its fallbacks.
 #[derive(Debug, Clone)]
 pub struct Route {
     upstream: Upstream,
     /// By the provider's own model.
     fallbacks: HashMap<String, Arc<[Target]>>,
     models: Arc<[String]>,
-    records: Records,
+    log: Records,
 }
 
 impl Route {
-    /// A provider; `fallbacks` are the targets after it for a model of its, `models` those that
+    /// A provider with the fallbacks of each of its models. `models` are those that the
     /// configuration names.
     pub fn new(
         upstream: Upstream,
         fallbacks: HashMap<String, Arc<[Target]>>,
         models: Arc<[String]>,
-        records: Records,
+        log: Records,
     ) -> Self {
-        Self { upstream, fallbacks, models, records }
+        Self { upstream, fallbacks, models, log }
     }
 
-    /// The provider's models that configuration names.
+    /// The provider's models that the configuration names.
     pub fn models(&self) -> &[String] {
         &self.models
     }
 
+    /// The candidates for a model, the first one last.
+    fn candidates(&self, model: &str) -> Vec<Target> {
+        let fallbacks = self.fallbacks.get(model).map_or(&[][..], |fallbacks| fallbacks);
+        let mut candidates: Vec<Target> = fallbacks.iter().rev().cloned().collect();
+        candidates.push(Target { upstream: self.upstream.clone(), model: model.to_owned() });
+        candidates
+    }
+
     /// Answers a call. Dropping the answer drops the provider's stream at once.
-    pub fn answer(&self, ask: Ask) -> impl Stream<Item = Event> + Send + use<> {
-        let own = Target { upstream: self.upstream.clone(), model: ask.model().to_owned() };
-        let fallbacks = self.fallbacks.get(ask.model()).map_or(&[][..], |fallbacks| fallbacks);
-        let mut left: Vec<Target> = fallbacks.iter().rev().cloned().collect();
-        left.push(own);
-        let records = self.records.clone();
+    pub fn answer(&self, call: Ask) -> impl Stream<Item = Event> + Send + use<> {
+        let mut candidates = self.candidates(call.model());
+        let log = self.log.clone();
         let home = Arc::clone(self.upstream.id());
         async_stream::stream! {
-            let mut first: Option<Setback> = None;
-            let mut others = String::new();
-            let mut asked = Some(ask);
-            while let Some(target) = left.pop() {
-                let Target { upstream, model } = &target;
-                // A conversation may be long: it is copied only where somebody else may be asked too.
-                let ask = if left.is_empty() { asked.take() } else { asked.clone() };
-                let Some(ask) = ask else { return };
-                let ask = prepare(ask, &target, &home);
-                let origins = ask.origins.clone();
-                let meter = Meter::new(&records, upstream.id(), &ask);
-                let mut said = std::pin::pin!(upstream.call(ask, meter));
+            let mut failures = Failures::default();
+            let mut call = Some(call);
+            while let Some(candidate) = candidates.pop() {
+                // A history may be long: it is cloned only if another candidate is left.
+                let own = if candidates.is_empty() { call.take() } else { call.clone() };
+                let Some(own) = own else { return };
+                let own = candidate.prepare(own, &home);
+                let Target { upstream, model } = &candidate;
+                let provenance = own.provenance.clone();
+                let recorder = Meter::new(&log, upstream.id(), &own);
+                let mut answer = std::pin::pin!(upstream.call(own, recorder));
                 let mut held = Vec::new();
-                let mut holding = !left.is_empty();
-                let mut spoke = false;
-                let setback = loop {
-                    let event = match said.next().await {
+                let mut holding = !candidates.is_empty();
+                let mut has_content = false;
+                let error = loop {
+                    let event = match answer.next().await {
                         Some(Ok(event)) => event,
-                        Some(Err(setback)) => break setback,
+                        Some(Err(error)) => break error,
                         None => return,
                     };
-                    origins.learn(&event, upstream.id());
-                    let announces = announces(&event);
+                    provenance.record(&event, upstream.id());
+                    let announces = matches!(event.kind(), Kind::Announcement);
                     if holding && announces && held.len() < MAX_HELD {
                         held.push(event);
                         continue;
@@ -97,57 +103,64 @@ impl Route {
                     for event in held.drain(..) {
                         yield event;
                     }
-                    spoke |= !announces;
+                    has_content |= !announces;
                     yield event;
                 };
-                if spoke || (first.is_none() && !setback.elsewhere) {
-                    yield setback.event(None);
+                if has_content || (failures.first.is_none() && !error.fallback) {
+                    yield error.into_event(None);
                     return;
                 }
-                if let Some(next) = left.last() {
+                if let Some(next) = candidates.last() {
                     tracing::warn!(
                         provider = &**upstream.id(),
                         model,
-                        error = setback.message,
+                        error = error.message,
                         next_provider = &**next.upstream.id(),
                         next_model = next.model,
-                        "the model did not answer: falling back"
+                        "model call failed; falling back"
                     );
                 }
-                if first.is_none() {
-                    first = Some(setback);
-                } else {
-                    let joint = if others.is_empty() { "" } else { "; " };
-                    others += &format!("{joint}{}/{model}: {}", upstream.id(), setback.message);
-                }
+                failures.add(&candidate, error);
             }
-            if let Some(setback) = first {
-                let others = (!others.is_empty()).then_some(others);
-                yield setback.event(others.as_deref());
+            if let Some(event) = failures.into_event() {
+                yield event;
             }
         }
     }
 }
 
-/// The call as one target is asked.
-fn prepare(mut ask: Ask, target: &Target, home: &str) -> Ask {
-    let Target { upstream, model } = target;
-    ask.request.set_model(model);
-    let audience = Audience { provider: upstream.id(), api: upstream.api(), home };
-    ask.origins.filter(ask.request.input_mut(), audience);
-    ask
+impl Target {
+    /// Adapts a call to this candidate.
+    fn prepare(&self, mut call: Ask, home: &str) -> Ask {
+        let Self { upstream, model } = self;
+        call.request.set_model(model);
+        let recipient = Audience { provider: upstream.id(), api: upstream.api(), home };
+        call.provenance.filter(call.request.input_mut(), recipient);
+        call
+    }
 }
 
-/// Whether an event says no more than that something is to come.
-fn announces(event: &Event) -> bool {
-    matches!(
-        event.kind.as_str(),
-        "response.created"
-            | "response.queued"
-            | "response.in_progress"
-            | "response.metadata"
-            | "codex.rate_limits"
-            | "keepalive"
-            | "message"
-    ) || event.kind.ends_with(".added")
+/// The failures of all candidates so far.
+#[derive(Default)]
+struct Failures {
+    /// The failure that core receives.
+    first: Option<CallError>,
+    /// The messages of the others.
+    others: Vec<String>,
+}
+
+impl Failures {
+    fn add(&mut self, candidate: &Target, error: CallError) {
+        if self.first.is_none() {
+            self.first = Some(error);
+        } else {
+            let Target { upstream, model } = candidate;
+            self.others.push(format!("{}/{model}: {}", upstream.id(), error.message));
+        }
+    }
+
+    fn into_event(self) -> Option<Event> {
+        let others = (!self.others.is_empty()).then(|| self.others.join("; "));
+        Some(self.first?.into_event(others.as_deref()))
+    }
 }

@@ -1,44 +1,46 @@
-//! Responses over WebSocket, as core speaks it: `response.create` messages in, the events of a
-//! Responses stream out, one a message. Core keeps one connection per conversation, within this process.
+//! Responses over WebSocket, as core speaks it: `response.create` messages in, events of a
+//! Responses stream out, one a message. Core keeps one connection per conversation, within this
+//! process.
 //!
-//! After its first call core sends only what is new, with `previous_response_id`; the connection
-//! remembers the rest. A `generate: false` call is a warm-up: its input is remembered and nothing
-//! is asked of the model.
+//! After its first call core sends only new input, with `previous_response_id`; the connection
+//! remembers the history. A call with `generate: false` is a warm-up: its input is remembered, and
+//! no model is called.
 
 use codex_gateway_engine::model_socket::Socket;
 use futures::StreamExt;
-use serde::Deserialize;
 use serde_json::json;
+use wires::item::Item;
 
 use super::ask::Ask;
-use super::backend::Answer;
 use super::backend::Backend;
-use super::backend::Event;
 use super::calls::Calls;
+use super::event::Answer;
+use super::event::Event;
+use super::event::Kind;
+use super::event::response_id;
 use super::origin::Origins;
-use super::request::Item;
 use super::request::ModelRequest;
 
-/// What the connection knows of the conversation so far.
+/// The history of a conversation, as far as the connection has seen it.
 #[derive(Debug, Default)]
 struct Memory {
-    /// The last response.
+    /// The id of the last response.
     response_id: String,
     /// All input up to it, and its output.
     items: Vec<Item>,
-    /// Who made what of it.
-    origins: Origins,
+    /// The makers of the items.
+    provenance: Origins,
 }
 
 impl Memory {
-    /// Makes an incremental request whole.
+    /// Completes an incremental request with the history.
     fn complete(&mut self, request: &mut ModelRequest) -> Result<(), Event> {
         let new = std::mem::take(request.input_mut());
         match request.take::<String>("previous_response_id") {
             Some(id) if id == self.response_id => self.items.extend(new),
             Some(id) => {
                 let message = format!("the response {id} is not known on this connection");
-                return Err(error(400, "previous_response_not_found", &message));
+                return Err(Event::rejected(400, "previous_response_not_found", &message));
             }
             None => self.items = new,
         }
@@ -46,39 +48,28 @@ impl Memory {
         Ok(())
     }
 
-    /// Remembers what an event says the model said.
-    fn learn(&mut self, event: &Event) {
-        match event.kind.as_str() {
-            "response.output_item.done" => {
-                self.items.extend(Item::done(&event.json));
-            }
-            "response.completed" => {
-                let completed = serde_json::from_str(&event.json).ok();
-                self.response_id =
-                    completed.map(|Completed { response }| response.id).unwrap_or_default();
-            }
-            _ => {}
+    /// Records the output of the model.
+    fn record(&mut self, event: &Event) {
+        match event.kind() {
+            Kind::ItemDone(item) => self.items.push(item.clone()),
+            Kind::Completed(completed) => self.response_id.clone_from(&completed.id),
+            Kind::Announcement
+            | Kind::Delta
+            | Kind::Failed(_)
+            | Kind::Rejected(_)
+            | Kind::Other => {}
         }
     }
 }
 
-#[derive(Deserialize)]
-struct Completed {
-    response: Named,
-}
-
-#[derive(Deserialize)]
-struct Named {
-    id: String,
-}
-
 /// Serves one connection until core closes it.
-pub(super) async fn serve(socket: Socket, backend: Backend, calls: Calls) {
+pub(super) async fn serve(socket: Socket, backend: Backend, in_flight: Calls) {
     let Socket { mut received, sent } = socket;
-    // How many events are handed to core at a time, where as many are there.
+    // The most events that core receives at a time, if as many are ready.
     let most = sent.max_capacity();
-    let mut memory = Memory::default();
-    // Core asks again as soon as it has the last event of an answer, which may not have ended yet.
+    let mut history = Memory::default();
+    // Core sends its next call right after the last event of an answer, whose stream may not have
+    // ended yet.
     let mut early = None;
     loop {
         let text = match early.take() {
@@ -88,7 +79,7 @@ pub(super) async fn serve(socket: Socket, backend: Backend, calls: Calls) {
                 None => return,
             },
         };
-        let mut bursts = ask(&text, &mut memory, &backend, &calls).ready_chunks(most);
+        let mut bursts = ask(&text, &mut history, &backend, &in_flight).ready_chunks(most);
         drop(text);
         let mut answered = false;
         loop {
@@ -99,83 +90,68 @@ pub(super) async fn serve(socket: Socket, backend: Backend, calls: Calls) {
                         early = Some(text);
                         break;
                     }
-                    // Core sends nothing while it is being answered, but it may leave.
+                    // Core sends nothing during an answer, but it may leave.
                     Some(_) | None => return,
                 },
             };
-            // Over HTTP the end of the body would tell core; here it would wait until it loses patience.
+            // Over HTTP the end of the body would end the call; here core would wait for its
+            // timeout.
             let burst = match burst {
                 Some(burst) => burst,
                 None if answered => break,
-                None => vec![cut()],
+                None => vec![truncated()],
             };
-            let Ok(places) = sent.reserve_many(burst.len()).await else { return };
-            for (event, place) in burst.into_iter().zip(places) {
-                memory.learn(&event);
+            let Ok(permits) = sent.reserve_many(burst.len()).await else { return };
+            for (event, permit) in burst.into_iter().zip(permits) {
+                history.record(&event);
                 answered |= event.is_last();
-                place.send(event.json.into());
+                permit.send(event.into_json().into());
             }
         }
     }
 }
 
-/// Reads a message of core's and answers it.
-fn ask(text: &str, memory: &mut Memory, backend: &Backend, calls: &Calls) -> Answer {
-    let only = |event: Event| -> Answer { Box::pin(futures::stream::iter([event])) };
+/// Reads a message of core's and starts its call.
+fn ask(text: &str, history: &mut Memory, backend: &Backend, in_flight: &Calls) -> Answer {
+    let invalid = |message: &str| only(Event::rejected(400, "invalid_request", message));
     let mut request = match ModelRequest::parse(text.as_bytes()) {
         Ok(request) => request,
-        Err(parse) => return only(error(400, "invalid_request", &parse.to_string())),
+        Err(error) => return invalid(&error.to_string()),
     };
     if request.take::<String>("type").as_deref() != Some("response.create") {
-        return only(error(400, "invalid_request", "expected a message of type response.create"));
+        return invalid("expected a message of type response.create");
     }
     let generate = request.take::<bool>("generate").unwrap_or(true);
-    if let Err(refusal) = memory.complete(&mut request) {
-        return only(refusal);
+    if let Err(rejection) = history.complete(&mut request) {
+        return only(rejection);
     }
     if !generate {
-        return Box::pin(futures::stream::iter(warm_up()));
+        let id = response_id();
+        let events = [Event::created(&id), Event::completed(&id, None)];
+        return Box::pin(futures::stream::iter(events));
     }
-    let mut ask = Ask::new(request);
-    ask.origins = memory.origins.clone();
-    ask.trace = calls.context_of(&ask);
-    let Some(conversation_id) = ask.conversation_id.clone() else { return backend.answer(ask) };
-    let call = calls.begin(&conversation_id);
-    let answer = backend.answer(ask).take_until(call.token().clone().cancelled_owned());
-    // Core is told, so that it lets go of the connection.
+    let mut call = Ask::new(request);
+    call.provenance = history.provenance.clone();
+    call.trace = in_flight.trace_of(&call);
+    let Some(conversation_id) = call.conversation_id.clone() else { return backend.answer(call) };
+    let guard = in_flight.begin(&conversation_id);
+    let answer = backend.answer(call).take_until(guard.token().clone().cancelled_owned());
+    // A last event, so that core releases the connection.
     let last = futures::stream::once(async move {
-        call.token().is_cancelled().then(|| error(499, "cancelled", "the turn was stopped"))
+        let cancelled = guard.token().is_cancelled();
+        cancelled.then(|| Event::rejected(499, "cancelled", "the turn was interrupted"))
     });
     Box::pin(answer.chain(last.filter_map(std::future::ready)))
 }
 
-/// The answer broke off without a word.
-fn cut() -> Event {
-    let error =
-        json!({ "code": "stream_cut", "message": "the stream ended before response.completed" });
-    Event::of(&json!({ "type": "response.failed", "response": { "error": error } }))
+fn only(event: Event) -> Answer {
+    Box::pin(futures::stream::iter([event]))
 }
 
-fn warm_up() -> [Event; 2] {
-    let id = format!("resp_{}", uuid::Uuid::now_v7().simple());
-    let event = |kind: &str| Event {
-        kind: kind.to_owned(),
-        json: json!({ "type": kind, "response": { "id": id } }).to_string(),
-    };
-    [event("response.created"), event("response.completed")]
-}
-
-/// An error as core expects it on this wire: with the status it would have had over HTTP.
-pub(super) fn error(status: u16, code: &str, message: &str) -> Event {
-    Event {
-        kind: "error".to_owned(),
-        json: json!({
-            "type": "error",
-            "status": status,
-            "error": { "code": code, "message": message },
-        })
-        .to_string(),
-    }
+/// The last event of an answer that broke off without one.
+fn truncated() -> Event {
+    let message = "the stream ended before response.completed";
+    Event::failed(None, json!({ "code": "stream_cut", "message": message }))
 }
 
 #[cfg(test)]
@@ -185,26 +161,20 @@ mod tests {
     #[test]
     fn incremental_input_is_made_whole() {
         let request = |json: &str| ModelRequest::parse(json.as_bytes()).unwrap();
-        let mut memory = Memory::default();
+        let mut history = Memory::default();
         let mut first = request(r#"{"model":"m","input":[1,2]}"#);
-        memory.complete(&mut first).unwrap();
+        history.complete(&mut first).unwrap();
         assert_eq!(first.to_json(), r#"{"model":"m","input":[1,2]}"#);
-        memory.learn(&Event {
-            kind: "response.output_item.done".into(),
-            json: json!({ "type": "response.output_item.done", "item": 3 }).to_string(),
-        });
-        memory.learn(&Event {
-            kind: "response.completed".into(),
-            json: json!({ "type": "response.completed", "response": { "id": "r1" } }).to_string(),
-        });
+        history.record(&Event::item_done(0, &json!(3)));
+        history.record(&Event::completed("r1", None));
         let mut second = request(r#"{"model":"m","previous_response_id":"r1","input":[4]}"#);
-        memory.complete(&mut second).unwrap();
+        history.complete(&mut second).unwrap();
         assert_eq!(second.to_json(), r#"{"model":"m","input":[1,2,3,4]}"#);
 
         let mut unknown = request(r#"{"previous_response_id":"r0","input":[5]}"#);
-        assert!(memory.complete(&mut unknown).unwrap_err().json.contains("r0"));
+        assert!(history.complete(&mut unknown).unwrap_err().json().contains("r0"));
         let mut fresh = request(r#"{"model":"m","previous_response_id":null,"input":[6]}"#);
-        memory.complete(&mut fresh).unwrap();
+        history.complete(&mut fresh).unwrap();
         assert_eq!(fresh.to_json(), r#"{"model":"m","input":[6]}"#);
     }
 }

@@ -1,5 +1,5 @@
-//! A model call as it is seen from outside: its span (`chat`, OpenTelemetry's semantic conventions for
-//! generative AI) and its metrics.
+//! The span of a model call (`chat` in OpenTelemetry's semantic conventions for generative AI) and
+//! its metrics.
 
 use http::HeaderMap;
 use opentelemetry::Context;
@@ -8,19 +8,19 @@ use opentelemetry::trace::Status as SpanStatus;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::bridge::record::CallRecord;
-use crate::bridge::record::Status;
+use super::record::CallRecord;
+use super::record::Status;
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::names;
 use crate::telemetry::names::attribute;
 use crate::telemetry::trace;
 
-/// A model call under way.
+/// The span of a model call.
 #[derive(Debug, Clone)]
 pub(crate) struct CallSpan(Span);
 
 impl CallSpan {
-    /// A call begins, below its turn.
+    /// Begins the span, below that of the turn.
     pub(crate) fn begin(parent: &Context, provider: &str, model: &str, conversation: &str) -> Self {
         let span = tracing::info_span!(
             parent: None,
@@ -30,7 +30,7 @@ impl CallSpan {
             gen_ai.provider.name = provider,
             gen_ai.request.model = model,
         );
-        // Only a span that is not made refuses a parent.
+        // Only a disabled span rejects a parent.
         drop(span.set_parent(parent.clone()));
         for (key, value) in [
             (names::OPERATION, "chat"),
@@ -40,22 +40,22 @@ impl CallSpan {
         ] {
             span.set_attribute(key, value.to_owned());
         }
-        // Started now, not when something first asks for it.
+        // Starts the span now rather than at its first use.
         let _ = span.context();
         Self(span)
     }
 
-    /// The span, for lines of the log.
+    /// The span, for log lines.
     pub(crate) fn span(&self) -> &Span {
         &self.0
     }
 
-    /// Hands its context on to the provider.
+    /// Writes the trace context into the headers of a request.
     pub(crate) fn write_into(&self, headers: &mut HeaderMap) {
         trace::into_headers(&self.0.context(), headers);
     }
 
-    /// The call has ended.
+    /// Ends the span and records the metrics.
     pub(crate) fn end(&self, record: &CallRecord) {
         let span = &self.0;
         let seconds = |millis: u64| millis as f64 / 1000.0;
@@ -103,9 +103,9 @@ fn count(record: &CallRecord, error: Option<&str>) {
     labels.extend(error.map(|error| metrics.error(error)));
     metrics.model_duration.record(seconds(record.last_byte_ms), &labels);
     metrics.model_queued.record(seconds(record.queued_ms), std::slice::from_ref(&provider));
-    let again = u64::from(record.attempts.saturating_sub(1));
-    if again > 0 {
-        metrics.model_retries.add(again, std::slice::from_ref(&provider));
+    let retries = u64::from(record.attempts.saturating_sub(1));
+    if retries > 0 {
+        metrics.model_retries.add(retries, std::slice::from_ref(&provider));
     }
     if let Some(millis) = record.first_token_ms {
         metrics.model_first_token.record(seconds(millis), &[provider.clone(), model.clone()]);

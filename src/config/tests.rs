@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Config;
 use super::Overrides;
 use super::file::gateway_table;
-use crate::bridge::provider::Api;
+use crate::bridge::api::Api;
 use crate::bridge::provider::Surroundings;
 use crate::bridge::provider::Written;
 

@@ -1,9 +1,9 @@
-//! The demo model: a scripted model, so that a machine with no key and no network runs real turns
-//! through the real codex-core, tools and sandbox included.
+//! The demo model: a script, so that a machine with no key and no network runs real turns through
+//! the real codex-core, tools and sandbox included.
 //!
-//! - [`request`]: what core sends, as far as the script needs it;
-//! - [`script`]: what the model says to it;
-//! - [`response`]: how it says it, event by event.
+//! - [`request`]: core's request, as far as the script needs it;
+//! - [`script`]: the replies;
+//! - [`response`]: their events.
 
 mod request;
 mod response;
@@ -12,13 +12,13 @@ mod script;
 use futures::Stream;
 
 use super::ask::Ask;
-use super::backend::Event;
+use super::event::Event;
 
 /// The id of the demo model's provider, and of its model.
 pub const ID: &str = "demo";
 
 /// Answers a call.
-pub fn answer(ask: &Ask) -> impl Stream<Item = Event> + Send + use<> {
-    let request = request::Request::new(ask);
+pub fn answer(call: &Ask) -> impl Stream<Item = Event> + Send + use<> {
+    let request = request::Request::new(call);
     response::events(script::reply(&request), request.size())
 }

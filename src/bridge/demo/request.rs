@@ -1,33 +1,33 @@
-//! What core sends, as far as the script needs it.
+//! Core's request, as far as the script needs it.
 
-#![expect(clippy::indexing_slicing, reason = "serde_json answers null for what is not there")]
+#![expect(clippy::indexing_slicing, reason = "serde_json returns null for absent members")]
 
 use serde_json::Value;
 
 use crate::bridge::ask::Ask;
 
-/// A Responses request, boiled down.
+/// The prompts, outputs and tools of a Responses request.
 #[derive(Debug, Default)]
 pub(super) struct Request {
-    /// What the user has said, turn by turn; the last is the one to answer.
+    /// The user's prompts, one per turn; the last one is to be answered.
     pub(super) prompts: Vec<String>,
-    /// What tools answered since then, in order.
+    /// The outputs of tools since the last prompt, in order.
     pub(super) outputs: Vec<String>,
-    /// The names of the tools on offer.
+    /// The names of the offered tools.
     pub(super) tools: Vec<String>,
-    /// The tools on offer that stand in a namespace: it, and the name.
+    /// The offered tools of namespaces, as namespace and name.
     pub(super) namespaced: Vec<(String, String)>,
 }
 
 impl Request {
-    pub(super) fn new(ask: &Ask) -> Self {
+    pub(super) fn new(call: &Ask) -> Self {
         let mut request = Self::default();
-        let asked = ask.request.to_value().unwrap_or_default();
-        for item in list(&asked["input"]) {
+        let document = call.request.to_value().unwrap_or_default();
+        for item in list(&document["input"]) {
             match item["type"].as_str() {
                 Some("message") | None if item["role"] == "user" => {
                     let text = text(&item["content"]);
-                    // Core puts context of its own into messages of the user, in tags.
+                    // Core adds context in messages of the user, in tags.
                     if !text.trim_start().starts_with(['<', '#']) {
                         request.prompts.push(text);
                         request.outputs.clear();
@@ -41,7 +41,7 @@ impl Request {
         }
         let name =
             |tool: &Value| tool["name"].as_str().or(tool["type"].as_str()).map(str::to_owned);
-        for tool in list(&asked["tools"]) {
+        for tool in list(&document["tools"]) {
             match (name(tool), tool["type"].as_str()) {
                 (Some(namespace), Some("namespace")) => {
                     let inner = list(&tool["tools"]);
@@ -55,7 +55,7 @@ impl Request {
         request
     }
 
-    /// What was said and answered, in bytes: what a count of tokens goes by.
+    /// The bytes of prompts and outputs, from which tokens are estimated.
     pub(super) fn size(&self) -> usize {
         self.prompts.iter().chain(&self.outputs).map(String::len).sum()
     }
@@ -69,12 +69,12 @@ impl Request {
     }
 }
 
-/// The members of a list; none of what is not one.
+/// Returns the elements of an array.
 fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
-/// Content is a string, or a list of parts with a `text` each.
+/// Returns the text of content: a string, or a list of parts with a `text` each.
 fn text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),

@@ -1,60 +1,46 @@
-//! How the demo model says it: the events of a Responses stream.
+//! The events of the demo model's replies.
 
 use std::time::Duration;
 
 use futures::Stream;
 use serde_json::Value;
-use serde_json::json;
+use wires::item;
+use wires::usage::Usage;
 
 use super::script::Reply;
-use crate::bridge::backend::Event;
+use crate::bridge::event::Event;
+use crate::bridge::event::response_id;
 
-/// The events of one response. `request_bytes` stands in for a count of input tokens.
+/// Streams the events of one response. Input tokens are estimated from `request_bytes`.
 pub(super) fn events(
     reply: Reply,
     request_bytes: usize,
 ) -> impl Stream<Item = Event> + Send + use<> {
-    let response_id = format!("resp_{}", uuid::Uuid::now_v7().simple());
+    let response_id = response_id();
     let item_id = format!("item_{}", uuid::Uuid::now_v7().simple());
     async_stream::stream! {
-        yield Event::of(&json!({ "type": "response.created", "response": { "id": response_id } }));
+        yield Event::created(&response_id);
         let mut output_tokens = 8;
         match reply {
             Reply::Call { name, arguments } => {
-                yield done(&json!({
-                    "type": "function_call",
-                    "id": item_id,
-                    "call_id": call_id(),
-                    "name": name,
-                    "arguments": arguments.to_string(),
-                }));
+                yield call(&item_id, None, name, &arguments);
             }
             Reply::CallIn { namespace, name, arguments } => {
-                yield done(&json!({
-                    "type": "function_call",
-                    "id": item_id,
-                    "call_id": call_id(),
-                    "namespace": namespace,
-                    "name": name,
-                    "arguments": arguments.to_string(),
-                }));
+                yield call(&item_id, Some(&namespace), &name, &arguments);
             }
             Reply::Patch(input) => {
-                yield done(&json!({
-                    "type": "custom_tool_call",
-                    "id": item_id,
-                    "call_id": call_id(),
-                    "name": "apply_patch",
-                    "input": input,
-                }));
+                let call_id = call_id();
+                let call = item::Call {
+                    id: &item_id,
+                    call_id: &call_id,
+                    namespace: None,
+                    name: "apply_patch",
+                };
+                yield Event::item_done(0, &call.custom(&input));
             }
             Reply::Text(_) | Reply::Deltas(_) | Reply::Slow { .. } => {
                 let (deltas, pause) = deltas(reply);
-                yield Event::of(&json!({
-                    "type": "response.output_item.added",
-                    "output_index": 0,
-                    "item": { "type": "message", "role": "assistant", "id": item_id, "content": [] },
-                }));
+                yield Event::item_added(0, &item::empty_message(&item_id));
                 let mut text = String::new();
                 for delta in deltas {
                     if let Some(pause) = pause {
@@ -62,51 +48,40 @@ pub(super) fn events(
                     }
                     output_tokens += 1;
                     text.push_str(&delta);
-                    yield Event {
-                        kind: "response.output_text.delta".to_owned(),
-                        json: format!(
-                            r#"{{"type":"response.output_text.delta","item_id":"{item_id}","output_index":0,"content_index":0,"delta":{}}}"#,
-                            Value::from(delta)
-                        ),
-                    };
+                    yield Event::text_delta(&item_id, 0, &delta);
                 }
-                yield done(&json!({
-                    "type": "message",
-                    "role": "assistant",
-                    "id": item_id,
-                    "content": [{ "type": "output_text", "text": text }],
-                }));
+                yield Event::item_done(0, &item::message(&item_id, &text));
             }
         }
-        let input_tokens = request_bytes / 4;
-        yield Event::of(&json!({
-            "type": "response.completed",
-            "response": {
-                "id": response_id,
-                "usage": {
-                    "input_tokens": input_tokens,
-                    "input_tokens_details": { "cached_tokens": 0 },
-                    "output_tokens": output_tokens,
-                    "output_tokens_details": { "reasoning_tokens": 0 },
-                    "total_tokens": input_tokens + output_tokens,
-                },
-            },
-        }));
+        yield Event::completed(&response_id, Some(usage(request_bytes, output_tokens)));
     }
 }
 
-fn done(item: &Value) -> Event {
-    Event::of(&json!({ "type": "response.output_item.done", "output_index": 0, "item": item }))
+fn call(id: &str, namespace: Option<&str>, name: &str, arguments: &Value) -> Event {
+    let call = item::Call { id, call_id: &call_id(), namespace, name };
+    Event::item_done(0, &call.function(&arguments.to_string()))
 }
 
 fn call_id() -> String {
     format!("call_{}", uuid::Uuid::now_v7().simple())
 }
 
-/// No script is longer than this: a prompt must not be able to fill the memory.
+fn usage(request_bytes: usize, output: i64) -> Usage {
+    let input = i64::try_from(request_bytes / 4).unwrap_or(i64::MAX);
+    Usage {
+        input: Some(input),
+        cached: Some(0),
+        cache_written: None,
+        output: Some(output),
+        reasoning: Some(0),
+        total: Some(input.saturating_add(output)),
+    }
+}
+
+/// The longest script: a prompt must not be able to fill the memory.
 const MAX_DELTAS: usize = 1_000_000;
 
-/// The pieces of a text, and the pause between them.
+/// Returns the pieces of a text, and the pause between them.
 fn deltas(reply: Reply) -> (Box<dyn Iterator<Item = String> + Send>, Option<Duration>) {
     let numbered = |count: usize| Box::new((0..count.min(MAX_DELTAS)).map(|n| format!("{n} ")));
     match reply {

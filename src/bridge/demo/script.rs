@@ -1,19 +1,19 @@
-//! What the demo model says. It keeps nothing: each request holds the whole conversation, and how
-//! many tools have answered since the last prompt says which step comes next.
+//! The demo model's replies. It is stateless: each request holds the whole conversation, and the
+//! number of tool outputs since the last prompt determines the next step.
 
 use serde_json::Value;
 use serde_json::json;
 
 use super::request::Request;
 
-/// One answer of the model.
+/// One reply of the model.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Reply {
     /// Text, streamed word by word.
     Text(String),
     /// Text of this many numbered deltas.
     Deltas(usize),
-    /// Words with a pause of so many milliseconds between them.
+    /// Words with a pause between them.
     Slow { words: usize, pause_ms: u64 },
     /// A function call.
     Call { name: &'static str, arguments: Value },
@@ -23,7 +23,7 @@ pub(super) enum Reply {
     Patch(String),
 }
 
-/// A step of a scripted turn; the last is text.
+/// A step of a scripted turn. The last one is text.
 enum Step {
     Run(String),
     Use { server: String, tool: String, arguments: Value },
@@ -42,13 +42,13 @@ const STORY: &str = "Once upon a time there was a request that wanted an answer.
 found its route, showed its key, and was let in. A conversation opened for it, with a folder of its \
 own; the agent read the prompt, thought, and spoke, and each word went out the moment it was said.";
 
-/// Commands that say by themselves that they are commands.
+/// Commands that need no `run:` before them.
 const COMMANDS: [&str; 24] = [
     "cat", "cd", "cp", "date", "df", "du", "echo", "env", "find", "git", "grep", "head", "id",
     "ls", "mkdir", "printf", "ps", "pwd", "python3", "sleep", "touch", "uname", "wc", "whoami",
 ];
 
-/// What the model says next.
+/// Returns the next reply.
 pub(super) fn reply(request: &Request) -> Reply {
     let prompt = request.prompt();
     if let Some(count) = after(prompt, "deltas:").and_then(|count| count.parse().ok()) {
@@ -88,7 +88,7 @@ fn steps(request: &Request) -> Vec<Step> {
         let (server, tool) = (server.to_owned(), tool.to_owned());
         return vec![Step::Use { server, tool, arguments }, say(answered)];
     }
-    if let Some(script) = script_wanted(prompt, &lower) {
+    if let Some(script) = requested_script(prompt, &lower) {
         let run = format!("{} {}", script.interpreter, script.path);
         let path = script.path;
         return vec![
@@ -141,8 +141,8 @@ struct Script {
     content: String,
 }
 
-/// "create a python script that prints hello world", in some of its forms.
-fn script_wanted(prompt: &str, lower: &str) -> Option<Script> {
+/// Understands some forms of "create a python script that prints hello world".
+fn requested_script(prompt: &str, lower: &str) -> Option<Script> {
     let asks = ["create", "write", "make"].iter().any(|verb| lower.contains(verb));
     if !asks || !["script", "program", "file"].iter().any(|noun| lower.contains(noun)) {
         return None;
@@ -161,7 +161,7 @@ fn script_wanted(prompt: &str, lower: &str) -> Option<Script> {
 
 fn run(request: &Request, command: &str) -> Reply {
     if request.offers("exec_command") {
-        // Waits as long as core lets a command run before it goes to the background.
+        // As long as core lets a command run before it moves to the background.
         let arguments = json!({ "cmd": command, "yield_time_ms": 30_000, "login": false });
         return Reply::Call { name: "exec_command", arguments };
     }
@@ -172,7 +172,7 @@ fn run(request: &Request, command: &str) -> Reply {
     no_tools()
 }
 
-/// A tool of an MCP server, as core offers it: in a namespace, or under one name.
+/// Calls a tool of an MCP server, which core offers in a namespace.
 fn call(request: &Request, server: &str, tool: &str, arguments: Value) -> Reply {
     let wanted = format!("mcp__{server}").replace('-', "_");
     let is_wanted = |namespace: &str| namespace.replace('-', "_").trim_end_matches('_') == wanted;
@@ -223,12 +223,12 @@ fn no_tools() -> Reply {
     )
 }
 
-/// What the last tool of a server answered.
+/// Quotes the output of the last tool.
 fn answered(request: &Request) -> String {
     format!("The tool answered:\n\n{}", request.outputs.last().map_or("", String::as_str))
 }
 
-/// What the last tool answered, in a sentence.
+/// Summarizes the output of the last command.
 fn summary(request: &Request) -> String {
     let output = request.outputs.last().map_or("", String::as_str);
     let printed = output.split_once("Output:\n").map_or(output, |(_, printed)| printed).trim();
@@ -244,7 +244,7 @@ fn summary(request: &Request) -> String {
     }
 }
 
-/// Proof that a session continues: the earlier prompts are in the request.
+/// Lists the earlier prompts, which shows that a session continues.
 fn recall(request: &Request) -> String {
     let earlier = request.prompts.len().saturating_sub(1);
     match request.prompts.get(..earlier).unwrap_or_default() {

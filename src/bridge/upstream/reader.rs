@@ -1,14 +1,16 @@
-//! Turns a provider's bytes into core's events.
+//! Decodes a provider's bytes into core's events.
 
-use crate::bridge::backend::Event;
-use crate::bridge::sse;
-use crate::bridge::wire::Decoder;
-use crate::bridge::wire::Failure;
-use crate::bridge::wire::responses;
+use wires::Code;
+use wires::Decoder;
+use wires::Event;
+use wires::WireError;
+use wires::responses;
+use wires::sse;
 
-/// What reads one answer.
+/// The decoder of one answer.
 pub(super) struct Reader {
     parser: sse::Parser,
+    /// `None` if the provider speaks the Responses API.
     decoder: Option<Box<dyn Decoder>>,
 }
 
@@ -17,49 +19,46 @@ impl Reader {
         Self { parser: sse::Parser::default(), decoder }
     }
 
-    /// What the bytes say, and what is wrong with them.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> (Vec<Event>, Option<Failure>) {
+    /// Decodes a chunk. Returns the events up to the first error, and that error.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> (Vec<Event>, Option<WireError>) {
         let read = match self.parser.push(bytes) {
             Ok(read) => read,
             Err(error) => {
-                let message = error.to_string();
-                let failure = Failure { code: "invalid_stream", message, retryable: false };
-                return (Vec::new(), Some(failure));
+                // The same answer would be as large again.
+                let (code, message) = (Code::InvalidStream, error.to_string());
+                return (Vec::new(), Some(WireError { code, message, retryable: false }));
             }
         };
         let mut events = Vec::with_capacity(read.len());
         for event in read {
-            match self.translate(event) {
-                Ok(translated) => events.extend(translated),
-                Err(failure) => return (events, Some(failure)),
+            if let Err(error) = self.decode(event, &mut events) {
+                return (events, Some(error));
             }
         }
         (events, None)
     }
 
-    fn translate(&mut self, event: sse::Event) -> Result<Vec<Event>, Failure> {
-        match &mut self.decoder {
-            Some(decoder) => {
-                Ok(decoder.event(&event.name, &event.data)?.iter().map(Event::of).collect())
-            }
-            None => Ok(vec![responses::passed(event)]),
-        }
-    }
-
-    /// What is left at the end of the stream, and what was wrong with it.
-    pub(super) fn end(&mut self) -> (Vec<Event>, Option<Failure>) {
+    /// Decodes the end of the stream.
+    pub(super) fn end(&mut self) -> (Vec<Event>, Option<WireError>) {
         let mut events = Vec::new();
-        if let Some(event) = self.parser.end() {
-            match self.translate(event) {
-                Ok(last) => events.extend(last),
-                Err(failure) => return (events, Some(failure)),
-            }
+        if let Some(event) = self.parser.end()
+            && let Err(error) = self.decode(event, &mut events)
+        {
+            return (events, Some(error));
         }
         match self.decoder.as_deref_mut().map(Decoder::end) {
-            Some(Ok(last)) => events.extend(last.iter().map(Event::of)),
-            Some(Err(failure)) => return (events, Some(failure)),
+            Some(Ok(last)) => events.extend(last),
+            Some(Err(error)) => return (events, Some(error)),
             None => {}
         }
         (events, None)
+    }
+
+    fn decode(&mut self, event: sse::Event, events: &mut Vec<Event>) -> Result<(), WireError> {
+        match &mut self.decoder {
+            Some(decoder) => events.extend(decoder.event(&event.name, &event.data)?),
+            None => events.push(responses::pass(event)),
+        }
+        Ok(())
     }
 }
