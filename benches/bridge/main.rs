@@ -26,9 +26,9 @@ use codex_gateway::app;
 use codex_gateway::app::Assembly;
 use codex_gateway::bridge;
 use codex_gateway::bridge::Endpoint;
-use codex_gateway::bridge::calls::Calls;
+use codex_gateway::bridge::call_log::CallLog;
 use codex_gateway::bridge::credentials::Credentials;
-use codex_gateway::bridge::record::Records;
+use codex_gateway::bridge::in_flight::InFlight;
 use codex_gateway::config::Config;
 use codex_gateway::config::Overrides;
 use codex_gateway::shutdown::Shutdown;
@@ -265,8 +265,8 @@ fn stamped(full: bool) -> (String, usize) {
 
 /// Starts a second bridge: the address of the first is private to core.
 async fn another_bridge(config: &Config, tasks: &Shutdown) -> anyhow::Result<Endpoint> {
-    let backends = app::providers::backends(config, &Records::default(), &Credentials::default())?;
-    Ok(bridge::start(backends, Calls::default(), tasks).await?)
+    let backends = app::providers::backends(config, &CallLog::default(), &Credentials::default())?;
+    Ok(bridge::start(backends, InFlight::default(), tasks).await?)
 }
 
 /// The delay up to core's event.

@@ -13,9 +13,9 @@ use super::providers;
 use super::state::App;
 use super::state::Components;
 use crate::bridge;
-use crate::bridge::calls::Calls;
+use crate::bridge::call_log::CallLog;
 use crate::bridge::credentials::Credentials;
-use crate::bridge::record::Records;
+use crate::bridge::in_flight::InFlight;
 use crate::config::Config;
 use crate::conversation::registry;
 use crate::conversation::registry::Registry;
@@ -39,7 +39,7 @@ pub struct Assembly {
     /// The conversations. None is live yet.
     pub conversations: Registry,
     /// The log of recent model calls.
-    pub model_calls: Records,
+    pub model_calls: CallLog,
     /// The upstreams of reverse calls.
     pub proxies: Proxies,
     /// The shutdown signals.
@@ -63,8 +63,8 @@ impl Assembly {
                 format!("cannot create the workspace root {}", config.workspace_root.display())
             })?;
         let shutdown = Shutdown::default();
-        let calls = Calls::default();
-        let model_calls = Records::default();
+        let calls = InFlight::default();
+        let model_calls = CallLog::default();
         let credentials = Credentials::default();
         let backends = providers::backends(&config, &model_calls, &credentials)?;
         let endpoint = bridge::start(backends, calls.clone(), &shutdown)

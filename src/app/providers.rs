@@ -16,13 +16,13 @@ use crate::bridge::Endpoint;
 use crate::bridge::backend::Backend;
 use crate::bridge::backend::Backends;
 use crate::bridge::built_in::BUILT_IN;
+use crate::bridge::call_log::CallLog;
 use crate::bridge::client::Clients;
 use crate::bridge::credentials::Credentials;
 use crate::bridge::demo;
+use crate::bridge::fallback::Candidate;
+use crate::bridge::fallback::FallbackChain;
 use crate::bridge::provider::Provider;
-use crate::bridge::record::Records;
-use crate::bridge::route::Route;
-use crate::bridge::route::Target;
 use crate::bridge::upstream::Upstream;
 use crate::config::Config;
 use crate::config::ModelSource;
@@ -107,7 +107,7 @@ fn configured_models<'a>(config: &'a Config, provider: &str) -> BTreeSet<&'a str
 /// A provider's certificates cannot be used.
 pub fn backends(
     config: &Config,
-    records: &Records,
+    records: &CallLog,
     credentials: &Credentials,
 ) -> anyhow::Result<Backends> {
     let mut backends = HashMap::new();
@@ -128,16 +128,16 @@ pub fn backends(
         clients.get(provider.ca_file.as_deref(), provider.connect_timeout)?.pool();
     }
     for (id, upstream) in &upstreams {
-        let mut fallbacks: HashMap<String, Arc<[Target]>> = HashMap::new();
+        let mut fallbacks: HashMap<String, Arc<[Candidate]>> = HashMap::new();
         for (model, targets) in config.models.fallbacks(id) {
             let targets = targets.iter().filter_map(|target| {
                 let upstream = upstreams.get(target.provider.as_str())?.clone();
-                Some(Target { upstream, model: target.model.clone() })
+                Some(Candidate { upstream, model: target.model.clone() })
             });
             fallbacks.insert(model.to_owned(), targets.collect());
         }
         let models = configured_models(config, id).into_iter().map(str::to_owned).collect();
-        let route = Route::new(upstream.clone(), fallbacks, models, records.clone());
+        let route = FallbackChain::new(upstream.clone(), fallbacks, models, records.clone());
         backends.insert((*id).to_owned(), Backend::Provider(Box::new(route)));
     }
     Ok(Arc::new(backends))

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::bridge::record::Records;
+use crate::bridge::call_log::CallLog;
 use crate::config::Config;
 use crate::conversation::Conversation;
 use crate::conversation::id::Seq;
@@ -38,7 +38,7 @@ pub struct Components {
     /// The conversations of this process.
     pub conversations: Arc<Registry>,
     /// The log of recent model calls.
-    pub model_calls: Records,
+    pub model_calls: CallLog,
     /// The terminals of this process.
     pub terminals: Terminals,
     /// The upstreams of reverse calls.
@@ -86,7 +86,7 @@ impl App {
     }
 
     /// Returns the log of recent model calls.
-    pub fn model_calls(&self) -> &Records {
+    pub fn model_calls(&self) -> &CallLog {
         &self.components.model_calls
     }
 

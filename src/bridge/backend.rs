@@ -5,20 +5,20 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 
-use super::ask::Ask;
+use super::call::ModelCall;
+use super::call_log::CallLog;
 use super::demo;
 use super::event::Answer;
-use super::meter::Meter;
-use super::record::Records;
-use super::route::Route;
+use super::fallback::FallbackChain;
+use super::recorder::CallRecorder;
 
 /// The model behind one provider of core's configuration.
 #[derive(Debug, Clone)]
 pub enum Backend {
     /// The scripted model in this process.
-    Demo(Records),
+    Demo(CallLog),
     /// A provider and its fallbacks.
-    Provider(Box<Route>),
+    Provider(Box<FallbackChain>),
 }
 
 /// The backends by the provider's id in core's configuration.
@@ -26,10 +26,10 @@ pub type Backends = Arc<HashMap<String, Backend>>;
 
 impl Backend {
     /// Answers a call.
-    pub fn answer(&self, call: Ask) -> Answer {
+    pub fn answer(&self, call: ModelCall) -> Answer {
         match self {
             Self::Demo(log) => {
-                let mut recorder = Meter::new(log, demo::ID, &call);
+                let mut recorder = CallRecorder::new(log, demo::ID, &call);
                 recorder.attempt();
                 let events = demo::answer(&call);
                 Box::pin(events.inspect(move |event| recorder.observe(event)))

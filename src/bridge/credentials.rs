@@ -18,7 +18,7 @@ use secrecy::SecretString;
 use wires::Code;
 use wires::WireError;
 
-use super::ask::Ask;
+use super::call::ModelCall;
 use super::provider::Provider;
 use crate::error::Error;
 use crate::error::Kind;
@@ -155,7 +155,7 @@ impl Credentials {
     pub(super) fn apply(
         &self,
         provider: &Arc<Provider>,
-        call: &Ask,
+        call: &ModelCall,
     ) -> Result<Arc<Provider>, WireError> {
         let inner = self.lock();
         let session = call.conversation_ids().find_map(|id| inner.sessions.get(id));
@@ -218,34 +218,34 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::bridge::provider::Surroundings;
-    use crate::bridge::provider::Written;
+    use crate::bridge::provider::ProviderConfig;
+    use crate::bridge::provider::ResolveContext;
     use crate::bridge::request::ModelRequest;
 
     fn provider(env_key: Option<&str>) -> Arc<Provider> {
-        let config: Written = toml::from_str(
+        let config: ProviderConfig = toml::from_str(
             "base_url = \"https://x.example\"\nenv_key = \"KEY\"\nhttp_headers = { \"x-a\" = \"b\" }\n\
              env_http_headers = { \"x-secret\" = \"KEY\" }\n",
         )
         .unwrap();
         let env = |_: &str| env_key.map(str::to_owned);
         let context =
-            Surroundings { env: &env, folder: std::path::Path::new("/"), max_retries: None };
+            ResolveContext { env: &env, folder: std::path::Path::new("/"), max_retries: None };
         Arc::new(config.resolve("x", "x", &context).unwrap())
     }
 
-    fn call(thread: &str, parent: &str, root: &str) -> Ask {
+    fn call(thread: &str, parent: &str, root: &str) -> ModelCall {
         let request = json!({ "client_metadata": {
             "thread_id": thread, "x-codex-parent-thread-id": parent, "session_id": root,
         } });
-        Ask::new(ModelRequest::parse(request.to_string().as_bytes()).unwrap())
+        ModelCall::new(ModelRequest::parse(request.to_string().as_bytes()).unwrap())
     }
 
     fn key(secret: &str) -> Key {
         Key { provider: "x".into(), secret: secret.into(), account_id: None, expires_at: None }
     }
 
-    fn sent(credentials: &Credentials, provider: &Arc<Provider>, call: &Ask) -> String {
+    fn sent(credentials: &Credentials, provider: &Arc<Provider>, call: &ModelCall) -> String {
         match credentials.apply(provider, call) {
             Ok(provider) => {
                 let headers = provider.headers.iter();

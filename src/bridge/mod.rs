@@ -9,34 +9,34 @@
 //! core → server → session → backend → fallback → upstream → provider
 //! ```
 //!
-//! - [`server`]: core's connections; [`socket`]: one of them, whose incremental input is completed;
-//! - [`ask`]: one model call; [`request`]: its request, kept as core wrote it; [`event`]: the
+//! - [`server`]: core's connections; [`session`]: one of them, whose incremental input is completed;
+//! - [`call`]: one model call; [`request`]: its request, kept as core wrote it; [`event`]: the
 //!   events of its answer;
-//! - [`backend`]: the [`demo`] model, or a provider with its [`route`] candidates;
+//! - [`backend`]: the [`demo`] model, or a provider with its [`fallback`] candidates;
 //! - [`upstream`]: calls one provider, over the [`client`]'s pooled connections and in its own
 //!   [`api`]; [`provider`]: its configuration; [`built_in`]: providers without a table;
-//! - [`credentials`]: keys that sessions bring along; [`origin`]: items that only their maker
+//! - [`credentials`]: keys that sessions bring along; [`provenance`]: items that only their maker
 //!   can read;
-//! - [`calls`]: calls under way, so that an interrupted turn cancels its own; [`meter`]:
-//!   measures one; [`span`]: its span and metrics; [`record`]: the finished ones.
+//! - [`in_flight`]: calls under way, so that an interrupted turn cancels its own; [`recorder`]:
+//!   measures one; [`span`]: its span and metrics; [`call_log`]: the finished ones.
 
 pub mod api;
-pub mod ask;
 pub mod backend;
 pub mod built_in;
-pub mod calls;
+pub mod call;
+pub mod call_log;
 pub mod client;
 pub mod credentials;
 pub mod demo;
 pub mod event;
-mod meter;
-pub mod origin;
+pub mod fallback;
+pub mod in_flight;
+pub mod provenance;
 pub mod provider;
-pub mod record;
+mod recorder;
 pub mod request;
-pub mod route;
 pub mod server;
-mod socket;
+mod session;
 mod span;
 pub mod upstream;
 

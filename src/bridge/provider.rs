@@ -21,7 +21,7 @@ use crate::tls;
 /// A table of `[model_providers]` or `[gateway.providers]`: Codex's keys, with more values for
 /// `wire_api`, and the gateway's own.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
-pub struct Written {
+pub struct ProviderConfig {
     name: Option<String>,
     base_url: Option<String>,
     env_key: Option<String>,
@@ -52,7 +52,7 @@ pub struct Written {
 
 /// The environment in which a table is resolved.
 #[derive(Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct ResolveContext<'a> {
     /// Environment variables.
     pub env: &'a dyn Fn(&str) -> Option<String>,
     /// The folder of the configuration file, to which its paths are relative.
@@ -61,7 +61,7 @@ pub struct Surroundings<'a> {
     pub max_retries: Option<u32>,
 }
 
-impl fmt::Debug for Surroundings<'_> {
+impl fmt::Debug for ResolveContext<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResolveContext").field("folder", &self.folder).finish_non_exhaustive()
     }
@@ -136,7 +136,7 @@ impl Provider {
     }
 }
 
-impl Written {
+impl ProviderConfig {
     /// The keys, in order, without those for providers that core calls itself.
     pub fn keys() -> Vec<String> {
         let all = serde_json::to_value(Self::default()).expect("its keys are strings");
@@ -159,9 +159,9 @@ impl Written {
         &self,
         id: &str,
         place: &str,
-        context: &Surroundings<'_>,
+        context: &ResolveContext<'_>,
     ) -> anyhow::Result<Provider> {
-        let Surroundings { env, folder, max_retries } = *context;
+        let ResolveContext { env, folder, max_retries } = *context;
         let ca_file = self.ca_file.as_ref().map(|path| folder.join(path));
         if let Some(path) = &ca_file {
             tls::certificates(path).with_context(|| format!("{place}.ca_file"))?;
@@ -299,13 +299,13 @@ fn millis(place: &str, key: &str, value: Option<u64>, default: u64) -> anyhow::R
 mod tests {
     use super::*;
 
-    fn context(env: &dyn Fn(&str) -> Option<String>) -> Surroundings<'_> {
-        Surroundings { env, folder: Path::new("/"), max_retries: None }
+    fn context(env: &dyn Fn(&str) -> Option<String>) -> ResolveContext<'_> {
+        ResolveContext { env, folder: Path::new("/"), max_retries: None }
     }
 
     #[test]
     fn a_provider_is_resolved_and_its_key_never_shown() {
-        let config: Written = toml::from_str(
+        let config: ProviderConfig = toml::from_str(
             "base_url = \"https://x.example/v1/\"\nenv_key = \"K\"\nwire_api = \"chat\"\n\
              query_params = { \"api-version\" = \"2025-04-01\" }\nhttp_headers = { \"x-a\" = \"b\" }\n",
         )
@@ -323,7 +323,7 @@ mod tests {
     fn a_bad_url_is_named() {
         for url in ["", "x.example", "ftp://x.example", "http://", "http://u:p@x", "http://x?key=p"]
         {
-            let config = Written { base_url: Some(url.into()), ..Written::default() };
+            let config = ProviderConfig { base_url: Some(url.into()), ..ProviderConfig::default() };
             let error =
                 config.resolve("mine", "model_providers.mine", &context(&|_| None)).unwrap_err();
             assert!(error.to_string().contains("model_providers.mine.base_url"), "{error}");

@@ -28,13 +28,13 @@ use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 
-use super::ask::Ask;
 use super::backend::Backend;
 use super::backend::Backends;
-use super::calls::Calls;
+use super::call::ModelCall;
 use super::event::Kind;
+use super::in_flight::InFlight;
 use super::request::ModelRequest;
-use super::socket;
+use super::session;
 use crate::shutdown::Shutdown;
 use crate::web::Body;
 use crate::web::reply;
@@ -50,10 +50,10 @@ pub struct Endpoint {
 
 /// The state that the connections of core share.
 #[derive(Debug, Clone)]
-struct Door {
+struct BridgeServer {
     authorization: Arc<str>,
     backends: Backends,
-    in_flight: Calls,
+    in_flight: InFlight,
     shutdown: Shutdown,
 }
 
@@ -63,7 +63,7 @@ struct Door {
 /// The port cannot be opened.
 pub async fn start(
     backends: Backends,
-    in_flight: Calls,
+    in_flight: InFlight,
     shutdown: &Shutdown,
 ) -> std::io::Result<Endpoint> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -72,7 +72,7 @@ pub async fn start(
         base_url: format!("http://{address}"),
         bearer_token: uuid::Uuid::new_v4().simple().to_string(),
     };
-    let server = Door {
+    let server = BridgeServer {
         authorization: format!("Bearer {}", endpoint.bearer_token).into(),
         backends,
         in_flight,
@@ -85,13 +85,14 @@ pub async fn start(
 }
 
 /// The status and the message of a rejected request.
-type Refusal = (StatusCode, &'static str);
+type AccessDenied = (StatusCode, &'static str);
 
-const NOT_FOUND: Refusal = (StatusCode::NOT_FOUND, "expected /{provider}/v1/responses or …/models");
+const NOT_FOUND: AccessDenied =
+    (StatusCode::NOT_FOUND, "expected /{provider}/v1/responses or …/models");
 
-impl Door {
+impl BridgeServer {
     /// Authorizes a request. Returns its backend and its resource.
-    fn admit<'a, B>(&self, request: &'a Request<B>) -> Result<(Backend, &'a str), Refusal> {
+    fn admit<'a, B>(&self, request: &'a Request<B>) -> Result<(Backend, &'a str), AccessDenied> {
         let sent = request.headers().get(header::AUTHORIZATION);
         let sent = sent.map_or(&b""[..], |value| value.as_bytes());
         if !bool::from(sent.ct_eq(self.authorization.as_bytes())) {
@@ -116,7 +117,7 @@ impl Door {
             match self.admit(request.request()) {
                 Ok((backend, "responses")) => {
                     let Some(socket) = request.accept() else { continue };
-                    let session = socket::serve(socket, backend, self.in_flight.clone());
+                    let session = session::serve(socket, backend, self.in_flight.clone());
                     self.shutdown.spawn_until_forced(session);
                 }
                 Ok(_) => request.refuse(NOT_FOUND.0, NOT_FOUND.1),
@@ -162,7 +163,7 @@ impl Door {
             Err(error) => return reject(StatusCode::BAD_REQUEST, &error.to_string()),
         };
         let mut call = match ModelRequest::parse(&body) {
-            Ok(request) => Ask::new(request),
+            Ok(request) => ModelCall::new(request),
             Err(error) => return reject(StatusCode::BAD_REQUEST, &error.to_string()),
         };
         call.traceparent = call.traceparent.or(traceparent);
@@ -203,7 +204,7 @@ mod tests {
     use codex_gateway_engine::model_socket::Socket;
 
     use super::*;
-    use crate::bridge::record::Records;
+    use crate::bridge::call_log::CallLog;
 
     async fn call(endpoint: &Endpoint, path: &str, token: &str) -> Result<Socket, ConnectError> {
         let address = endpoint.base_url.trim_start_matches("http://").parse().unwrap();
@@ -213,10 +214,10 @@ mod tests {
 
     #[tokio::test]
     async fn core_is_answered_within_the_process_and_nobody_else_is() {
-        let demo = Backend::Demo(Records::default());
+        let demo = Backend::Demo(CallLog::default());
         let shutdown = Shutdown::default();
         let backends: Backends = Arc::new([("demo".to_owned(), demo)].into());
-        let endpoint = start(backends, Calls::default(), &shutdown).await.unwrap();
+        let endpoint = start(backends, InFlight::default(), &shutdown).await.unwrap();
         let token = format!("Bearer {}", endpoint.bearer_token);
         for (path, token, expected) in [
             ("/demo/v1/responses", "Bearer ", StatusCode::UNAUTHORIZED),
@@ -256,7 +257,7 @@ mod tests {
 
     #[test]
     fn models_are_listed_as_openai_does_and_core_keeps_its_catalogue() {
-        let listed = models(&Backend::Demo(Records::default()));
+        let listed = models(&Backend::Demo(CallLog::default()));
         let data = serde_json::json!([{ "id": "demo", "object": "model" }]);
         assert_eq!(listed, serde_json::json!({ "object": "list", "data": data, "models": [] }));
     }

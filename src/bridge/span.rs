@@ -8,8 +8,8 @@ use opentelemetry::trace::Status as SpanStatus;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use super::record::CallRecord;
-use super::record::Status;
+use super::call_log::CallRecord;
+use super::call_log::Status;
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::names;
 use crate::telemetry::names::attribute;

@@ -14,8 +14,8 @@ use crate::bridge::built_in::BUILT_IN;
 use crate::bridge::built_in::BuiltIn;
 use crate::bridge::built_in::LOCAL;
 use crate::bridge::provider::Provider;
-use crate::bridge::provider::Surroundings;
-use crate::bridge::provider::Written;
+use crate::bridge::provider::ProviderConfig;
+use crate::bridge::provider::ResolveContext;
 
 /// Resolves the providers. `gateway` is `[gateway.providers]`, `folder` that of the file.
 pub(super) fn resolve(
@@ -24,7 +24,7 @@ pub(super) fn resolve(
     env: Env<'_>,
     folder: &Path,
 ) -> anyhow::Result<Vec<Provider>> {
-    let surroundings = Surroundings {
+    let surroundings = ResolveContext {
         env,
         folder,
         max_retries: env_parse(env, "CODEX_MAX_RETRIES", "a number of retries")?,
@@ -34,7 +34,8 @@ pub(super) fn resolve(
     let mut found = Vec::new();
     for (id, table) in codex.iter().filter(|(id, _)| !gateway.contains_key(*id)) {
         let place = format!("model_providers.{id}");
-        let written: Written = table.clone().try_into().with_context(|| format!("[{place}]"))?;
+        let written: ProviderConfig =
+            table.clone().try_into().with_context(|| format!("[{place}]"))?;
         if written.is_bridged() {
             found.push(written.resolve(id, &place, &surroundings)?);
         }
@@ -53,7 +54,7 @@ pub(super) fn resolve(
     for built_in in &BUILT_IN {
         let configured = found.iter().any(|provider| provider.id == built_in.id);
         if env(built_in.variable).is_some() && !configured {
-            let written: Written = built_in.table().try_into()?;
+            let written: ProviderConfig = built_in.table().try_into()?;
             found.push(written.resolve(built_in.id, built_in.id, &surroundings)?);
         }
     }
@@ -68,7 +69,7 @@ pub(super) fn keyless(
     env: Env<'_>,
     except: Option<&str>,
 ) -> anyhow::Result<Vec<Provider>> {
-    let surroundings = Surroundings {
+    let surroundings = ResolveContext {
         env,
         folder: Path::new(""),
         max_retries: env_parse(env, "CODEX_MAX_RETRIES", "a number of retries")?,
@@ -85,7 +86,7 @@ pub(super) fn keyless(
             {
                 table.insert("base_url".to_owned(), base_url.into());
             }
-            let written: Written = table.try_into()?;
+            let written: ProviderConfig = table.try_into()?;
             written.resolve(built_in.id, built_in.id, &surroundings)
         })
         .collect()
@@ -100,13 +101,13 @@ fn local_base_url(env: Env<'_>) -> Option<String> {
 }
 
 /// Merges a table of `[gateway.providers]` over the provider with the same id.
-fn merge(codex: &Table, id: &str, table: &toml::Value) -> anyhow::Result<Written> {
+fn merge(codex: &Table, id: &str, table: &toml::Value) -> anyhow::Result<ProviderConfig> {
     // The id becomes part of a URL path of the bridge.
     if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_')) {
         bail!("expected an id of the characters A-Z, a-z, 0-9, - and _");
     }
     let table = table.as_table().context("expected a table")?;
-    let known = Written::keys();
+    let known = ProviderConfig::keys();
     if let Some(unknown) = table.keys().find(|key| !known.contains(key)) {
         bail!("unknown key `{unknown}`, expected one of {}", known.join(", "));
     }

@@ -6,8 +6,8 @@ use super::Config;
 use super::Overrides;
 use super::file::gateway_table;
 use crate::bridge::api::Api;
-use crate::bridge::provider::Surroundings;
-use crate::bridge::provider::Written;
+use crate::bridge::provider::ProviderConfig;
+use crate::bridge::provider::ResolveContext;
 
 fn load(file: &str, env: &[(&str, &str)]) -> anyhow::Result<Config> {
     let home = tempfile::tempdir()?;
@@ -69,15 +69,15 @@ fn example_has_every_provider_key_with_its_default() {
     let document = example();
     let mut shown = document["model_providers"]["mine"].as_table().unwrap().clone();
     shown.extend(document["gateway"]["providers"]["mine"].as_table().unwrap().clone());
-    for key in Written::keys() {
+    for key in ProviderConfig::keys() {
         assert!(shown.contains_key(&key), "config.toml.example lacks {key} of a provider");
     }
     // The file does not exist here.
     shown.remove("ca_file");
     let resolve = |table: &toml::Table| {
-        let written: Written = table.clone().try_into().unwrap();
+        let written: ProviderConfig = table.clone().try_into().unwrap();
         let env = |_: &str| None;
-        let surroundings = Surroundings { env: &env, folder: Path::new("/"), max_retries: None };
+        let surroundings = ResolveContext { env: &env, folder: Path::new("/"), max_retries: None };
         written.resolve("mine", "x", &surroundings).unwrap()
     };
     let default = resolve(&toml::toml! { base_url = "https://models.example/v1" });

@@ -63,7 +63,7 @@ use self::report::Status;
 pub use self::start_options::StartOptions;
 pub use self::turn::IfBusy;
 pub use self::turn::Turn;
-use crate::bridge::calls::Calls;
+use crate::bridge::in_flight::InFlight;
 use crate::conversation::span::Facts;
 use crate::conversation::span::TurnSpan;
 use crate::error::Error;
@@ -84,7 +84,7 @@ pub struct Conversation {
     defaults: Defaults,
     created_at: DateTime<Utc>,
     thread: Arc<dyn Thread>,
-    calls: Calls,
+    calls: InFlight,
     log: Arc<EventLog>,
     /// One turn at a time. Fair: prompts that wait get their turn in the order they came.
     slot: Arc<Semaphore>,
@@ -207,7 +207,7 @@ impl Conversation {
         thread: Arc<dyn Thread>,
         session_id: SessionId,
         resumed: ResumeState,
-        calls: Calls,
+        calls: InFlight,
         limits: &limits::Limits,
         shutdown: &Shutdown,
         raw_events: bool,

@@ -35,8 +35,8 @@ use super::servers::Servers;
 use super::sessions::Sessions;
 use super::sessions::StoredConversation;
 use super::workspace;
-use crate::bridge::calls::Calls;
 use crate::bridge::credentials::Credentials;
+use crate::bridge::in_flight::InFlight;
 use crate::conversation::limits::Limits;
 use crate::error::Error;
 use crate::error::Kind;
@@ -60,7 +60,7 @@ pub struct Registry {
     pub(super) sessions: Sessions,
     pub(super) root: PathBuf,
     pub(super) claims: Arc<workspace::Claims>,
-    calls: Calls,
+    calls: InFlight,
     pub(super) servers: Servers,
     credentials: Credentials,
     pub(super) limits: Limits,
@@ -87,7 +87,7 @@ pub struct Parts {
     /// The workspace root, resolved.
     pub root: PathBuf,
     /// The model calls in flight.
-    pub calls: Calls,
+    pub calls: InFlight,
     /// The provider keys of logged-in sessions.
     pub credentials: Credentials,
     /// The egress proxy to tool servers behind a URL, where these may not be private.

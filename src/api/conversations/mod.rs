@@ -28,7 +28,7 @@ use super::prompt::allow_approvals;
 use super::prompt::allow_sandbox;
 use super::prompt::choose;
 use crate::app::App;
-use crate::bridge::record::CallRecord;
+use crate::bridge::call_log::CallRecord;
 use crate::conversation::Activity;
 use crate::conversation::ConversationRef;
 use crate::conversation::StartOptions;

@@ -11,14 +11,14 @@ mod script;
 
 use futures::Stream;
 
-use super::ask::Ask;
+use super::call::ModelCall;
 use super::event::Event;
 
 /// The id of the demo model's provider, and of its model.
 pub const ID: &str = "demo";
 
 /// Answers a call.
-pub fn answer(call: &Ask) -> impl Stream<Item = Event> + Send + use<> {
+pub fn answer(call: &ModelCall) -> impl Stream<Item = Event> + Send + use<> {
     let request = request::Request::new(call);
     response::events(script::reply(&request), request.size())
 }

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::bridge::ask::Ask;
+use crate::bridge::call::ModelCall;
 
 /// The prompts, outputs and tools of a Responses request.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub(super) fn new(call: &Ask) -> Self {
+    pub(super) fn new(call: &ModelCall) -> Self {
         let mut request = Self::default();
         let document = call.request.to_value().unwrap_or_default();
         for item in list(&document["input"]) {
@@ -107,8 +107,9 @@ mod tests {
                 { "type": "namespace", "name": "mcp__a", "tools": [{ "type": "function", "name": "b" }] },
             ],
         });
-        let request =
-            Request::new(&Ask::new(ModelRequest::parse(body.to_string().as_bytes()).unwrap()));
+        let request = Request::new(&ModelCall::new(
+            ModelRequest::parse(body.to_string().as_bytes()).unwrap(),
+        ));
         assert_eq!(request.prompts, ["one", "two"]);
         assert_eq!(request.outputs, ["new"]);
         assert_eq!(request.tools, ["shell_command", "web_search"]);

@@ -17,12 +17,12 @@ use self::answer::UpstreamAnswer;
 pub(super) use self::error::CallError;
 use self::request::EncodedRequest;
 use super::api::Api;
-use super::ask::Ask;
+use super::call::ModelCall;
 use super::client::Client;
 use super::credentials::Credentials;
 use super::event::Event;
-use super::meter::Meter;
 use super::provider::Provider;
+use super::recorder::CallRecorder;
 
 /// A provider that can be called.
 #[derive(Debug, Clone)]
@@ -62,8 +62,8 @@ impl Upstream {
     /// drops the provider's stream at once.
     pub(super) fn call(
         &self,
-        call: Ask,
-        mut recorder: Meter,
+        call: ModelCall,
+        mut recorder: CallRecorder,
     ) -> impl Stream<Item = Result<Event, CallError>> + Send + use<> {
         let this = self.clone();
         async_stream::stream! {
@@ -94,7 +94,11 @@ impl Upstream {
     }
 
     /// Waits for a slot and sends the request, until the provider begins to answer.
-    async fn begin(&self, call: &Ask, recorder: &mut Meter) -> Result<UpstreamAnswer, CallError> {
+    async fn begin(
+        &self,
+        call: &ModelCall,
+        recorder: &mut CallRecorder,
+    ) -> Result<UpstreamAnswer, CallError> {
         let provider = self
             .credentials
             .apply(&self.provider, call)

@@ -18,8 +18,8 @@ use wires::WireError;
 use super::attempt::AttemptError;
 use super::attempt::error_chain;
 use crate::bridge::client::Client;
-use crate::bridge::meter::Meter;
 use crate::bridge::provider::Provider;
+use crate::bridge::recorder::CallRecorder;
 use crate::bridge::request::ModelRequest;
 
 /// The most bytes that are read of the body of an error.
@@ -56,7 +56,7 @@ impl EncodedRequest {
         self,
         provider: &Provider,
         client: &Client,
-        recorder: &mut Meter,
+        recorder: &mut CallRecorder,
     ) -> Result<Response<Incoming>, AttemptError> {
         loop {
             let attempts = recorder.attempt();
@@ -76,7 +76,7 @@ impl EncodedRequest {
         &self,
         provider: &Provider,
         client: &Client,
-        recorder: &mut Meter,
+        recorder: &mut CallRecorder,
     ) -> Result<Response<Incoming>, AttemptError> {
         let unreachable =
             |cause: String| AttemptError::Unreachable(format!("{}: {cause}", provider.id));

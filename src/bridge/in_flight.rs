@@ -8,13 +8,13 @@ use std::sync::MutexGuard;
 use opentelemetry::Context;
 use tokio_util::sync::CancellationToken;
 
-use super::ask::Ask;
+use super::call::ModelCall;
 use crate::sync::Mutex;
 use crate::telemetry::trace;
 
 /// The calls under way, and the traces of the turns that they belong to.
 #[derive(Debug, Clone, Default)]
-pub struct Calls {
+pub struct InFlight {
     /// By conversation; the calls of one share a token.
     tokens: Arc<Mutex<HashMap<String, Arc<CancellationToken>>>>,
     /// The parent of the spans of a conversation's calls, while a turn runs.
@@ -23,13 +23,13 @@ pub struct Calls {
 
 /// A call under way. Dropped when the call ends.
 #[derive(Debug)]
-pub(super) struct UnderWay {
-    in_flight: Calls,
+pub(super) struct CallGuard {
+    in_flight: InFlight,
     conversation_id: String,
     token: Arc<CancellationToken>,
 }
 
-impl Calls {
+impl InFlight {
     fn tokens(&self) -> MutexGuard<'_, HashMap<String, Arc<CancellationToken>>> {
         self.tokens.lock()
     }
@@ -50,7 +50,7 @@ impl Calls {
 
     /// Returns the parent of a call's span: the turn of its conversation or of one above it, or
     /// else core's own trace context.
-    pub(super) fn trace_of(&self, call: &Ask) -> Context {
+    pub(super) fn trace_of(&self, call: &ModelCall) -> Context {
         let traces = self.traces();
         let turn = call.conversation_ids().find_map(|id| traces.get(id));
         let core = || trace::of(call.traceparent.as_deref()?, None);
@@ -58,9 +58,9 @@ impl Calls {
     }
 
     /// Begins a call.
-    pub(super) fn begin(&self, conversation_id: &str) -> UnderWay {
+    pub(super) fn begin(&self, conversation_id: &str) -> CallGuard {
         let token = Arc::clone(self.tokens().entry(conversation_id.to_owned()).or_default());
-        UnderWay { in_flight: self.clone(), conversation_id: conversation_id.to_owned(), token }
+        CallGuard { in_flight: self.clone(), conversation_id: conversation_id.to_owned(), token }
     }
 
     /// Cancels the calls of a conversation. Later calls are not affected.
@@ -72,14 +72,14 @@ impl Calls {
     }
 }
 
-impl UnderWay {
+impl CallGuard {
     /// The token that cancels the call.
     pub(super) fn token(&self) -> &CancellationToken {
         &self.token
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for CallGuard {
     fn drop(&mut self) {
         let mut tokens = self.in_flight.tokens();
         // Tokens are shared under this lock only, so two holders are the map and this call.
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_conversation_is_known_as_long_as_a_call_of_it_is_under_way() {
-        let calls = Calls::default();
+        let calls = InFlight::default();
         let (first, second) = (calls.begin("c"), calls.begin("c"));
         drop(first);
         assert_eq!(calls.tokens().len(), 1);

@@ -3,12 +3,12 @@
 use opentelemetry::Context;
 use serde::Deserialize;
 
-use super::origin::Origins;
+use super::provenance::Provenance;
 use super::request::ModelRequest;
 
 /// A complete Responses request, with the metadata that core sends beside it.
 #[derive(Debug, Clone)]
-pub struct Ask {
+pub struct ModelCall {
     /// The request.
     pub request: ModelRequest,
     /// The conversation (codex's thread id), if core names it.
@@ -24,7 +24,7 @@ pub struct Ask {
     /// The parent of the call's span.
     pub trace: Context,
     /// The makers of the items in the request.
-    pub provenance: Origins,
+    pub provenance: Provenance,
 }
 
 /// `client_metadata` of a request.
@@ -40,7 +40,7 @@ struct Metadata {
     traceparent: Option<String>,
 }
 
-impl Ask {
+impl ModelCall {
     /// Takes the bridge's own metadata out of a request.
     pub fn new(mut request: ModelRequest) -> Self {
         let Metadata { thread_id, parent_id, root_id, turn_id, traceparent } =
@@ -52,7 +52,7 @@ impl Ask {
             turn_id,
             traceparent,
             trace: Context::default(),
-            provenance: Origins::default(),
+            provenance: Provenance::default(),
             request,
         }
     }

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use futures::Stream;
 use futures::StreamExt;
 
-use super::ask::Ask;
+use super::call::ModelCall;
+use super::call_log::CallLog;
 use super::event::Event;
 use super::event::Kind;
-use super::meter::Meter;
-use super::origin::Audience;
-use super::record::Records;
+use super::provenance::Recipient;
+use super::recorder::CallRecorder;
 use super::upstream::CallError;
 use super::upstream::Upstream;
 
@@ -25,7 +25,7 @@ const MAX_HELD: usize = 64;
 
 /// A provider that can answer a call.
 #[derive(Debug, Clone)]
-pub struct Target {
+pub struct Candidate {
     /// The provider.
     pub upstream: Upstream,
     /// The provider's name for the model.
@@ -34,22 +34,22 @@ pub struct Target {
 
 /// A provider of core's configuration, and its fallbacks.
 #[derive(Debug, Clone)]
-pub struct Route {
+pub struct FallbackChain {
     upstream: Upstream,
     /// By the provider's own model.
-    fallbacks: HashMap<String, Arc<[Target]>>,
+    fallbacks: HashMap<String, Arc<[Candidate]>>,
     models: Arc<[String]>,
-    log: Records,
+    log: CallLog,
 }
 
-impl Route {
+impl FallbackChain {
     /// A provider with the fallbacks of each of its models. `models` are those that the
     /// configuration names.
     pub fn new(
         upstream: Upstream,
-        fallbacks: HashMap<String, Arc<[Target]>>,
+        fallbacks: HashMap<String, Arc<[Candidate]>>,
         models: Arc<[String]>,
-        log: Records,
+        log: CallLog,
     ) -> Self {
         Self { upstream, fallbacks, models, log }
     }
@@ -60,15 +60,15 @@ impl Route {
     }
 
     /// The candidates for a model, the first one last.
-    fn candidates(&self, model: &str) -> Vec<Target> {
+    fn candidates(&self, model: &str) -> Vec<Candidate> {
         let fallbacks = self.fallbacks.get(model).map_or(&[][..], |fallbacks| fallbacks);
-        let mut candidates: Vec<Target> = fallbacks.iter().rev().cloned().collect();
-        candidates.push(Target { upstream: self.upstream.clone(), model: model.to_owned() });
+        let mut candidates: Vec<Candidate> = fallbacks.iter().rev().cloned().collect();
+        candidates.push(Candidate { upstream: self.upstream.clone(), model: model.to_owned() });
         candidates
     }
 
     /// Answers a call. Dropping the answer drops the provider's stream at once.
-    pub fn answer(&self, call: Ask) -> impl Stream<Item = Event> + Send + use<> {
+    pub fn answer(&self, call: ModelCall) -> impl Stream<Item = Event> + Send + use<> {
         let mut candidates = self.candidates(call.model());
         let log = self.log.clone();
         let home = Arc::clone(self.upstream.id());
@@ -80,9 +80,9 @@ impl Route {
                 let own = if candidates.is_empty() { call.take() } else { call.clone() };
                 let Some(own) = own else { return };
                 let own = candidate.prepare(own, &home);
-                let Target { upstream, model } = &candidate;
+                let Candidate { upstream, model } = &candidate;
                 let provenance = own.provenance.clone();
-                let recorder = Meter::new(&log, upstream.id(), &own);
+                let recorder = CallRecorder::new(&log, upstream.id(), &own);
                 let mut answer = std::pin::pin!(upstream.call(own, recorder));
                 let mut held = Vec::new();
                 let mut holding = !candidates.is_empty();
@@ -129,12 +129,12 @@ impl Route {
     }
 }
 
-impl Target {
+impl Candidate {
     /// Adapts a call to this candidate.
-    fn prepare(&self, mut call: Ask, home: &str) -> Ask {
+    fn prepare(&self, mut call: ModelCall, home: &str) -> ModelCall {
         let Self { upstream, model } = self;
         call.request.set_model(model);
-        let recipient = Audience { provider: upstream.id(), api: upstream.api(), home };
+        let recipient = Recipient { provider: upstream.id(), api: upstream.api(), home };
         call.provenance.filter(call.request.input_mut(), recipient);
         call
     }
@@ -150,11 +150,11 @@ struct Failures {
 }
 
 impl Failures {
-    fn add(&mut self, candidate: &Target, error: CallError) {
+    fn add(&mut self, candidate: &Candidate, error: CallError) {
         if self.first.is_none() {
             self.first = Some(error);
         } else {
-            let Target { upstream, model } = candidate;
+            let Candidate { upstream, model } = candidate;
             self.others.push(format!("{}/{model}: {}", upstream.id(), error.message));
         }
     }

@@ -27,11 +27,11 @@ const MAX_ITEMS: usize = 16_384;
 
 /// The makers by the identity of their items. Clones share the makers.
 #[derive(Debug, Clone, Default)]
-pub struct Origins(Arc<Mutex<HashMap<u64, Arc<str>>>>);
+pub struct Provenance(Arc<Mutex<HashMap<u64, Arc<str>>>>);
 
 /// The provider that receives an input.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Audience<'a> {
+pub(super) struct Recipient<'a> {
     /// The id of the provider.
     pub(super) provider: &'a str,
     /// The API of the provider.
@@ -40,7 +40,7 @@ pub(super) struct Audience<'a> {
     pub(super) home: &'a str,
 }
 
-impl Origins {
+impl Provenance {
     fn makers(&self) -> MutexGuard<'_, HashMap<u64, Arc<str>>> {
         self.0.lock()
     }
@@ -59,7 +59,7 @@ impl Origins {
     }
 
     /// Removes the items that the recipient cannot read.
-    pub(super) fn filter(&self, input: &mut Vec<Item>, recipient: Audience<'_>) {
+    pub(super) fn filter(&self, input: &mut Vec<Item>, recipient: Recipient<'_>) {
         let makers = self.makers();
         input.retain_mut(|item| {
             if item.kind() == ItemKind::Other {
@@ -146,7 +146,7 @@ mod tests {
             reasoning(json!("unknown"), ""),
             message,
         ];
-        let provenance = Origins::default();
+        let provenance = Provenance::default();
         for (item, maker) in items.iter().zip(["a", "b", "c", "c"]) {
             provenance.record(&done(item), &maker.into());
         }
@@ -158,7 +158,7 @@ mod tests {
         ] {
             let item = |item: &Value| Item::new(&item.to_string());
             let mut input: Vec<Item> = items.iter().map(item).collect();
-            provenance.filter(&mut input, Audience { provider, api, home: "a" });
+            provenance.filter(&mut input, Recipient { provider, api, home: "a" });
             let expected: Vec<Item> = kept.iter().map(|at: &usize| item(&items[*at])).collect();
             assert_eq!(input, expected, "{provider}");
         }
@@ -167,13 +167,13 @@ mod tests {
     #[test]
     fn what_another_provider_compacted_leaves_a_note() {
         let compaction = json!({ "type": "compaction", "encrypted_content": "x" });
-        let provenance = Origins::default();
+        let provenance = Provenance::default();
         provenance.record(&done(&compaction), &"a".into());
         for (provider, api, stays) in
             [("a", Api::Responses, true), ("b", Api::Responses, false), ("c", Api::Chat, true)]
         {
             let mut input = vec![Item::new(&compaction.to_string())];
-            provenance.filter(&mut input, Audience { provider, api, home: "a" });
+            provenance.filter(&mut input, Recipient { provider, api, home: "a" });
             assert_eq!((input.len(), input[0].to_value() == compaction), (1, stays), "{provider}");
         }
     }

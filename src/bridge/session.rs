@@ -11,28 +11,28 @@ use futures::StreamExt;
 use serde_json::json;
 use wires::item::Item;
 
-use super::ask::Ask;
 use super::backend::Backend;
-use super::calls::Calls;
+use super::call::ModelCall;
 use super::event::Answer;
 use super::event::Event;
 use super::event::Kind;
 use super::event::response_id;
-use super::origin::Origins;
+use super::in_flight::InFlight;
+use super::provenance::Provenance;
 use super::request::ModelRequest;
 
 /// The history of a conversation, as far as the connection has seen it.
 #[derive(Debug, Default)]
-struct Memory {
+struct InputHistory {
     /// The id of the last response.
     response_id: String,
     /// All input up to it, and its output.
     items: Vec<Item>,
     /// The makers of the items.
-    provenance: Origins,
+    provenance: Provenance,
 }
 
-impl Memory {
+impl InputHistory {
     /// Completes an incremental request with the history.
     fn complete(&mut self, request: &mut ModelRequest) -> Result<(), Event> {
         let new = std::mem::take(request.input_mut());
@@ -63,11 +63,11 @@ impl Memory {
 }
 
 /// Serves one connection until core closes it.
-pub(super) async fn serve(socket: Socket, backend: Backend, in_flight: Calls) {
+pub(super) async fn serve(socket: Socket, backend: Backend, in_flight: InFlight) {
     let Socket { mut received, sent } = socket;
     // The most events that core receives at a time, if as many are ready.
     let most = sent.max_capacity();
-    let mut history = Memory::default();
+    let mut history = InputHistory::default();
     // Core sends its next call right after the last event of an answer, whose stream may not have
     // ended yet.
     let mut early = None;
@@ -79,7 +79,7 @@ pub(super) async fn serve(socket: Socket, backend: Backend, in_flight: Calls) {
                 None => return,
             },
         };
-        let mut bursts = ask(&text, &mut history, &backend, &in_flight).ready_chunks(most);
+        let mut bursts = start_call(&text, &mut history, &backend, &in_flight).ready_chunks(most);
         drop(text);
         let mut answered = false;
         loop {
@@ -112,7 +112,12 @@ pub(super) async fn serve(socket: Socket, backend: Backend, in_flight: Calls) {
 }
 
 /// Reads a message of core's and starts its call.
-fn ask(text: &str, history: &mut Memory, backend: &Backend, in_flight: &Calls) -> Answer {
+fn start_call(
+    text: &str,
+    history: &mut InputHistory,
+    backend: &Backend,
+    in_flight: &InFlight,
+) -> Answer {
     let invalid = |message: &str| only(Event::rejected(400, "invalid_request", message));
     let mut request = match ModelRequest::parse(text.as_bytes()) {
         Ok(request) => request,
@@ -130,7 +135,7 @@ fn ask(text: &str, history: &mut Memory, backend: &Backend, in_flight: &Calls) -
         let events = [Event::created(&id), Event::completed(&id, None)];
         return Box::pin(futures::stream::iter(events));
     }
-    let mut call = Ask::new(request);
+    let mut call = ModelCall::new(request);
     call.provenance = history.provenance.clone();
     call.trace = in_flight.trace_of(&call);
     let Some(conversation_id) = call.conversation_id.clone() else { return backend.answer(call) };
@@ -161,7 +166,7 @@ mod tests {
     #[test]
     fn incremental_input_is_made_whole() {
         let request = |json: &str| ModelRequest::parse(json.as_bytes()).unwrap();
-        let mut history = Memory::default();
+        let mut history = InputHistory::default();
         let mut first = request(r#"{"model":"m","input":[1,2]}"#);
         history.complete(&mut first).unwrap();
         assert_eq!(first.to_json(), r#"{"model":"m","input":[1,2]}"#);

@@ -5,26 +5,26 @@ use chrono::Utc;
 use tokio::time::Instant;
 use wires::usage::Usage;
 
-use super::ask::Ask;
+use super::call::ModelCall;
+use super::call_log::CallLog;
+use super::call_log::CallRecord;
+use super::call_log::Status;
 use super::event::Event;
 use super::event::Kind;
-use super::record::CallRecord;
-use super::record::Records;
-use super::record::Status;
 use super::span::CallSpan;
 
 /// The measurements of a call under way.
 #[derive(Debug)]
-pub(super) struct Meter {
-    log: Records,
+pub(super) struct CallRecorder {
+    log: CallLog,
     begun: Instant,
     /// `None` once it is written.
     record: Option<CallRecord>,
     span: CallSpan,
 }
 
-impl Meter {
-    pub(super) fn new(log: &Records, provider: &str, call: &Ask) -> Self {
+impl CallRecorder {
+    pub(super) fn new(log: &CallLog, provider: &str, call: &ModelCall) -> Self {
         let record = CallRecord {
             started_at: Utc::now(),
             conversation_id: call.conversation_id.clone(),
@@ -141,7 +141,7 @@ impl Meter {
     }
 }
 
-impl Drop for Meter {
+impl Drop for CallRecorder {
     fn drop(&mut self) {
         self.end(Status::Dropped, None);
     }

@@ -1,5 +1,5 @@
 //! The log of finished model calls: one [`CallRecord`] each, written when the call ends, however it
-//! ends. [`Records`] keeps the newest and broadcasts them.
+//! ends. [`CallLog`] keeps the newest and broadcasts them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -87,18 +87,18 @@ fn rfc3339<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, 
 
 /// The newest records of this process.
 #[derive(Debug, Clone)]
-pub struct Records {
+pub struct CallLog {
     records: Arc<Mutex<VecDeque<Arc<CallRecord>>>>,
     listeners: broadcast::Sender<Arc<CallRecord>>,
 }
 
-impl Default for Records {
+impl Default for CallLog {
     fn default() -> Self {
         Self { records: Arc::default(), listeners: broadcast::Sender::new(MAX_LAG) }
     }
 }
 
-impl Records {
+impl CallLog {
     /// Returns the newest `n` records of a conversation, newest first.
     pub fn recent(&self, conversation_id: &str, n: usize) -> Vec<Arc<CallRecord>> {
         let records = self.records.lock();
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_newest_of_a_conversation_come_first_and_the_oldest_go() {
-        let records = Records::default();
+        let records = CallLog::default();
         let mut heard = records.listen();
         for n in 0..5000 {
             records.add(record(if n % 2 == 0 { "even" } else { "odd" }, n));
