@@ -125,7 +125,7 @@ impl CallLog {
             }
             records.push_back(Arc::clone(&record));
         }
-        // An error only says that there is no listener.
+        // An error means that there is no listener.
         drop(self.listeners.send(record));
     }
 }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_of_a_conversation_come_first_and_the_oldest_go() {
+    fn newest_records_come_first_and_oldest_go() {
         let records = CallLog::default();
         let mut heard = records.listen();
         for n in 0..5000 {

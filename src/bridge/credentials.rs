@@ -163,21 +163,17 @@ impl Credentials {
             let login = inner.logins.get(session)?;
             login.keys.iter().find(|key| key.provider == provider.id)
         });
+        let id = &provider.id;
         match own {
-            Some(key) if key.expires_at.is_some_and(|end| end <= Utc::now()) => Err(unusable(
-                format!("the login with {} has expired: auth.login again", provider.id),
-            )),
+            Some(key) if key.expires_at.is_some_and(|end| end <= Utc::now()) => {
+                Err(unusable(format!("the login with {id} has expired: auth.login again")))
+            }
             Some(key) => own_key(provider, key).map(Arc::new).ok_or_else(|| {
-                unusable(format!(
-                    "the key for {} fits into no header: auth.login again",
-                    provider.id
-                ))
+                unusable(format!("the key for {id} fits into no header: auth.login again"))
             }),
             None if provider.lacks_key() => Err(unusable(match &provider.key_variable {
-                Some(variable) => {
-                    format!("no key for {}: auth.login or set {variable}", provider.id)
-                }
-                None => format!("no key for {}: auth.login", provider.id),
+                Some(variable) => format!("no key for {id}: auth.login or set {variable}"),
+                None => format!("no key for {id}: auth.login"),
             })),
             None => Ok(Arc::clone(provider)),
         }
@@ -258,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_gets_its_sessions_key_and_no_other() {
+    fn call_gets_only_its_sessions_key() {
         let credentials = Credentials::default();
         credentials.login("a", "ci", key("key-a")).unwrap();
         credentials.login("b", "ci", key("key-b")).unwrap();
@@ -284,23 +280,23 @@ mod tests {
         assert!(credentials.logout("a", "ci").unwrap());
         assert_eq!(sent(&credentials, &operators, &first), of_operator);
         let none = provider(None);
-        let says = "no key for x: auth.login or set KEY";
-        assert_eq!(sent(&credentials, &none, &first), says);
+        let missing = "no key for x: auth.login or set KEY";
+        assert_eq!(sent(&credentials, &none, &first), missing);
         assert!(!credentials.logout("a", "ci").unwrap());
     }
 
     #[test]
-    fn a_login_ends_when_it_says_so() {
+    fn expired_login_is_rejected() {
         let credentials = Credentials::default();
         let expires_at = Some(Utc::now());
         credentials.login("a", "ci", Key { expires_at, ..key("key-a") }).unwrap();
         credentials.bind("1", "a");
-        let told = sent(&credentials, &provider(Some("op")), &call("1", "", ""));
-        assert!(told.contains("has expired"), "{told}");
+        let message = sent(&credentials, &provider(Some("op")), &call("1", "", ""));
+        assert!(message.contains("has expired"), "{message}");
     }
 
     #[test]
-    fn a_login_is_its_callers() {
+    fn login_belongs_to_its_caller() {
         let credentials = Credentials::default();
         credentials.login("a", "ci", key("key-a")).unwrap();
         credentials.login("a", "ci", key("key-b")).unwrap();

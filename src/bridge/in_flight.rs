@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_conversation_is_known_as_long_as_a_call_of_it_is_under_way() {
+    fn conversation_is_tracked_while_a_call_runs() {
         let calls = InFlight::default();
         let (first, second) = (calls.begin("c"), calls.begin("c"));
         drop(first);

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_provider_compacted_leaves_a_note() {
+    fn foreign_compaction_leaves_a_note() {
         let compaction = json!({ "type": "compaction", "encrypted_content": "x" });
         let provenance = Provenance::default();
         provenance.record(&done(&compaction), &"a".into());

@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_is_resolved_and_its_key_never_shown() {
+    fn resolved_provider_never_shows_its_key() {
         let config: ProviderConfig = toml::from_str(
             "base_url = \"https://x.example/v1/\"\nenv_key = \"K\"\nwire_api = \"chat\"\n\
              query_params = { \"api-version\" = \"2025-04-01\" }\nhttp_headers = { \"x-a\" = \"b\" }\n",

@@ -92,7 +92,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_not_looked_into_stays_as_it_was_written() {
+    fn unread_members_stay_byte_for_byte() {
         let json = r#"{"input":[{"type":"message", "n":1},null],"model":"a\"b","tools":[ 1 ],"x":"\u0041"}"#;
         let mut request = ModelRequest::parse(json.as_bytes()).unwrap();
         assert_eq!(request.model(), "a\"b");
@@ -113,14 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_request_is_told() {
-        for (json, told) in [
+    fn invalid_requests_are_explained() {
+        for (json, expected) in [
             ("{", "EOF"),
             ("[]", "expected a map"),
             (r#"{"input":"hello"}"#, "expected `input`, a list"),
         ] {
             let error = ModelRequest::parse(json.as_bytes()).unwrap_err().to_string();
-            assert!(error.contains(told), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
         assert_eq!(ModelRequest::parse(b"{}").unwrap().to_json(), r#"{"model":"","input":[]}"#);
     }

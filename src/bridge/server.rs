@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn core_is_answered_within_the_process_and_nobody_else_is() {
+    async fn only_core_is_answered() {
         let demo = Backend::Demo(CallLog::default());
         let shutdown = Shutdown::default();
         let backends: Backends = Arc::new([("demo".to_owned(), demo)].into());
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn models_are_listed_as_openai_does_and_core_keeps_its_catalogue() {
+    fn models_list_leaves_cores_catalogue_alone() {
         let listed = models(&Backend::Demo(CallLog::default()));
         let data = serde_json::json!([{ "id": "demo", "object": "model" }]);
         assert_eq!(listed, serde_json::json!({ "object": "list", "data": data, "models": [] }));

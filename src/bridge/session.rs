@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn incremental_input_is_made_whole() {
+    fn incremental_input_is_completed() {
         let request = |json: &str| ModelRequest::parse(json.as_bytes()).unwrap();
         let mut history = InputHistory::default();
         let mut first = request(r#"{"model":"m","input":[1,2]}"#);

@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct WireError {
-    /// What core and the metrics are told.
+    /// The kind of the failure, for core and the metrics.
     pub code: Code,
     /// The cause, with the name of the provider's API.
     pub message: String,

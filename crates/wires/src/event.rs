@@ -124,7 +124,7 @@ impl Event {
         Self::ended(id, usage, None)
     }
 
-    /// The answer is complete but its turn is not: core asks again.
+    /// The answer is complete but its turn is not: core continues it with another call.
     pub fn paused(id: &str, usage: Option<Usage>) -> Self {
         Self::ended(id, usage, Some(false))
     }
@@ -258,7 +258,7 @@ impl Kind {
 }
 
 impl Completed {
-    /// Reads `response.completed`, whose response repeats the whole output: the rest is skipped.
+    /// Reads `response.completed`, without the output that its response repeats.
     fn read(json: &str) -> Self {
         #[derive(Deserialize)]
         struct Document {

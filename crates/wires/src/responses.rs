@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn an_incomplete_answer_fails_with_the_reason() {
-        for (reason, told) in [
+        for (reason, expected) in [
             (r#"{"reason":"max_output_tokens"}"#, "limit of output tokens"),
             (r#"{"reason":"content_filter"}"#, "content filter"),
             (r#"{"reason":"steered"}"#, "steered"),
@@ -144,7 +144,7 @@ mod tests {
             assert_eq!(event["type"], "response.failed");
             assert_eq!(event["response"]["error"]["code"], "invalid_prompt");
             let message = event["response"]["error"]["message"].as_str().unwrap();
-            assert!(message.contains(told), "{message}");
+            assert!(message.contains(expected), "{message}");
         }
     }
 }

@@ -115,7 +115,7 @@ mod tests {
         data: täst\n\nevent: x\n\ndata: [DONE]";
 
     #[test]
-    fn events_are_the_same_however_their_bytes_are_split() {
+    fn events_do_not_depend_on_chunks() {
         let event = |name: &str, data: &str| Event { name: name.into(), data: data.into() };
         let expected =
             [event("one", "{\"a\":\n1}"), event("message", "täst"), event("message", "[DONE]")];

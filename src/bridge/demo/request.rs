@@ -91,7 +91,7 @@ mod tests {
     use crate::bridge::request::ModelRequest;
 
     #[test]
-    fn what_the_user_said_is_told_from_what_core_added() {
+    fn prompts_exclude_cores_context() {
         let body = serde_json::json!({
             "input": [
                 { "type": "message", "role": "developer", "content": [{ "type": "input_text", "text": "x" }] },

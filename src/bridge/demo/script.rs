@@ -78,8 +78,8 @@ fn steps(request: &Request) -> Vec<Step> {
     if let Some(command) = after(prompt, "run:").or_else(|| plain_command(prompt)) {
         return vec![Step::Run(command.to_owned()), say(summary)];
     }
-    if let Some((server, rest)) = after(prompt, "call:").and_then(|call| call.split_once(' ')) {
-        let (tool, arguments) = rest.trim().split_once(' ').unwrap_or((rest.trim(), "{}"));
+    if let Some((server, call)) = after(prompt, "call:").and_then(|call| call.split_once(' ')) {
+        let (tool, arguments) = call.trim().split_once(' ').unwrap_or((call.trim(), "{}"));
         let Ok(arguments) = serde_json::from_str(arguments) else {
             return vec![say(|_| {
                 "I need the arguments as JSON: `call: SERVER TOOL {}`.".to_owned()
@@ -125,8 +125,8 @@ fn say(text: impl Fn(&Request) -> String + 'static) -> Step {
 }
 
 fn after<'a>(prompt: &'a str, word: &str) -> Option<&'a str> {
-    let (head, rest) = prompt.split_at_checked(word.len())?;
-    head.eq_ignore_ascii_case(word).then(|| rest.trim()).filter(|rest| !rest.is_empty())
+    let (head, tail) = prompt.split_at_checked(word.len())?;
+    head.eq_ignore_ascii_case(word).then(|| tail.trim()).filter(|tail| !tail.is_empty())
 }
 
 fn plain_command(prompt: &str) -> Option<&str> {
@@ -143,14 +143,14 @@ struct Script {
 
 /// Understands some forms of "create a python script that prints hello world".
 fn requested_script(prompt: &str, lower: &str) -> Option<Script> {
-    let asks = ["create", "write", "make"].iter().any(|verb| lower.contains(verb));
-    if !asks || !["script", "program", "file"].iter().any(|noun| lower.contains(noun)) {
+    let has_verb = ["create", "write", "make"].iter().any(|verb| lower.contains(verb));
+    if !has_verb || !["script", "program", "file"].iter().any(|noun| lower.contains(noun)) {
         return None;
     }
-    let says = lower.find("prints ").map(|at| at + "prints ".len());
-    let says = says.and_then(|at| prompt.get(at..)).unwrap_or("hello world");
-    let says = says.trim().trim_matches(['"', '\'', '.', '`']);
-    let quoted = Value::from(says).to_string();
+    let text = lower.find("prints ").map(|at| at + "prints ".len());
+    let text = text.and_then(|at| prompt.get(at..)).unwrap_or("hello world");
+    let text = text.trim().trim_matches(['"', '\'', '.', '`']);
+    let quoted = Value::from(text).to_string();
     let shell = lower.contains("bash") || lower.contains("shell");
     Some(if shell {
         Script { path: "hello.sh", interpreter: "sh", content: format!("echo {quoted}\n") }
@@ -174,10 +174,10 @@ fn run(request: &Request, command: &str) -> Reply {
 
 /// Calls a tool of an MCP server, which core offers in a namespace.
 fn call(request: &Request, server: &str, tool: &str, arguments: Value) -> Reply {
-    let wanted = format!("mcp__{server}").replace('-', "_");
-    let is_wanted = |namespace: &str| namespace.replace('-', "_").trim_end_matches('_') == wanted;
+    let expected = format!("mcp__{server}").replace('-', "_");
+    let matches = |namespace: &str| namespace.replace('-', "_").trim_end_matches('_') == expected;
     let found = request.namespaced.iter().find(|(namespace, name)| {
-        is_wanted(namespace) && name.replace('-', "_") == tool.replace('-', "_")
+        matches(namespace) && name.replace('-', "_") == tool.replace('-', "_")
     });
     match found {
         Some((namespace, name)) => {
@@ -235,7 +235,7 @@ fn summary(request: &Request) -> String {
     let code = ["exited with code ", "Exit code: ", "exit code: "]
         .iter()
         .find_map(|label| output.split_once(label))
-        .and_then(|(_, rest)| rest.split_whitespace().next());
+        .and_then(|(_, code)| code.split_whitespace().next());
     match (code, printed) {
         (None | Some("0"), "") => "The command printed nothing.".to_owned(),
         (None | Some("0"), printed) => format!("The command printed:\n\n{printed}"),
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_run_and_its_output_told() {
+    fn command_is_run_and_its_output_quoted() {
         for prompt in ["run: echo hi", "Run:  echo hi", "echo hi"] {
             let Reply::Call { name, arguments } = reply(&request(prompt, &[], &["shell_command"]))
             else {
@@ -281,12 +281,12 @@ mod tests {
             assert_eq!((name, arguments["command"].as_str()), ("shell_command", Some("echo hi")));
         }
         let output = "Exit code: 0\nWall time: 0 seconds\nOutput:\nhi\n";
-        let told = reply(&request("run: echo hi", &[output], &["shell_command"]));
-        assert_eq!(told, Reply::Text("The command printed:\n\nhi".to_owned()));
+        let quoted = reply(&request("run: echo hi", &[output], &["shell_command"]));
+        assert_eq!(quoted, Reply::Text("The command printed:\n\nhi".to_owned()));
     }
 
     #[test]
-    fn a_script_is_written_with_a_patch_and_run() {
+    fn script_is_patched_in_and_run() {
         let prompt = "create a python script that prints hello world";
         let tools = ["apply_patch", "exec_command"];
         assert_eq!(
@@ -303,23 +303,23 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_of_a_server_is_called_where_it_is_offered() {
+    fn offered_server_tool_is_called() {
         let called = reply(&request("call: we-ather look_up {\"at\":1}", &[], &[]));
         let (namespace, name) = ("mcp__we_ather__".to_owned(), "look_up".to_owned());
         assert_eq!(called, Reply::CallIn { namespace, name, arguments: json!({ "at": 1 }) });
-        let told = reply(&request("call: we-ather look_up", &["42"], &[]));
-        assert_eq!(told, Reply::Text("The tool answered:\n\n42".to_owned()));
-        for (prompt, says) in [
+        let quoted = reply(&request("call: we-ather look_up", &["42"], &[]));
+        assert_eq!(quoted, Reply::Text("The tool answered:\n\n42".to_owned()));
+        for (prompt, expected) in [
             ("call: other look_up {}", "no tool `look_up` of a server `other`"),
             ("call: we-ather look_up {", "arguments as JSON"),
         ] {
             let Reply::Text(text) = reply(&request(prompt, &[], &[])) else { panic!("{prompt}") };
-            assert!(text.contains(says), "{text}");
+            assert!(text.contains(expected), "{text}");
         }
     }
 
     #[test]
-    fn without_tools_it_says_so_and_how_to_get_them() {
+    fn missing_tools_are_explained() {
         let Reply::Text(text) = reply(&request("run: ls", &[], &[])) else {
             panic!("expected text")
         };

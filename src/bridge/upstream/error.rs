@@ -38,20 +38,20 @@ const OWN_FAULT: [&str; 4] =
 
 /// A failed call.
 #[derive(Debug)]
-pub(in crate::bridge) struct CallError {
+pub(crate) struct CallError {
     /// The last event for core.
     event: Event,
     /// The cause.
-    pub(in crate::bridge) message: String,
+    pub(crate) message: String,
     /// The cause as a metric label.
     pub(super) code: Cow<'static, str>,
     /// Whether another provider may answer the same request.
-    pub(in crate::bridge) fallback: bool,
+    pub(crate) fallback: bool,
 }
 
 impl CallError {
     /// Returns the event for core, with the failures of fallbacks.
-    pub(in crate::bridge) fn into_event(self, fallbacks: Option<&str>) -> Event {
+    pub(crate) fn into_event(self, fallbacks: Option<&str>) -> Event {
         match fallbacks {
             Some(fallbacks) => self.event.with_remark(&format!(" (fallbacks: {fallbacks})")),
             None => self.event,

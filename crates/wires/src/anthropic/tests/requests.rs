@@ -72,7 +72,7 @@ fn turns_alternate_and_results_come_first() {
 }
 
 #[test]
-fn orphans_make_no_request_that_the_api_refuses() {
+fn orphans_make_no_invalid_request() {
     let lost = json!({"type": "tool_result", "tool_use_id": "c1", "content": "The call was interrupted; it has no result.", "is_error": true});
     becomes(
         json!([user("a"), call("c1")]),
@@ -104,7 +104,7 @@ fn orphans_make_no_request_that_the_api_refuses() {
 }
 
 #[test]
-fn instructions_and_the_first_developer_messages_are_the_system_prompt() {
+fn leading_developer_messages_join_the_system_prompt() {
     let developer = |text: &str| json!({"type": "message", "role": "developer", "content": [{"type": "input_text", "text": text}]});
     let asked = ask(json!([
         developer("Rules."),
@@ -142,7 +142,7 @@ fn the_cache_is_marked_at_most_four_times() {
 }
 
 #[test]
-fn tools_of_every_kind_are_functions_there() {
+fn tools_of_every_kind_become_functions() {
     let sent = body(&ask(json!([user("a")])));
     let names: Vec<&str> = sent["tools"]
         .as_array()
@@ -162,7 +162,7 @@ fn tools_of_every_kind_are_functions_there() {
 }
 
 #[test]
-fn calls_in_the_history_carry_the_names_that_their_tools_have_there() {
+fn calls_in_history_use_wire_names() {
     let patch = json!({"type": "custom_tool_call", "call_id": "c1", "name": "apply_patch", "input": "*** Begin"});
     let patched = json!({"type": "custom_tool_call_output", "call_id": "c1", "output": "done"});
     let mail = json!({"type": "function_call", "call_id": "c2", "namespace": "mcp__mail", "name": "send", "arguments": ""});
@@ -212,7 +212,7 @@ fn long_and_colliding_tool_names_stay_apart() {
 }
 
 #[test]
-fn a_history_with_calls_defines_their_tools_even_when_none_is_offered() {
+fn history_with_calls_always_defines_their_tools() {
     let mut asked = ask(json!([user("a"), call("c1"), output("c1", "x"), user("Summarise.")]));
     asked["tools"] = json!([]);
     let sent = body(&asked);
@@ -223,7 +223,7 @@ fn a_history_with_calls_defines_their_tools_even_when_none_is_offered() {
 }
 
 #[test]
-fn images_go_in_by_data_and_by_address_also_as_results() {
+fn images_are_sent_as_data_or_url() {
     let png =
         json!({"type": "input_image", "image_url": "data:image/png;base64,AAAA", "detail": "high"});
     let web = json!({"type": "input_image", "image_url": "https://x.test/a.png"});
@@ -244,7 +244,7 @@ fn images_go_in_by_data_and_by_address_also_as_results() {
 }
 
 #[test]
-fn tool_choice_and_parallel_calls_are_said() {
+fn tool_choice_and_parallel_calls_are_translated() {
     let chosen = |choice: Value, parallel: bool| {
         let mut asked = ask(json!([user("a")]));
         asked["tool_choice"] = choice;
@@ -314,7 +314,7 @@ fn each_model_thinks_in_its_own_way() {
 }
 
 #[test]
-fn a_thinking_block_comes_back_as_it_was_and_in_its_place() {
+fn thinking_block_returns_unchanged_and_in_place() {
     let both = |model: &str, blocks: &[Value]| {
         let mut asked = ask(json!([
             user("a"),
@@ -341,7 +341,7 @@ fn a_thinking_block_comes_back_as_it_was_and_in_its_place() {
 }
 
 #[test]
-fn thinking_that_cannot_be_read_there_stays_here() {
+fn unreadable_thinking_is_not_sent() {
     let mut asked = ask(json!([
         user("a"),
         reasoning("claude-opus-4-7", &thought("other model")),
@@ -358,7 +358,7 @@ fn thinking_that_cannot_be_read_there_stays_here() {
 }
 
 #[test]
-fn budgeted_thinking_does_not_join_a_tool_loop_that_began_without_it() {
+fn budgeted_thinking_never_joins_a_running_tool_loop() {
     let mut asked = ask(json!([user("a"), call("c1"), output("c1", "x")]));
     asked["model"] = json!(OLD);
     asked["reasoning"] = json!({"effort": "high"});
@@ -370,7 +370,7 @@ fn budgeted_thinking_does_not_join_a_tool_loop_that_began_without_it() {
 }
 
 #[test]
-fn a_bound_model_is_told_to_drop_thinking_that_no_longer_fits() {
+fn bound_model_drops_thinking_that_mismatches() {
     let mut asked = ask(json!([user("a")]));
     asked["model"] = json!(BOUND);
     let sent = Anthropic.encode(&asked).unwrap();
@@ -381,7 +381,7 @@ fn a_bound_model_is_told_to_drop_thinking_that_no_longer_fits() {
 }
 
 #[test]
-fn a_longer_history_begins_with_what_the_shorter_one_was() {
+fn longer_history_extends_the_shorter_one() {
     let items = [
         user("a"),
         reasoning(NEW, &thought("t")),
@@ -406,7 +406,7 @@ fn a_longer_history_begins_with_what_the_shorter_one_was() {
 }
 
 #[test]
-fn structured_output_is_a_format_or_for_older_models_a_rule() {
+fn structured_output_is_a_format_or_an_instruction() {
     let schema = json!({"type": "object", "additionalProperties": true, "required": ["n"], "properties": {
         "n": {"type": "integer", "minimum": 1, "description": "A number."},
         "when": {"type": "string", "format": "date"},
@@ -430,7 +430,7 @@ fn structured_output_is_a_format_or_for_older_models_a_rule() {
 }
 
 #[test]
-fn sampling_is_never_said() {
+fn sampling_is_never_sent() {
     let mut asked = ask(json!([user("a")]));
     for model in [asked["model"].clone(), json!(OLD)] {
         asked["model"] = model;

@@ -112,7 +112,7 @@ fn text_is_passed_on_as_it_comes() {
 }
 
 #[test]
-fn thinking_is_a_reasoning_item_that_carries_its_block() {
+fn thinking_becomes_reasoning_with_its_block() {
     let stream = whole(
         &[
             (
@@ -220,7 +220,7 @@ fn calls_are_split_by_kind_and_namespace() {
 }
 
 #[test]
-fn a_call_that_was_cut_short_is_not_made_but_a_garbled_one_is() {
+fn truncated_call_is_dropped_but_malformed_one_kept() {
     let block: &[(&str, &[&str])] = &[(
         r#"{"type":"tool_use","id":"t","name":"get_weather","input":{}}"#,
         &[r#"{"type":"input_json_delta","partial_json":"{\"loc"}"#],

@@ -98,7 +98,7 @@ proptest! {
             }
             Err(failure) => prop_assert!(failure.message.starts_with("Chat Completions provider")),
         }
-        // What core was told of is closed, one at a time, and can be sent back.
+        // Items are closed one at a time, and core can send them back.
         let open = |event: &&Value| event["type"] == "response.output_item.added";
         prop_assert!(failed || out.iter().filter(open).count() <= done_items(&out).len() + 1);
         prop_assert!(Chat.encode(&ask(Value::Array(done_items(&out)))).is_ok());
@@ -123,7 +123,7 @@ proptest! {
     }
 
     #[test]
-    fn any_body_is_a_failure_that_names_the_provider(status in any::<u16>(), body in prop::collection::vec(any::<u8>(), 0..64), value in json_value()) {
+    fn any_error_body_names_the_provider(status in any::<u16>(), body in prop::collection::vec(any::<u8>(), 0..64), value in json_value()) {
         prop_assert!(Chat.error(status, &body).message.starts_with("Chat Completions provider"));
         prop_assert!(Chat.error(status, value.to_string().as_bytes()).message.starts_with("Chat Completions provider"));
     }

@@ -12,7 +12,7 @@ fn text_becomes_one_user_message() {
 }
 
 #[test]
-fn the_request_streams_with_usage_and_sends_nothing_that_common_servers_refuse() {
+fn request_has_only_what_common_servers_accept() {
     let out = Chat.encode(&ask(json!([user("hi")]))).expect("encodes");
     assert_eq!(out.path, "/chat/completions");
     let keys: Vec<_> =
@@ -39,7 +39,7 @@ fn the_request_streams_with_usage_and_sends_nothing_that_common_servers_refuse()
 }
 
 #[test]
-fn a_history_keeps_its_order_and_joins_neighbours_of_one_role() {
+fn history_keeps_order_and_joins_adjacent_roles() {
     let developer = |text: &str| json!({"type": "message", "role": "developer", "content": [{"type": "input_text", "text": text}]});
     let body = body(&ask(json!([
         developer("Rules."),
@@ -73,7 +73,7 @@ fn a_call_and_its_result_stand_together() {
 }
 
 #[test]
-fn parallel_calls_share_a_message_and_are_answered_in_their_order() {
+fn parallel_calls_share_a_message_and_keep_order() {
     check(
         json!([
             user("go"),
@@ -92,7 +92,7 @@ fn parallel_calls_share_a_message_and_are_answered_in_their_order() {
 }
 
 #[test]
-fn calls_of_two_turns_with_one_id_keep_their_own_results() {
+fn repeated_call_id_keeps_results_apart() {
     check(
         json!([
             call("c", "shell"),
@@ -110,7 +110,7 @@ fn calls_of_two_turns_with_one_id_keep_their_own_results() {
 }
 
 #[test]
-fn a_call_without_result_and_a_result_without_call_are_still_told() {
+fn unpaired_calls_and_results_are_kept() {
     check(
         json!([call("c1", "shell"), user("stop"), result("gone", json!("late"))]),
         json!([
@@ -123,7 +123,7 @@ fn a_call_without_result_and_a_result_without_call_are_still_told() {
 }
 
 #[test]
-fn arguments_that_a_server_could_not_parse_are_wrapped() {
+fn malformed_arguments_are_wrapped() {
     let call = |arguments: &str| json!({"type": "function_call", "call_id": "c", "name": "shell", "arguments": arguments});
     for (arguments, sent) in [
         ("", "{}"),
@@ -136,7 +136,7 @@ fn arguments_that_a_server_could_not_parse_are_wrapped() {
 }
 
 #[test]
-fn a_custom_tool_is_a_function_with_one_input() {
+fn custom_tool_is_a_function_of_one_input() {
     let ask = ask(json!([
         {"type": "custom_tool_call", "call_id": "p", "name": "apply_patch", "input": "*** Begin\n"},
         {"type": "custom_tool_call_output", "call_id": "p", "output": "done"},
@@ -163,7 +163,7 @@ fn a_custom_tool_is_a_function_with_one_input() {
 }
 
 #[test]
-fn tools_of_a_namespace_are_flattened_and_found_again() {
+fn namespaced_tools_are_flattened_and_found_again() {
     let ask = ask(json!([
         {"type": "function_call", "call_id": "c", "namespace": "mcp__mail", "name": "send", "arguments": "{}"},
         result("c", json!("sent")),
@@ -190,7 +190,7 @@ fn tools_of_a_namespace_are_flattened_and_found_again() {
 }
 
 #[test]
-fn long_odd_and_colliding_names_become_different_names_that_a_provider_takes() {
+fn odd_names_become_unique_and_acceptable() {
     let long = "x".repeat(80);
     let function = |name: &str| json!({"type": "function", "name": name, "parameters": {}});
     let mut ask = ask(json!("hi"));
@@ -216,7 +216,7 @@ fn long_odd_and_colliding_names_become_different_names_that_a_provider_takes() {
 }
 
 #[test]
-fn tools_that_a_search_found_are_offered_and_callable() {
+fn found_tools_are_offered_and_callable() {
     let found = json!([{"type": "namespace", "name": "mcp__cal", "description": "", "tools": [
         {"type": "function", "name": "list", "description": "", "parameters": {"type": "object"}, "defer_loading": true}]}]);
     let ask = ask(json!([
@@ -248,7 +248,7 @@ fn an_image_of_the_user_is_a_part() {
 }
 
 #[test]
-fn an_image_in_a_result_follows_all_results_of_the_turn_in_a_user_message() {
+fn result_image_follows_all_results_of_the_turn() {
     let output = json!([{"type": "input_text", "text": "seen"}, {"type": "input_image", "image_url": IMAGE}]);
     check(
         json!([
@@ -291,7 +291,7 @@ fn effort_format_and_choice_are_translated() {
 }
 
 #[test]
-fn what_the_api_cannot_express_is_a_clear_error() {
+fn inexpressible_request_is_a_clear_error() {
     let file = json!({"type": "message", "role": "user", "content": [{"type": "input_file", "file_id": "f"}]});
     let mut allowed = ask(json!("hi"));
     allowed["tool_choice"] = json!({"type": "allowed_tools", "mode": "auto", "tools": []});
@@ -309,7 +309,7 @@ fn what_the_api_cannot_express_is_a_clear_error() {
 }
 
 #[test]
-fn reasoning_of_other_wires_is_dropped_and_its_own_goes_back_into_its_field() {
+fn own_reasoning_returns_and_foreign_is_dropped() {
     let foreign = json!({"type": "reasoning", "summary": [], "encrypted_content": "{\"wire\":\"anthropic\",\"blocks\":[]}"});
     let opaque = json!({"type": "reasoning", "summary": [], "encrypted_content": "gAAAA"});
     let own = |field: &str, text: &str| {

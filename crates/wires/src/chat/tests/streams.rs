@@ -55,7 +55,7 @@ fn the_stream_of_openais_reference_is_a_message() {
 }
 
 #[test]
-fn a_server_without_usage_or_done_has_still_answered() {
+fn answer_needs_neither_usage_nor_done() {
     let out = read(&ask(json!("hi")), &[chunk(json!({"content": "a"})), finish("stop")])
         .expect("an answer");
     assert_eq!(out.last().expect("an event")["type"], "response.completed");
@@ -97,7 +97,7 @@ fn usage_is_found_wherever_servers_put_it() {
 }
 
 #[test]
-fn calls_are_joined_by_index_however_a_server_fragments_them() {
+fn fragmented_calls_are_joined() {
     let function =
         |name: Option<&str>, arguments: &str| json!({"name": name, "arguments": arguments});
     let two = [("a", "shell", "{\"a\":1}"), ("b", "shell", "{\"a\":2}")];
@@ -145,7 +145,7 @@ fn calls_are_joined_by_index_however_a_server_fragments_them() {
 }
 
 #[test]
-fn calls_without_ids_or_with_one_id_get_ids_of_their_own() {
+fn calls_always_get_unique_ids() {
     let whole = |id: Value| json!({"id": id, "function": {"name": "shell", "arguments": "{}"}});
     for id in [json!(null), json!("")] {
         let got = calls(&[json!([whole(id.clone()), whole(id)])]);
@@ -171,7 +171,7 @@ fn the_deprecated_function_call_is_a_call() {
 }
 
 #[test]
-fn reasoning_streams_as_a_summary_and_goes_back_as_it_came() {
+fn reasoning_streams_as_summary_and_returns_unchanged() {
     for field in ["reasoning_content", "reasoning"] {
         let events = [
             chunk(json!({"role": "assistant", "content": null, field: "Let "})),
@@ -251,7 +251,7 @@ fn openrouters_details_are_joined_and_signatures_survive() {
 }
 
 #[test]
-fn text_after_reasoning_after_text_opens_one_item_at_a_time() {
+fn one_item_is_open_at_a_time() {
     let events = [
         chunk(json!({"content": "a"})),
         chunk(json!({"reasoning": "b"})),
@@ -278,7 +278,7 @@ fn text_after_reasoning_after_text_opens_one_item_at_a_time() {
 /// Without a mark it would be taken, after a restart, for the work of whatever provider the
 /// conversation is at home with.
 #[test]
-fn reasoning_with_nothing_to_carry_back_bears_the_mark_of_its_wire() {
+fn empty_reasoning_bears_the_mark_of_its_wire() {
     let part = json!({"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]});
     let events = [
         chunk(json!({"content": [part, {"type": "text", "text": "Yes."}]})),
@@ -302,7 +302,7 @@ fn a_refusal_is_shown_as_text() {
 }
 
 #[test]
-fn a_stop_for_length_or_by_a_filter_fails_with_the_reason_and_runs_no_half_call() {
+fn early_stop_fails_and_runs_no_partial_call() {
     for (reason, told) in [("length", "max_output_tokens"), ("content_filter", "content_filter")] {
         let half = json!({"tool_calls": [{"index": 0, "id": "a", "function": {"name": "shell", "arguments": "{\"a\":"}}]});
         let out = read(
@@ -380,7 +380,7 @@ fn an_error_inside_the_stream_is_a_failure() {
 }
 
 #[test]
-fn error_bodies_are_sorted_as_core_needs_them() {
+fn errors_have_the_codes_that_core_knows() {
     let context =
         "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens.";
     let cases = [
@@ -470,7 +470,7 @@ fn error_bodies_are_sorted_as_core_needs_them() {
 }
 
 #[test]
-fn garbage_and_excess_are_failures_that_stay() {
+fn garbage_and_excess_fail_for_good() {
     let mut decoder = Chat.decoder(&ask(json!("hi")));
     for data in ["{\"choices\":[", "[1]", "null", "\u{0}"] {
         let mut fresh = Chat.decoder(&ask(json!("hi")));

@@ -56,7 +56,7 @@ fn history_alternates_and_neighbours_are_merged() {
 }
 
 #[test]
-fn the_user_begins_and_has_the_last_word() {
+fn user_has_first_and_last_turn() {
     contents(
         OLD,
         json!([assistant("a")]),
@@ -90,7 +90,7 @@ fn a_call_is_followed_by_its_response() {
 }
 
 #[test]
-fn parallel_calls_are_answered_together_and_in_their_order() {
+fn parallel_calls_are_answered_together_in_order() {
     let input = json!([
         user("?"),
         call("c1", "{}"),
@@ -129,7 +129,7 @@ fn orphans_do_not_break_the_pairing() {
 }
 
 #[test]
-fn one_call_id_used_twice_gets_its_outputs_in_order() {
+fn repeated_call_id_gets_outputs_in_order() {
     let input = json!([
         user("?"),
         call("c", "{}"),
@@ -190,7 +190,7 @@ fn a_namespace_is_flattened_and_split_again() {
 }
 
 #[test]
-fn names_that_gemini_rejects_are_replaced_and_found_again() {
+fn rejected_names_are_replaced_and_found_again() {
     let tool = |name: &str| json!({"type": "function", "name": name, "parameters": {}});
     let long = "x".repeat(200);
     let space = json!({"type": "namespace", "name": "a", "tools": [tool("b")]});
@@ -214,7 +214,7 @@ fn names_that_gemini_rejects_are_replaced_and_found_again() {
 }
 
 #[test]
-fn schemas_keep_what_gemini_takes() {
+fn schemas_keep_what_gemini_accepts() {
     let parameters = json!({"$schema": "x", "type": "object", "additionalProperties": false,
         "properties": {"$ref": {"type": "string"}, "a": {"$ref": "#/$defs/A", "description": "no"}},
         "$defs": {"A": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/A", "title": "no"}]}}});
@@ -241,7 +241,7 @@ fn parameters_are_always_an_object() {
 }
 
 #[test]
-fn images_go_in_as_data_or_as_an_address() {
+fn images_are_sent_as_data_or_url() {
     let image = |url: &str| json!([{"type": "message", "role": "user", "content": [{"type": "input_image", "image_url": url}]}]);
     contents(
         OLD,
@@ -269,7 +269,7 @@ fn images_go_in_as_data_or_as_an_address() {
 }
 
 #[test]
-fn an_image_in_a_tool_result_goes_inside_or_beside_as_the_model_takes_it() {
+fn result_image_is_nested_if_the_model_accepts() {
     let result = json!([{"type": "input_text", "text": "seen"}, {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}]);
     let input = json!([user("?"), call("c1", "{}"), output("c1", result)]);
     let image = json!({"inlineData": {"mimeType": "image/png", "data": "AAAA"}});
@@ -284,7 +284,7 @@ fn an_image_in_a_tool_result_goes_inside_or_beside_as_the_model_takes_it() {
 }
 
 #[test]
-fn structured_output_is_a_schema_or_words_where_tools_exclude_it() {
+fn structured_output_is_a_schema_or_an_instruction() {
     let format = json!({"format": {"type": "json_schema", "name": "x", "strict": true, "schema": {"type": "object"}}});
     let plain = |model| with(ask(model, json!([user("?")])), "text", format.clone());
     let config =
@@ -356,7 +356,7 @@ fn tool_choice_becomes_a_mode() {
 }
 
 #[test]
-fn a_signature_goes_back_to_its_call_and_only_to_the_model_that_made_it() {
+fn signature_returns_to_its_call_and_model_only() {
     let blocks = json!([{"thought": true, "text": "hm", "thoughtSignature": "t"}, {"call": "c1", "thoughtSignature": "s"}]);
     let sent = |by: &str, model: &str| {
         let input =
@@ -393,7 +393,7 @@ fn reasoning_of_another_wire_is_dropped() {
 }
 
 #[test]
-fn what_was_decoded_is_encoded_as_it_came() {
+fn decoded_parts_are_encoded_unchanged() {
     let parts = json!([{"text": "It is ", "thoughtSignature": "a"}, {"text": "fair"}, {"text": "é."}, {"text": "", "thoughtSignature": "b"},
         {"functionCall": {"name": "weather", "args": {"city": "X"}, "id": "g1"}, "thoughtSignature": "c"},
         {"functionCall": {"name": "weather", "args": {}, "id": "g2"}}, {"text": "", "thoughtSignature": "d"}]);
@@ -417,7 +417,7 @@ fn what_was_decoded_is_encoded_as_it_came() {
 }
 
 #[test]
-fn signatures_of_a_text_that_was_changed_follow_it() {
+fn signatures_of_changed_text_follow_it() {
     let blocks = json!([{"at": 3, "text": "xyz", "thoughtSignature": "a"}]);
     let sent =
         body(&ask(NEW, json!([user("?"), assistant("new text"), carried(NEW, blocks), user("!")])));

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn a_thought_a_text_and_a_signature_are_streamed_in_order() {
+fn thought_text_and_signature_stream_in_order() {
     let chunks = [
         chunk(json!([{"text": "**Plan**\n", "thought": true}])),
         chunk(json!([{"text": "There are **3** "}])),
@@ -50,7 +50,7 @@ fn a_thought_a_text_and_a_signature_are_streamed_in_order() {
 }
 
 #[test]
-fn a_signed_call_ends_the_thoughts_that_carry_its_signature() {
+fn signed_call_ends_the_thought_with_its_signature() {
     // As Gemini 3 answers: the call whole in one chunk, without an id, then an empty text with the
     // finishReason.
     let chunks = [
@@ -173,7 +173,7 @@ fn garbage_is_a_failure_that_names_gemini() {
 }
 
 #[test]
-fn an_error_says_what_core_needs_to_know() {
+fn errors_have_the_codes_that_core_knows() {
     let limits = |id: &str| {
         json!([{"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": id}]},
         {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.074824224s"}])
