@@ -1,9 +1,9 @@
-//! What is said in a live conversation, on its way to the recording.
+//! Write-behind queue of a live conversation's recording.
 //!
-//! Core says something ten times a turn and waits each time until it is on disk, over three threads. Here
-//! it goes on at once: what is said while something is being written is written together, after it. Core
-//! asks that all of it be on disk when it has a prompt, before the model hears of it, and before it ends a
-//! turn; it reckons with stores that write only then.
+//! Core appends items ten times a turn and waits each time, over three threads, until they are on
+//! disk. Here it continues at once: items appended during a write are written together after it.
+//! Core requests a flush on a prompt, before the model gets it, and before it ends a turn; it
+//! supports stores that write only then.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -14,26 +14,26 @@ use codex_protocol::protocol::RolloutItem;
 use codex_thread_store::ThreadStoreResult;
 use tokio::sync::Notify;
 
-/// How much may wait for a slow disk before who says more has to wait too.
-const MOST: usize = 1024;
+/// Number of queued items from which [`Recording::append`] waits for the disk.
+const MAX_QUEUED: usize = 1024;
 
-/// The end of a recording that is being written.
+/// The queue and the state of a recording.
 #[derive(Default)]
 pub(super) struct Recording {
     state: Mutex<State>,
-    /// What waited is being written, or nothing waits any more.
-    went_on: Notify,
+    /// Notified when a batch is taken from the queue, and when the writer ends.
+    progressed: Notify,
 }
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<RolloutItem>,
-    /// Somebody is at it.
+    queued: Vec<RolloutItem>,
+    /// Whether a writer task runs.
     writing: bool,
-    /// It was asked for, and is there.
+    /// Whether core's store has created the recording.
     exists: bool,
-    /// Something may not have got to the disk: from now on core's store is always asked.
-    unsure: bool,
+    /// Whether a write may have failed: from then on every flush goes to core's store.
+    suspect: bool,
 }
 
 impl Recording {
@@ -41,27 +41,27 @@ impl Recording {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the items written by `write`, after all that was said before them.
-    pub(super) async fn say<Writing>(
+    /// Queues items for `write`, after all items before them. Waits while the queue is full.
+    pub(super) async fn append<Writing>(
         self: &Arc<Self>,
         items: Vec<RolloutItem>,
         write: impl Fn(Vec<RolloutItem>) -> Writing + Send + 'static,
     ) where
         Writing: Future<Output = ThreadStoreResult<()>> + Send,
     {
-        self.until(|state| state.waiting.len() < MOST).await;
-        let begin = {
+        self.wait_until(|state| state.queued.len() < MAX_QUEUED).await;
+        let start = {
             let mut state = self.lock();
-            state.waiting.extend(items);
+            state.queued.extend(items);
             !std::mem::replace(&mut state.writing, true)
         };
-        if begin {
-            self.begin(write);
+        if start {
+            self.start_writer(write);
         }
     }
 
     #[expect(clippy::disallowed_methods, reason = "closing the conversation waits for its end")]
-    fn begin<Writing>(
+    fn start_writer<Writing>(
         self: &Arc<Self>,
         write: impl Fn(Vec<RolloutItem>) -> Writing + Send + 'static,
     ) where
@@ -69,72 +69,72 @@ impl Recording {
     {
         let writer = Writer(Arc::clone(self));
         tokio::spawn(async move {
-            while let Some(items) = writer.next() {
+            while let Some(items) = writer.next_batch() {
                 if write(items).await.is_err() {
-                    writer.0.lock().unsure = true;
+                    writer.0.lock().suspect = true;
                 }
             }
         });
     }
 
-    /// Waits until nothing that was said waits to be written.
-    pub(super) async fn written(&self) {
-        self.until(|state| !state.writing).await;
+    /// Waits until all queued items are written.
+    pub(super) async fn flushed(&self) {
+        self.wait_until(|state| !state.writing).await;
     }
 
-    async fn until(&self, holds: impl Fn(&State) -> bool) {
+    async fn wait_until(&self, holds: impl Fn(&State) -> bool) {
         loop {
-            let went_on = self.went_on.notified();
-            tokio::pin!(went_on);
-            went_on.as_mut().enable();
+            let progressed = self.progressed.notified();
+            tokio::pin!(progressed);
+            progressed.as_mut().enable();
             if holds(&self.lock()) {
                 return;
             }
-            went_on.await;
+            progressed.await;
         }
     }
 
-    /// Whether it is there, with all that was written so far.
+    /// Whether the recording exists and holds all items written so far.
     pub(super) fn exists(&self) -> bool {
         let state = self.lock();
-        state.exists && !state.unsure
+        state.exists && !state.suspect
     }
 
-    /// It is there, or not where it was any more.
+    /// Notes that the recording was created, or that it has moved.
     pub(super) fn set_exists(&self, exists: bool) {
         self.lock().exists = exists;
     }
 
-    /// What waits is not to be written any more.
-    pub(super) fn drop_waiting(&self) {
-        self.lock().waiting.clear();
+    /// Drops the queued items.
+    pub(super) fn drop_queued(&self) {
+        self.lock().queued.clear();
     }
 }
 
-/// Who writes, as long as this lives.
+/// The running writer. If it is dropped during a write, the recording becomes suspect.
 struct Writer(Arc<Recording>);
 
 impl Writer {
-    /// What is to be written next. None where nothing is, and then nobody writes any more.
-    fn next(&self) -> Option<Vec<RolloutItem>> {
+    /// The next batch; `None` ends the writer.
+    fn next_batch(&self) -> Option<Vec<RolloutItem>> {
         let mut state = self.0.lock();
-        let items = std::mem::take(&mut state.waiting);
+        let items = std::mem::take(&mut state.queued);
         state.writing = !items.is_empty();
         drop(state);
-        self.0.went_on.notify_waiters();
+        self.0.progressed.notify_waiters();
         Some(items).filter(|items| !items.is_empty())
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        // It was ended half-way.
+        // Still set only if the write did not end.
         let mut state = self.0.lock();
         if state.writing {
             state.writing = false;
-            state.unsure = true;
+            state.suspect = true;
             drop(state);
-            self.0.went_on.notify_waiters();
+            self.0.progressed.notify_waiters();
         }
     }
 }
@@ -151,32 +151,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_could_not_be_written_is_not_held_to_be_there() {
+    async fn failed_write_makes_recording_suspect() {
         let recording = Arc::new(Recording::default());
         recording.set_exists(true);
-        recording.say(items(1), |_| std::future::ready(Ok(()))).await;
-        recording.written().await;
+        recording.append(items(1), |_| std::future::ready(Ok(()))).await;
+        recording.flushed().await;
         assert!(recording.exists());
         let failure = || ThreadStoreError::Internal { message: "the disk is full".to_owned() };
-        recording.say(items(1), move |_| std::future::ready(Err(failure()))).await;
-        recording.written().await;
+        recording.append(items(1), move |_| std::future::ready(Err(failure()))).await;
+        recording.flushed().await;
         assert!(!recording.exists());
     }
 
     #[tokio::test]
-    async fn who_ends_half_way_leaves_nobody_waiting() {
+    async fn panicking_writer_does_not_block_flush() {
         let recording = Arc::new(Recording::default());
         recording.set_exists(true);
         let broken = |_| async { panic!("on purpose") };
-        recording.say(items(1), broken).await;
-        recording.written().await;
+        recording.append(items(1), broken).await;
+        recording.flushed().await;
         assert!(!recording.exists());
-        recording.say(items(1), |_| std::future::ready(Ok(()))).await;
-        recording.written().await;
+        recording.append(items(1), |_| std::future::ready(Ok(()))).await;
+        recording.flushed().await;
     }
 
     #[tokio::test]
-    async fn a_slow_disk_holds_up_who_says_much() {
+    async fn slow_disk_applies_backpressure() {
         let recording = Arc::new(Recording::default());
         let disk = Arc::new(tokio::sync::Semaphore::new(0));
         let write = |disk: &Arc<tokio::sync::Semaphore>| {
@@ -189,15 +189,15 @@ mod tests {
                 }
             }
         };
-        recording.say(items(1), write(&disk)).await;
+        recording.append(items(1), write(&disk)).await;
         tokio::task::yield_now().await;
-        recording.say(items(MOST), write(&disk)).await;
-        let mut more = std::pin::pin!(recording.say(items(1), write(&disk)));
+        recording.append(items(MAX_QUEUED), write(&disk)).await;
+        let mut more = std::pin::pin!(recording.append(items(1), write(&disk)));
         assert!(futures::poll!(&mut more).is_pending());
         disk.add_permits(1);
         more.await;
         disk.add_permits(2);
-        recording.written().await;
+        recording.flushed().await;
         assert_eq!(disk.available_permits(), 0);
     }
 }

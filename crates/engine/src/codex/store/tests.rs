@@ -1,12 +1,23 @@
-//! Core's store behind the merging one, in memory.
+//! The merging store over core's in-memory store.
+
+use std::time::SystemTime;
 
 use codex_protocol::SessionId;
 use codex_protocol::models::BaseInstructions;
+use codex_protocol::protocol::RolloutItem;
 use codex_protocol::protocol::SessionSource;
+use codex_protocol::protocol::ThreadHistoryMode;
 use codex_protocol::protocol::ThreadMemoryMode;
+use codex_thread_store::AppendThreadItemsParams;
+use codex_thread_store::ArchiveThreadParams;
+use codex_thread_store::DeleteThreadParams;
 use codex_thread_store::InMemoryThreadStore;
+use codex_thread_store::LoadThreadHistoryParams;
+use codex_thread_store::ReadThreadParams;
+use codex_thread_store::ThreadMetadataPatch;
 use codex_thread_store::ThreadPersistenceMetadata;
 
+use super::thread_store::is_recorded;
 use super::*;
 
 async fn live(id: ThreadId) -> (Arc<InMemoryThreadStore>, MergingStore) {
@@ -57,7 +68,7 @@ fn read(id: ThreadId) -> ReadThreadParams {
 }
 
 #[tokio::test]
-async fn what_is_observed_is_merged_and_written_a_moment_later() {
+async fn observations_are_merged_and_written_later() {
     let id = ThreadId::new();
     let (inner, store) = live(id).await;
     for model in ["a", "b", "c"] {
@@ -71,7 +82,7 @@ async fn what_is_observed_is_merged_and_written_a_moment_later() {
 }
 
 #[tokio::test]
-async fn who_reads_or_closes_a_conversation_finds_what_was_observed() {
+async fn reads_and_close_see_observations() {
     let id = ThreadId::new();
     let (inner, store) = live(id).await;
     observe(&store, id, "a").await;
@@ -91,7 +102,7 @@ async fn who_reads_or_closes_a_conversation_finds_what_was_observed() {
 }
 
 #[tokio::test]
-async fn the_first_message_of_a_conversation_waits_and_what_someone_wants_does_not() {
+async fn observations_wait_and_changes_do_not() {
     let id = ThreadId::new();
     let (inner, store) = live(id).await;
     let first = ThreadMetadataPatch {
@@ -113,24 +124,24 @@ async fn the_first_message_of_a_conversation_waits_and_what_someone_wants_does_n
     };
     let row = update(&store, id, mode).await;
     assert_eq!(row.first_user_message.as_deref(), Some("hi there"));
-    // What was observed before it is written first.
+    // The pending observation is written first.
     assert_eq!(inner.calls().await.update_thread_metadata, 2);
-    // Of a conversation that was resumed, what its row says is not known.
+    // The row of a resumed conversation is unknown until its first write.
     store.shutdown_thread(id).await.unwrap();
-    store.opened(id, Live::default());
+    store.insert_live(id, Live::default());
     observe(&store, id, "a").await;
     assert_eq!(inner.calls().await.update_thread_metadata, 3);
     observe(&store, id, "b").await;
     assert_eq!(inner.calls().await.update_thread_metadata, 3);
 }
 
-async fn say(store: &MergingStore, id: ThreadId, items: &[&str]) {
+async fn append(store: &MergingStore, id: ThreadId, items: &[&str]) {
     let items = items.iter().map(|kind| item(kind)).collect();
     store.append_items(AppendThreadItemsParams { thread_id: id, items }).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_recording_that_is_on_disk_is_not_asked_for_again() {
+async fn recording_on_disk_is_not_persisted_again() {
     let id = ThreadId::new();
     let (inner, store) = live(id).await;
     store.persist_thread(id).await.unwrap();
@@ -138,7 +149,7 @@ async fn a_recording_that_is_on_disk_is_not_asked_for_again() {
     store.flush_thread(id).await.unwrap();
     let calls = inner.calls().await;
     assert_eq!((calls.persist_thread, calls.flush_thread), (1, 0));
-    say(&store, id, &["agent_message"]).await;
+    append(&store, id, &["agent_message"]).await;
     store.flush_thread(id).await.unwrap();
     assert_eq!(inner.calls().await.flush_thread, 0);
     store.archive_thread(ArchiveThreadParams { thread_id: id }).await.unwrap();
@@ -148,30 +159,30 @@ async fn a_recording_that_is_on_disk_is_not_asked_for_again() {
 }
 
 #[tokio::test]
-async fn what_is_said_is_written_together_and_in_order_before_anyone_goes_on_from_it() {
+async fn items_are_batched_in_order_and_flushed() {
     let id = ThreadId::new();
     let (inner, store) = live(id).await;
     store.persist_thread(id).await.unwrap();
-    say(&store, id, &["user_message"]).await;
-    say(&store, id, &["agent_message", "agent_message"]).await;
+    append(&store, id, &["user_message"]).await;
+    append(&store, id, &["agent_message", "agent_message"]).await;
     assert_eq!(inner.calls().await.append_items, 0);
     store.flush_thread(id).await.unwrap();
     assert_eq!(inner.calls().await.append_items, 1);
-    say(&store, id, &["user_message"]).await;
-    // Who reads it does not ask that it be on disk.
+    append(&store, id, &["user_message"]).await;
+    // A read flushes the queue by itself.
     let params = LoadThreadHistoryParams { thread_id: id, include_archived: true };
     let history = store.load_history(params).await.unwrap();
     let kinds = ["user_message", "agent_message", "agent_message", "user_message"];
-    let said = |items: &[RolloutItem]| serde_json::to_value(items).unwrap();
-    // The first is what the conversation is.
-    assert_eq!(said(&history.items[1..]), said(&kinds.map(item)));
-    say(&store, id, &["agent_message"]).await;
+    let json = |items: &[RolloutItem]| serde_json::to_value(items).unwrap();
+    // The first item is the session's metadata.
+    assert_eq!(json(&history.items[1..]), json(&kinds.map(item)));
+    append(&store, id, &["agent_message"]).await;
     store.shutdown_thread(id).await.unwrap();
     assert_eq!(inner.calls().await.append_items, 3);
 }
 
 #[tokio::test]
-async fn a_conversation_of_which_nothing_was_written_is_not_searched_for() {
+async fn unwritten_conversation_is_not_searched_for() {
     let id = ThreadId::new();
     let (inner, store) = live(id).await;
     let error = store.read_thread(read(id)).await.unwrap_err();
@@ -185,7 +196,7 @@ async fn a_conversation_of_which_nothing_was_written_is_not_searched_for() {
     store.read_thread(read(id)).await.unwrap();
     assert_eq!(inner.calls().await.read_thread, 1);
 
-    // One whose recording was asked for may be found.
+    // A persisted conversation may be found.
     let id = ThreadId::new();
     let (inner, store) = live(id).await;
     store.persist_thread(id).await.unwrap();
@@ -194,7 +205,7 @@ async fn a_conversation_of_which_nothing_was_written_is_not_searched_for() {
 }
 
 #[tokio::test]
-async fn pieces_of_an_answer_are_not_said_to_the_store() {
+async fn deltas_are_not_recorded() {
     let id = ThreadId::new();
     let (inner, store) = live(id).await;
     for items in [
@@ -206,12 +217,12 @@ async fn pieces_of_an_answer_are_not_said_to_the_store() {
         store.flush_thread(id).await.unwrap();
     }
     assert_eq!(inner.calls().await.append_items, 1);
-    assert!(!may_be_recorded(&item("agent_message_content_delta")));
-    // In one of the two modes.
-    assert!(may_be_recorded(&item("agent_message")));
+    assert!(!is_recorded(&item("agent_message_content_delta")));
+    // Recorded in one of the two modes.
+    assert!(is_recorded(&item("agent_message")));
 }
 
-/// An event, which core would have recorded.
+/// A rollout item of an event of this type.
 fn item(kind: &str) -> RolloutItem {
     let event = serde_json::json!({
         "type": kind, "message": "hi", "thread_id": "t", "turn_id": "u", "item_id": "i", "delta": "hi",
@@ -221,7 +232,7 @@ fn item(kind: &str) -> RolloutItem {
 }
 
 #[tokio::test]
-async fn what_is_held_back_does_not_bring_a_deleted_conversation_back() {
+async fn pending_write_does_not_restore_deleted_conversation() {
     let id = ThreadId::new();
     let (inner, store) = live(id).await;
     observe(&store, id, "a").await;
