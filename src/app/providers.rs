@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use codex_gateway_engine::arg0::HelperPaths;
 use codex_gateway_engine::codex::Bridge;
-use codex_gateway_engine::codex::Bridged;
+use codex_gateway_engine::codex::BridgedProvider;
 use codex_gateway_engine::codex::Options as EngineOptions;
 use toml::Value;
 
@@ -70,15 +70,15 @@ pub fn engine_options(config: &Config, helpers: HelperPaths, endpoint: &Endpoint
 }
 
 /// The providers that core reaches through the bridge, the demo model's included.
-fn bridged_for_core(config: &Config) -> Vec<Bridged> {
-    let demo = matches!(config.model_source, ModelSource::Demo).then(|| Bridged {
+fn bridged_for_core(config: &Config) -> Vec<BridgedProvider> {
+    let demo = matches!(config.model_source, ModelSource::Demo).then(|| BridgedProvider {
         id: demo::ID.to_owned(),
         name: demo::ID.to_owned(),
         stream_max_retries: None,
         secrets: Vec::new(),
         wire: None,
     });
-    let providers = bridged(config).map(|provider| Bridged {
+    let providers = bridged(config).map(|provider| BridgedProvider {
         id: provider.id.clone(),
         name: provider.name.clone(),
         stream_max_retries: provider.stream_retries,

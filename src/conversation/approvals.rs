@@ -8,7 +8,7 @@ use chrono::Utc;
 use codex_gateway_engine::Approval;
 use codex_gateway_engine::Submission;
 use codex_gateway_engine::approval::Answer;
-use codex_gateway_engine::approval::Question;
+use codex_gateway_engine::approval::ApprovalRequest;
 use codex_gateway_engine::protocol::Event;
 use opentelemetry::KeyValue;
 use schemars::JsonSchema;
@@ -27,7 +27,7 @@ use crate::text::excerpt;
 /// A question that waits.
 #[derive(Debug, Clone)]
 pub(super) struct Pending {
-    question: Question,
+    question: ApprovalRequest,
     turn_id: TurnId,
     asked_at: DateTime<Utc>,
     /// Core's event.
@@ -105,10 +105,10 @@ impl Conversation {
 
     /// Notes what an event asks. What nobody is to be asked is denied at once.
     pub(super) fn asked(self: &Arc<Self>, state: &mut State, event: &Event, json: &[u8]) {
-        let Some(question) = Question::of(event) else { return };
+        let Some(question) = ApprovalRequest::from_event(event) else { return };
         let turn_id: TurnId =
             state.running.as_ref().map_or_else(|| event.id.as_str().into(), |turn| turn.id.clone());
-        if state.settings.approval_policy == Approval::Never && question.is_of_a_tool_server() {
+        if state.settings.approval_policy == Approval::Never && question.is_from_tool_server() {
             self.shutdown.spawn(Arc::clone(self).deny(turn_id, question));
             return;
         }
@@ -126,7 +126,7 @@ impl Conversation {
 
 impl Conversation {
     /// Denies what core asks although the turn's policy says that nobody is asked.
-    async fn deny(self: Arc<Self>, turn_id: TurnId, question: Question) {
+    async fn deny(self: Arc<Self>, turn_id: TurnId, question: ApprovalRequest) {
         let answer = Answer::denied(
             "approval_policy is \"never\"; a server's tools are used without a question where its table in \
              config.toml says default_tools_approval_mode = \"approve\"",
@@ -147,7 +147,7 @@ impl Conversation {
 
 /// An event of the gateway's own, so that everyone who follows learns of the decision. Written by
 /// hand because readers of the log expect the tag first.
-fn decided(turn_id: &TurnId, question: &Question, answer: &Answer, by: &str) -> String {
+fn decided(turn_id: &TurnId, question: &ApprovalRequest, answer: &Answer, by: &str) -> String {
     let reason = answer.reason.as_deref().map(Value::from);
     let reason = reason.map_or_else(String::new, |reason| format!(r#","reason":{reason}"#));
     format!(

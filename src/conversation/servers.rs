@@ -101,7 +101,7 @@ impl Servers {
         of: Option<&ConversationRef>,
         server: McpServer,
     ) -> Result<Connected, Error> {
-        if self.engine.taken_mcp_names().contains(&server.name) {
+        if self.engine.reserved_mcp_names().contains(&server.name) {
             return Err(Error::invalid(format!(
                 "server_config.name: {} belongs to a server of the gateway's configuration; expected \
                  another name",
@@ -114,7 +114,7 @@ impl Servers {
         })?;
         let cwd = of.map_or(self.root.as_path(), ConversationRef::cwd);
         let server = self.through_the_door(server).await?;
-        let tools = self.engine.try_mcp(server.clone(), Path::to_owned(cwd)).await;
+        let tools = self.engine.probe_mcp(server.clone(), Path::to_owned(cwd)).await;
         let tools = tools.map_err(|error| self.plain(error))?;
         let connected = Connected { server, tools, connected_at: Utc::now() };
 

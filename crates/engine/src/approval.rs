@@ -1,4 +1,4 @@
-//! What the agent stops to ask, and how it is answered.
+//! Requests of the agent for approval or input, and their answers.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -21,40 +21,40 @@ use serde_json::Value;
 
 use crate::EngineError;
 
-/// Something that the agent waits to be told.
+/// A request that the agent waits for.
 #[derive(Debug, Clone)]
-pub struct Question {
-    /// Names it within its conversation.
+pub struct ApprovalRequest {
+    /// Unique within its conversation.
     pub id: String,
-    topic: Topic,
+    kind: Kind,
 }
 
-/// What it is about, with what core needs to match the answer to it.
+/// The kind of a request, with the data that core matches an answer by.
 #[derive(Debug, Clone)]
-enum Topic {
+enum Kind {
     Command { turn_id: String },
     Patch,
     Input { turn_id: String, questions: Vec<String> },
-    Permissions { wanted: Box<RequestPermissionProfile> },
+    Permissions { requested: Box<RequestPermissionProfile> },
     Elicitation { server: String, request: RequestId },
 }
 
-/// What to do about it.
+/// The decision about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
-    /// Do it.
+    /// Go ahead.
     Approved,
-    /// Do it, and things like it without asking, as long as the conversation is live.
+    /// Go ahead, and do not ask for the like again while the conversation is live.
     ApprovedForSession,
-    /// Do something else.
+    /// Refuse; the agent goes on without.
     Denied,
     /// Stop the turn.
     Abort,
 }
 
 impl Decision {
-    /// The word on the wire.
+    /// The value on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Approved => "approved",
@@ -65,22 +65,22 @@ impl Decision {
     }
 }
 
-/// An answer to a question.
+/// The answer to a request.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Answer {
-    /// What to do.
+    /// The decision.
     pub decision: Decision,
-    /// With `denied`: what the agent is told.
+    /// With `denied`: the reason that the agent receives.
     pub reason: Option<String>,
-    /// To `request_user_input`: for each question's id, the answers.
+    /// To `request_user_input`: the answers by question id.
     #[serde(default)]
     pub answers: BTreeMap<String, Vec<String>>,
-    /// To an elicitation: what its schema asks for.
+    /// To an elicitation: content that matches its schema.
     pub content: Option<Value>,
 }
 
 impl Answer {
-    /// No, because of this.
+    /// A refusal with a reason.
     pub fn denied(reason: &str) -> Self {
         Self {
             decision: Decision::Denied,
@@ -91,61 +91,61 @@ impl Answer {
     }
 }
 
-impl Question {
-    /// What an event asks, if it asks something.
-    pub fn of(event: &Event) -> Option<Self> {
+impl ApprovalRequest {
+    /// The request that an event makes, if any.
+    pub fn from_event(event: &Event) -> Option<Self> {
         let turn = |turn_id: &String| match turn_id.as_str() {
             "" => event.id.clone(),
             turn_id => turn_id.to_owned(),
         };
-        let (id, topic) = match &event.msg {
+        let (id, kind) = match &event.msg {
             EventMsg::ExecApprovalRequest(ask) => {
-                (ask.effective_approval_id(), Topic::Command { turn_id: turn(&ask.turn_id) })
+                (ask.effective_approval_id(), Kind::Command { turn_id: turn(&ask.turn_id) })
             }
-            EventMsg::ApplyPatchApprovalRequest(ask) => (ask.call_id.clone(), Topic::Patch),
+            EventMsg::ApplyPatchApprovalRequest(ask) => (ask.call_id.clone(), Kind::Patch),
             EventMsg::RequestUserInput(ask) => {
                 let questions = ask.questions.iter().map(|question| question.id.clone());
                 let turn_id = turn(&ask.turn_id);
-                (ask.call_id.clone(), Topic::Input { turn_id, questions: questions.collect() })
+                (ask.call_id.clone(), Kind::Input { turn_id, questions: questions.collect() })
             }
             EventMsg::RequestPermissions(ask) => {
-                let wanted = Box::new(ask.permissions.clone());
-                (ask.call_id.clone(), Topic::Permissions { wanted })
+                let requested = Box::new(ask.permissions.clone());
+                (ask.call_id.clone(), Kind::Permissions { requested })
             }
             EventMsg::ElicitationRequest(ask) => {
                 let (server, request) = (ask.server_name.clone(), ask.id.clone());
-                (format!("{server}:{request}"), Topic::Elicitation { server, request })
+                (format!("{server}:{request}"), Kind::Elicitation { server, request })
             }
-            // The other events ask nothing.
+            // Other events request nothing.
             _ => return None,
         };
-        Some(Self { id, topic })
+        Some(Self { id, kind })
     }
 
-    /// Whether a tool server's tool is to be allowed, or the server asks something itself. Core asks the
-    /// former whatever the approval policy is.
-    pub fn is_of_a_tool_server(&self) -> bool {
-        matches!(self.topic, Topic::Elicitation { .. })
+    /// Whether the request concerns a tool server: the call of a tool, or an elicitation of the
+    /// server. Core makes the former under every approval policy.
+    pub fn is_from_tool_server(&self) -> bool {
+        matches!(self.kind, Kind::Elicitation { .. })
     }
 
-    /// Whether an answer fits.
+    /// Checks that an answer is complete.
     ///
     /// # Errors
-    /// `Rejected` names what is missing.
+    /// `Rejected` names the missing member.
     pub fn check(&self, answer: &Answer) -> Result<(), EngineError> {
-        let Topic::Input { questions, .. } = &self.topic else { return Ok(()) };
+        let Kind::Input { questions, .. } = &self.kind else { return Ok(()) };
         let approved = matches!(answer.decision, Decision::Approved | Decision::ApprovedForSession);
         match questions.iter().find(|id| !answer.answers.contains_key(*id)) {
-            Some(id) if approved => {
-                Err(EngineError::Rejected(format!("answers.{id}: expected a list of strings")))
-            }
+            Some(id) if approved => Err(EngineError::Rejected(format!(
+                "answers.{id}: expected a list of strings, got nothing; answer each question"
+            ))),
             Some(_) | None => Ok(()),
         }
     }
 
-    /// The answer as core takes it.
-    pub(crate) fn op(self, answer: Answer) -> Op {
-        let Self { id, topic } = self;
+    /// Core's operation for an answer.
+    pub(crate) fn into_op(self, answer: Answer) -> Op {
+        let Self { id, kind } = self;
         let Answer { decision, reason, answers, content } = answer;
         let verdict = match decision {
             Decision::Approved => ReviewDecision::Approved,
@@ -156,12 +156,12 @@ impl Question {
             Decision::Abort => return Op::Interrupt,
         };
         let approved = matches!(decision, Decision::Approved | Decision::ApprovedForSession);
-        match topic {
-            Topic::Command { turn_id } => {
+        match kind {
+            Kind::Command { turn_id } => {
                 Op::ExecApproval { id, turn_id: Some(turn_id), decision: verdict }
             }
-            Topic::Patch => Op::PatchApproval { id, decision: verdict },
-            Topic::Input { turn_id, .. } => {
+            Kind::Patch => Op::PatchApproval { id, decision: verdict },
+            Kind::Input { turn_id, .. } => {
                 let answers: HashMap<_, _> = answers
                     .into_iter()
                     .filter(|_| approved)
@@ -169,11 +169,11 @@ impl Question {
                     .collect();
                 Op::UserInputAnswer { id: turn_id, response: RequestUserInputResponse { answers } }
             }
-            Topic::Permissions { wanted } => Op::RequestPermissionsResponse {
+            Kind::Permissions { requested } => Op::RequestPermissionsResponse {
                 id,
                 response: RequestPermissionsResponse {
                     permissions: if approved {
-                        *wanted
+                        *requested
                     } else {
                         RequestPermissionProfile::default()
                     },
@@ -186,7 +186,7 @@ impl Question {
                     strict_auto_review: false,
                 },
             },
-            Topic::Elicitation { server, request } => Op::ResolveElicitation {
+            Kind::Elicitation { server, request } => Op::ResolveElicitation {
                 server_name: server,
                 request_id: request,
                 decision: if approved {
@@ -195,7 +195,7 @@ impl Question {
                     ElicitationAction::Decline
                 },
                 content,
-                // How core remembers the approval of an MCP tool.
+                // Core's form of an approval of an MCP tool that lasts.
                 meta: (decision == Decision::ApprovedForSession)
                     .then(|| serde_json::json!({ "persist": "session" })),
             },

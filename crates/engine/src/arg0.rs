@@ -1,8 +1,9 @@
-//! How `main` must start.
+//! The start of `main`.
 //!
 //! Core re-executes its own binary under other names: as the Linux sandbox, as `apply_patch`, as
-//! the file-system helper; the gateway does so too, as the inner end of a terminal. [`run`] hands
-//! such calls over before anything else happens; it also loads `$CODEX_HOME/.env` and builds the runtime, with stacks of the size that core needs.
+//! the file-system helper. The gateway does the same for the inner end of a terminal. [`run`]
+//! dispatches such invocations before anything else. It also loads `$CODEX_HOME/.env` and builds
+//! the runtime with the stack size that core needs.
 
 #[cfg(target_os = "linux")]
 use std::ffi::OsString;
@@ -17,9 +18,9 @@ use std::process::Command;
 use anyhow::anyhow;
 
 #[cfg(target_os = "linux")]
-use crate::denied;
+use crate::deny_read;
 
-/// Where the helpers of this process are.
+/// Paths of this process's helpers.
 #[derive(Debug, Clone, Default)]
 pub struct HelperPaths {
     /// This binary.
@@ -33,25 +34,25 @@ pub struct HelperPaths {
 /// Runs `main`, unless this process was started as one of core's helpers.
 ///
 /// # Errors
-/// What `main` returns, or that the runtime could not be built.
+/// Any error of `main`; the runtime cannot be built; a helper's arguments are invalid.
 pub fn run<F, Fut>(main: F) -> anyhow::Result<()>
 where
     F: FnOnce(HelperPaths) -> Fut + Send + 'static,
     Fut: Future<Output = anyhow::Result<()>>,
 {
     if let Some(program) = crate::terminal::inner_program() {
-        return Err(crate::terminal::take_over(&program));
+        return Err(crate::terminal::exec_inner(&program));
     }
     #[cfg(target_os = "linux")]
-    if let Some(arguments) = denied::for_the_helper(std::env::args_os().collect())? {
-        return Err(start_over(arguments));
+    if let Some(arguments) = deny_read::helper_arguments(std::env::args_os().collect())? {
+        return Err(re_execute(arguments));
     }
-    // Before the dispatch, which puts core's helper aliases there. A failure comes up again, with a
-    // better message, when the configuration is loaded.
+    // Before the dispatch, which creates core's helper aliases in this folder. Loading the
+    // configuration reports a failure again, with a better message.
     let _ = codex_home();
     codex_arg0::arg0_dispatch_or_else(|paths| {
-        // A command that runs without a sandbox has the gateway's own user: this keeps it from reading
-        // the keys out of the gateway's environment and memory. Helpers never come here.
+        // A command without a sandbox runs as the gateway's own user. This keeps it from reading
+        // keys in the gateway's environment and memory. Helpers do not get here.
         #[cfg(target_os = "linux")]
         if let Err(error) = codex_process_hardening::disable_process_dumping() {
             tracing::warn!(%error, "commands without a sandbox could read the gateway's environment");
@@ -64,22 +65,22 @@ where
     })
 }
 
-/// Starts this binary anew in this process, with these arguments, the first of them its name. Returns
-/// why not.
+/// Replaces this process with a new run of this binary; the first argument is its name. Returns
+/// only on failure.
 #[cfg(target_os = "linux")]
-fn start_over(arguments: Vec<OsString>) -> anyhow::Error {
+fn re_execute(arguments: Vec<OsString>) -> anyhow::Error {
     let mut arguments = arguments.into_iter();
     let mut command = Command::new("/proc/self/exe");
     command.arg0(arguments.next().unwrap_or_default()).args(arguments);
     anyhow!("cannot start core's sandbox helper: {}", command.exec())
 }
 
-/// The folder that codex calls its home: `CODEX_HOME`, else `~/.codex`.
+/// Codex's home: `CODEX_HOME`, else `~/.codex`.
 ///
 /// # Errors
-/// `CODEX_HOME` names something that is not a folder, or there is no home folder.
+/// `CODEX_HOME` is not a folder, or there is no home folder.
 pub fn codex_home() -> std::io::Result<PathBuf> {
-    // Core wants the folder that CODEX_HOME names to exist; a fresh container has none yet.
+    // Core requires the folder in CODEX_HOME to exist; a fresh container has none yet.
     if let Some(home) = std::env::var_os("CODEX_HOME").filter(|home| !home.is_empty()) {
         std::fs::create_dir_all(home)?;
     }

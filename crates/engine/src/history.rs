@@ -1,4 +1,4 @@
-//! What core recorded of a conversation, turn by turn.
+//! The recorded turns of a conversation.
 
 use codex_protocol::models::ResponseItem;
 use codex_protocol::protocol::EventMsg;
@@ -7,66 +7,66 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-/// A turn of the past.
+/// A recorded turn.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct PastTurn {
-    /// Its id.
+    /// Turn id.
     pub turn_id: String,
-    /// Unix time in seconds.
+    /// Start, Unix time in seconds.
     pub started_at: Option<i64>,
-    /// How it ended.
+    /// How the turn ended.
     pub status: PastStatus,
-    /// What was said and done, in order.
+    /// Messages, reasoning and tool calls, in order.
     pub items: Vec<PastItem>,
 }
 
-/// How a turn of the past ended.
+/// How a recorded turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PastStatus {
-    /// By itself.
+    /// Ran to completion.
     Completed,
-    /// It was interrupted.
+    /// Interrupted.
     Aborted,
-    /// It runs, or its process was killed.
+    /// Still running, or ended by the end of its process.
     Unfinished,
 }
 
-/// Something said or done in a turn.
+/// A message, a piece of reasoning or a tool call.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum PastItem {
     /// A prompt.
     UserMessage {
-        /// What the user said.
+        /// The user's text.
         text: String,
-        /// How many images came with it.
+        /// Number of attached images.
         images: usize,
     },
-    /// Something that the agent said.
+    /// A message of the agent.
     AgentMessage {
-        /// What it said.
+        /// The message.
         text: String,
     },
-    /// What the agent showed of its reasoning.
+    /// Reasoning that the agent disclosed.
     Reasoning {
-        /// A summary.
+        /// Summary.
         text: String,
     },
-    /// A tool that the agent called.
+    /// A tool call.
     ToolCall {
         /// Matches the call with its output.
         call_id: String,
-        /// The tool.
+        /// Tool name.
         name: String,
-        /// Its arguments, as the model wrote them.
+        /// Arguments as the model wrote them.
         arguments: String,
-        /// What it answered.
+        /// The tool's output, once there is one.
         output: Option<Value>,
     },
 }
 
-/// The turns that a recorded history holds; those that were rolled back are gone.
+/// The turns of a recording, without those that were rolled back.
 pub(crate) fn turns(items: &[RolloutItem]) -> Vec<PastTurn> {
     let mut turns: Vec<PastTurn> = Vec::new();
     for item in items {
@@ -79,18 +79,18 @@ pub(crate) fn turns(items: &[RolloutItem]) -> Vec<PastTurn> {
             }),
             RolloutItem::EventMsg(EventMsg::ThreadRolledBack(back)) => {
                 for _ in 0..back.num_turns {
-                    let Some(at) = turns.iter().rposition(PastTurn::was_asked_for) else { break };
+                    let Some(at) = turns.iter().rposition(PastTurn::has_prompt) else { break };
                     turns.truncate(at);
                 }
             }
             RolloutItem::EventMsg(msg) => {
                 if let Some(turn) = turns.last_mut() {
-                    turn.event(msg);
+                    turn.add_event(msg);
                 }
             }
             RolloutItem::ResponseItem(item) => {
                 if let Some(turn) = turns.last_mut() {
-                    turn.tool(item);
+                    turn.add_tool_item(item);
                 }
             }
             RolloutItem::SessionMeta(_)
@@ -105,11 +105,11 @@ pub(crate) fn turns(items: &[RolloutItem]) -> Vec<PastTurn> {
 }
 
 impl PastTurn {
-    fn was_asked_for(&self) -> bool {
+    fn has_prompt(&self) -> bool {
         self.items.iter().any(|item| matches!(item, PastItem::UserMessage { .. }))
     }
 
-    fn event(&mut self, msg: &EventMsg) {
+    fn add_event(&mut self, msg: &EventMsg) {
         match msg {
             EventMsg::UserMessage(message) => self.items.push(PastItem::UserMessage {
                 text: message.message.clone(),
@@ -123,12 +123,12 @@ impl PastTurn {
             }
             EventMsg::TurnComplete(_) => self.status = PastStatus::Completed,
             EventMsg::TurnAborted(_) => self.status = PastStatus::Aborted,
-            // Core records a few more; they tell of tools, which the response items do whole.
+            // Other recorded events concern tools; the response items hold those in full.
             _ => {}
         }
     }
 
-    fn tool(&mut self, item: &ResponseItem) {
+    fn add_tool_item(&mut self, item: &ResponseItem) {
         let call = |call_id: &str, name: &str, arguments: &str| PastItem::ToolCall {
             call_id: call_id.to_owned(),
             name: name.to_owned(),
@@ -144,14 +144,14 @@ impl PastTurn {
             }
             ResponseItem::FunctionCallOutput { call_id, output, .. }
             | ResponseItem::CustomToolCallOutput { call_id, output, .. } => {
-                self.answered(call_id, serde_json::to_value(output).unwrap_or_default());
+                self.set_output(call_id, serde_json::to_value(output).unwrap_or_default());
             }
-            // Messages and reasoning come as events; the rest is bookkeeping between core and model.
+            // Messages and reasoning come as events; other items are between core and the model.
             _ => {}
         }
     }
 
-    fn answered(&mut self, id: &str, value: Value) {
+    fn set_output(&mut self, id: &str, value: Value) {
         for item in self.items.iter_mut().rev() {
             if let PastItem::ToolCall { call_id, output, .. } = item
                 && call_id == id
@@ -163,9 +163,9 @@ impl PastTurn {
     }
 }
 
-/// How much of a history a fork takes: up to the end of a turn, or of the last one that has ended.
-/// `None` where no such turn is recorded.
-pub(crate) fn cut(items: &[RolloutItem], after_turn: Option<&str>) -> Option<usize> {
+/// The number of items that a fork copies: up to the end of `after_turn`, or of the last turn that
+/// has ended. `None` if no such turn is recorded.
+pub(crate) fn fork_point(items: &[RolloutItem], after_turn: Option<&str>) -> Option<usize> {
     let starts: Vec<(usize, &str)> = items
         .iter()
         .enumerate()
@@ -174,7 +174,7 @@ pub(crate) fn cut(items: &[RolloutItem], after_turn: Option<&str>) -> Option<usi
             _ => None,
         })
         .collect();
-    let end_of = |place: usize| starts.get(place + 1).map_or(items.len(), |(at, _)| *at);
+    let end_of = |index: usize| starts.get(index + 1).map_or(items.len(), |(at, _)| *at);
     match after_turn {
         Some(id) => starts.iter().position(|(_, turn)| *turn == id).map(end_of),
         None => {

@@ -1,4 +1,4 @@
-//! Servers of tools (the Model Context Protocol), as the gateway names them to an engine.
+//! Tool servers (Model Context Protocol), as the gateway describes them to an engine.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,14 +7,13 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// A server that conversations may use the tools of.
+/// A tool server.
 #[derive(Clone)]
 pub struct McpServer {
-    /// What the model knows it by: `[a-zA-Z0-9_-]+`.
+    /// Name for the model: `[a-zA-Z0-9_-]+`.
     pub name: String,
-    /// How it is reached.
     pub transport: McpTransport,
-    /// How long it may take until its tools are listed.
+    /// Time limit from the start until its tools are listed.
     pub startup: Duration,
 }
 
@@ -25,23 +24,23 @@ impl fmt::Debug for McpServer {
     }
 }
 
-/// How a server is reached.
+/// The transport of a tool server.
 #[derive(Clone)]
 pub enum McpTransport {
     /// A process on this machine, outside the sandbox, over its standard input and output.
     Stdio {
-        /// The program.
+        /// Program.
         command: String,
-        /// Its arguments.
+        /// Arguments.
         args: Vec<String>,
-        /// Its variables, beside `PATH`, `HOME` and their like.
+        /// Environment variables, in addition to `PATH`, `HOME` and the like.
         env: BTreeMap<String, String>,
     },
     /// Streamable HTTP.
     Http {
-        /// Where.
+        /// Endpoint.
         url: String,
-        /// The variable of this process that holds its bearer token.
+        /// The environment variable of the gateway that holds the bearer token.
         bearer_token_env: Option<String>,
     },
 }
@@ -55,22 +54,22 @@ impl fmt::Debug for McpTransport {
     }
 }
 
-/// A tool of a server.
+/// A tool of a tool server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct McpTool {
-    /// Its name on the server.
+    /// Name on the server.
     pub name: String,
-    /// What the server says of it.
+    /// The server's description of it.
     pub description: Option<String>,
 }
 
-/// What a conversation's own instance of a server is doing.
+/// The state of a conversation's own instance of a tool server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum McpState {
-    /// It is being started.
+    /// Starting.
     Starting,
-    /// Its tools are there.
+    /// Tools are available.
     Ready,
-    /// It did not start, or ended; why.
+    /// Did not start, or has ended; holds the reason.
     Failed(String),
 }

@@ -1,13 +1,13 @@
-//! Patches, applied to a folder of copies that nobody else touches.
+//! Applies patches in a private scratch folder.
 //!
-//! The gateway copies the files that a patch names into such a folder, has the patch applied there
-//! and takes over what came of it, or nothing. So a patch that half applies changes nothing, and no
-//! program works in a folder where the agent may have left a git configuration or a link.
+//! The gateway copies the files that a patch names into a scratch folder, applies the patch there
+//! and copies the complete result back, or nothing. A patch that applies in part changes nothing,
+//! and no program runs in a folder where the agent may have left a git configuration or a link.
 //!
-//! A unified diff is `git apply`'s, run here and not through `codex_git_utils::apply_git_patch`:
-//! that one needs the folder to be a repository, reads its configuration (filters and merge drivers
-//! are programs), merges with conflict markers, and passes the patch through the temporary folder,
-//! which commands in the sandbox may write to. How git's messages are read is codex's.
+//! Unified diffs go to `git apply`, run here instead of by upstream's `apply_git_patch`. That
+//! function requires a repository, reads its configuration (filters and merge drivers are
+//! programs), merges with conflict markers, and passes the patch through the temporary folder,
+//! which commands in the sandbox can write. Git's messages are parsed by `codex-git-utils`.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -23,45 +23,45 @@ use tokio::io::AsyncWriteExt;
 use crate::BoxFuture;
 use crate::EngineError;
 
-/// How long git may take.
-const LIMIT: Duration = Duration::from_secs(60);
+/// Time limit for git.
+const GIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What came of a patch.
+/// The result of a patch.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Where it does not apply; empty where it has been applied.
+    /// Conflicts; empty if the patch was applied.
     pub conflicts: Vec<Conflict>,
-    /// What the program that applied it printed.
+    /// Standard output of the program that applied it.
     pub stdout: String,
-    /// What it printed as errors.
+    /// Standard error of the same program.
     pub stderr: String,
 }
 
 /// A file to which a patch does not apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
-    /// The file, where it is known.
+    /// The file, if known.
     pub path: Option<String>,
     /// The line at which the hunk was expected to apply.
     pub line: Option<u32>,
-    /// What is wrong.
+    /// The reason.
     pub reason: String,
 }
 
-/// A patch in codex's own form.
+/// A patch in codex's own format.
 #[derive(Debug)]
 pub struct CodexPatch(Vec<Hunk>);
 
 impl CodexPatch {
-    /// Whether the text is in this form, by its first line.
+    /// Whether the text is in this format, judged by its first line.
     pub fn is(text: &str) -> bool {
         text.trim_start().lines().next().is_some_and(|line| line.trim_end() == "*** Begin Patch")
     }
 
-    /// Reads it.
+    /// Parses the text of a patch.
     ///
     /// # Errors
-    /// `Rejected` says in which line it is not a patch.
+    /// `Rejected` names the invalid line.
     pub fn parse(text: &str) -> Result<Self, EngineError> {
         match codex_apply_patch::parse_patch(text) {
             Ok(args) => Ok(Self(args.hunks)),
@@ -69,7 +69,7 @@ impl CodexPatch {
         }
     }
 
-    /// Every path that it names, and for a move also where the file goes.
+    /// Every path in the patch, with the destination of a move.
     pub fn paths(&self) -> impl Iterator<Item = (&Path, Option<&Path>)> {
         self.0.iter().map(|hunk| match hunk {
             Hunk::AddFile { path, .. } | Hunk::DeleteFile { path } => (path.as_path(), None),
@@ -77,7 +77,7 @@ impl CodexPatch {
         })
     }
 
-    /// Applies it in a folder of copies. What is left there after conflicts is of no use.
+    /// Applies the patch in a scratch folder. After conflicts the folder's content is undefined.
     pub fn apply<'a>(&'a self, folder: &'a Path) -> BoxFuture<'a, Result<Outcome, EngineError>> {
         Box::pin(async move {
             let failed = |error: std::io::Error| EngineError::Failed(error.to_string());
@@ -86,7 +86,7 @@ impl CodexPatch {
             let mut done =
                 AffectedPaths { added: Vec::new(), modified: Vec::new(), deleted: Vec::new() };
             let (mut stdout, mut stderr, mut conflicts) = (Vec::new(), Vec::new(), Vec::new());
-            // One at a time, because core stops at the first that does not apply.
+            // One at a time, because core stops at the first hunk that does not apply.
             for (hunk, (path, _)) in self.0.iter().zip(self.paths()) {
                 let mut errors = Vec::new();
                 let applied = codex_apply_patch::apply_hunks(
@@ -104,7 +104,7 @@ impl CodexPatch {
                     (Ok(_), Hunk::UpdateFile { .. }) => done.modified.push(hunk.path().to_owned()),
                     (Err(_), _) => {
                         let reason = String::from_utf8_lossy(&errors);
-                        // The folder of copies is nothing to the client.
+                        // The scratch folder's path is of no use to the client.
                         let reason = reason.replace(&format!("{}/", folder.display()), "");
                         stderr.extend_from_slice(reason.as_bytes());
                         conflicts.push(Conflict {
@@ -123,11 +123,11 @@ impl CodexPatch {
     }
 }
 
-/// Applies a unified diff in a folder of copies, `strip` leading components taken off its paths.
-/// All of it or nothing.
+/// Applies a unified diff in a scratch folder, after removing `strip` leading components from its
+/// paths. Applies all of it or nothing.
 ///
 /// # Errors
-/// `Rejected` where git cannot read it; `Failed` where there is no git.
+/// `Rejected` if git cannot parse the diff; `Failed` if git is missing or exceeds its time limit.
 pub fn apply_unified<'a>(
     folder: &'a Path,
     patch: &'a str,
@@ -146,7 +146,7 @@ pub fn apply_unified<'a>(
 async fn git(folder: &Path, patch: &str, strip: u8) -> Result<(i32, String, String), EngineError> {
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => EngineError::Failed(
-            "unified diffs are applied by git: expected `git` on the gateway's PATH".to_owned(),
+            "git: expected on the gateway's PATH, got none; install git".to_owned(),
         ),
         _ => EngineError::Failed(format!("git did not run: {error}")),
     };
@@ -154,7 +154,7 @@ async fn git(folder: &Path, patch: &str, strip: u8) -> Result<(i32, String, Stri
         .args(["-c", "core.symlinks=false", "-c", "core.autocrlf=false"])
         .args(["apply", "--verbose", "--whitespace=nowarn", &format!("-p{strip}"), "-"])
         .current_dir(folder)
-        // No configuration but this, no repository around the folder, messages in English.
+        // No other configuration, no surrounding repository, messages in English.
         .env_clear()
         .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
         .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -172,20 +172,22 @@ async fn git(folder: &Path, patch: &str, strip: u8) -> Result<(i32, String, Stri
     let mut stdin = child.stdin.take();
     let write = async {
         if let Some(stdin) = &mut stdin {
-            // Git stops reading where it gives up, and says why.
+            // Git stops reading when it gives up; its own message says why.
             let _ = stdin.write_all(patch.as_bytes()).await;
         }
         drop(stdin);
     };
     let run = async { tokio::join!(write, child.wait_with_output()).1 };
-    let output = tokio::time::timeout(LIMIT, run)
+    let output = tokio::time::timeout(GIT_TIMEOUT, run)
         .await
-        .map_err(|_| EngineError::Failed("git took too long".to_owned()))?
+        .map_err(|_| {
+            EngineError::Failed(format!("git did not finish within {} s", GIT_TIMEOUT.as_secs()))
+        })?
         .map_err(failed)?;
     Ok((output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr)))
 }
 
-/// What git says is wrong, by file.
+/// Conflicts in git's output, by file.
 fn conflicts(stdout: &str, stderr: &str) -> Vec<Conflict> {
     let (_, skipped, conflicted) = codex_git_utils::parse_git_apply_output(stdout, stderr);
     let mut found = Vec::new();
@@ -195,7 +197,7 @@ fn conflicts(stdout: &str, stderr: &str) -> Vec<Conflict> {
         {
             add(&mut found, Some(path.to_owned()), line.parse().ok(), error);
         } else if error.starts_with("while searching for:") {
-            // The lines of the hunk follow.
+            // The hunk's lines follow.
         } else if let Some((path, _)) = error.split_once(": ") {
             add(&mut found, Some(path.to_owned()), None, error);
         } else {
@@ -210,7 +212,7 @@ fn conflicts(stdout: &str, stderr: &str) -> Vec<Conflict> {
     found
 }
 
-/// The second line about a file says less than the first.
+/// Adds a conflict. Of several about one file the first is the most specific.
 fn add(found: &mut Vec<Conflict>, path: Option<String>, line: Option<u32>, reason: &str) {
     match found.iter_mut().find(|one| path.is_some() && one.path == path) {
         Some(known) => known.line = known.line.or(line),

@@ -1,4 +1,4 @@
-//! A command that is running in core's sandbox: what it prints, how it ends, and its end.
+//! A running command in core's sandbox: its output, its exit code, and how it is killed.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,27 +13,26 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// How long a command may take to clean up before it is killed. The sandbox's helper needs it to
-/// remove its mount points.
+/// Time between the interrupt and the kill. The sandbox's helper needs it to remove its mount
+/// points.
 const GRACE: Duration = Duration::from_millis(200);
-/// How long the pipes of a command that has ended are read, should a process that left its group
-/// hold them open.
+/// How long the pipes are read after the exit, in case a process outside the group holds them open.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// A running command. Dropping it kills all of it.
+/// A running command. Dropping it kills all of its processes.
 #[derive(Debug)]
 pub struct Process {
     handle: ProcessHandle,
     stdout: Option<mpsc::Receiver<Vec<u8>>>,
     stderr: Option<mpsc::Receiver<Vec<u8>>>,
     exit: oneshot::Receiver<i32>,
-    ended: Option<Ended>,
+    exited: Option<Exited>,
     /// A word on the command line of the sandbox's processes.
     mark: String,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Ended {
+struct Exited {
     exit_code: i32,
     read_until: Instant,
 }
@@ -46,19 +45,19 @@ impl Process {
             stdout: Some(stdout_rx),
             stderr: Some(stderr_rx),
             exit: exit_rx,
-            ended: None,
+            exited: None,
             mark,
         }
     }
 
-    /// The next piece of what it prints; `None` once it has ended and everything has been read.
-    /// Nothing is lost where the future is dropped.
+    /// The next piece of output; `None` once the command has exited and all output has been read.
+    /// Cancel safe.
     pub async fn next(&mut self) -> Option<(ExecOutputStream, Vec<u8>)> {
         loop {
-            if self.ended.is_some() && self.stdout.is_none() && self.stderr.is_none() {
+            if self.exited.is_some() && self.stdout.is_none() && self.stderr.is_none() {
                 return None;
             }
-            let read_until = self.ended.map(|ended| ended.read_until);
+            let read_until = self.exited.map(|exited| exited.read_until);
             tokio::select! {
                 piece = receive(&mut self.stdout) => {
                     if let Some(piece) = piece {
@@ -70,20 +69,20 @@ impl Process {
                         return Some((ExecOutputStream::Stderr, piece));
                     }
                 }
-                code = &mut self.exit, if self.ended.is_none() => self.ended(code.unwrap_or(-1)),
-                () = until(read_until) => return None,
+                code = &mut self.exit, if self.exited.is_none() => self.on_exit(code.unwrap_or(-1)),
+                () = sleep_until(read_until) => return None,
             }
         }
     }
 
-    /// How it ended: its exit code, 128 and more where a signal ended it. `None` while it runs.
+    /// The exit code, or 128 plus the number of the signal that ended it. `None` while it runs.
     pub fn exit_code(&self) -> Option<i32> {
-        self.ended.map(|ended| ended.exit_code)
+        self.exited.map(|exited| exited.exit_code)
     }
 
-    /// Ends it: an interrupt, then death for its whole process group and its sandbox.
+    /// Interrupts the command, then kills its process group and its sandbox.
     pub async fn kill(&mut self) {
-        if self.ended.is_some() {
+        if self.exited.is_some() {
             return;
         }
         let _ = self.handle.signal(ProcessSignal::Interrupt);
@@ -95,38 +94,39 @@ impl Process {
             }
         };
         sweep(&self.mark);
-        self.ended(code);
+        self.on_exit(code);
     }
 
-    /// What it left in the background goes with it.
-    fn ended(&mut self, exit_code: i32) {
+    /// Kills the background processes that it left.
+    fn on_exit(&mut self, exit_code: i32) {
         self.handle.request_terminate();
-        self.ended = Some(Ended { exit_code, read_until: Instant::now() + DRAIN });
+        self.exited = Some(Exited { exit_code, read_until: Instant::now() + DRAIN });
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.ended.is_none() {
+        if self.exited.is_none() {
             self.handle.request_terminate();
             sweep(&self.mark);
         }
     }
 }
 
-/// Kills what is left of a sandbox. Bubblewrap dies with its parent only from a moment on: where the
-/// parent is killed before it, the sandbox is left, and the command in it begins all the same.
+/// Kills the remains of a sandbox. Bubblewrap asks to die with its parent only some time after it
+/// starts: if the parent is killed before that, the sandbox survives and still runs its command.
 ///
 /// The first process of the sandbox keeps the mark on its command line, and all others die with it.
-/// One that was forked while this looked around is found in the next round.
+/// A process forked during the scan is found in the next round.
 fn sweep(mark: &str) {
     let mut killed = HashSet::new();
     loop {
-        let left: Vec<i32> = marked(mark).into_iter().filter(|pid| !killed.contains(pid)).collect();
-        if left.is_empty() {
+        let found: Vec<i32> =
+            pids_with(mark).into_iter().filter(|pid| !killed.contains(pid)).collect();
+        if found.is_empty() {
             return;
         }
-        for pid in left {
+        for pid in found {
             killed.insert(pid);
             if let Some(pid) = Pid::from_raw(pid) {
                 let _ = rustix::process::kill_process(pid, Signal::KILL);
@@ -135,9 +135,9 @@ fn sweep(mark: &str) {
     }
 }
 
-/// The processes with this mark on their command line. (None where there is no `/proc`: there is no
-/// bubblewrap either.)
-fn marked(mark: &str) -> Vec<i32> {
+/// Processes with this mark on their command line. Empty without `/proc`, where there is no
+/// bubblewrap either.
+fn pids_with(mark: &str) -> Vec<i32> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
         let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
@@ -150,7 +150,7 @@ fn marked(mark: &str) -> Vec<i32> {
     found
 }
 
-/// The next piece; `None`, once, when the pipe is closed.
+/// The next piece; `None`, once, when the pipe closes.
 async fn receive(pipe: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> {
     let Some(open) = pipe else { return std::future::pending().await };
     let piece = open.recv().await;
@@ -160,9 +160,9 @@ async fn receive(pipe: &mut Option<mpsc::Receiver<Vec<u8>>>) -> Option<Vec<u8>> 
     piece
 }
 
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }

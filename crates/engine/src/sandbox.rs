@@ -1,9 +1,9 @@
-//! What protects tool calls, found out by trying.
+//! The sandbox self-test: finds out what confines tool calls by running one.
 //!
 //! Core's default on Linux is bubblewrap. Where it is missing or forbidden (Docker's default
-//! profile, hosted containers), core's helper panics and the model is shown a backtrace as the
-//! result of its command. So one command runs in core's sandbox at start-up, and what happened is
-//! told: in `/health`, in the log, in every answer.
+//! profile, hosted containers), core's helper panics and the model gets a backtrace as the result
+//! of its command. Therefore one command runs in core's sandbox at start-up, and the result is
+//! reported in `/health`, in the log and in every answer.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -25,24 +25,24 @@ use tokio::net::TcpListener;
 
 use crate::BoxFuture;
 
-/// How long the self-test may take, in milliseconds.
+/// Time limit of the self-test, in milliseconds.
 const LIMIT_MS: u64 = 10_000;
 
-/// What the self-test found.
+/// The result of the self-test.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// What confines commands.
+    /// The mechanism that confines commands.
     pub mechanism: Mechanism,
     /// Whether the agent may run commands and write files.
     pub tools: Tools,
-    /// What was seen.
+    /// The observation, in one sentence.
     pub detail: String,
-    /// What to do about it, where there is something to do.
+    /// What the operator can do about it, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<&'static str>,
 }
 
-/// What confines commands.
+/// The mechanism that confines commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mechanism {
@@ -50,12 +50,12 @@ pub enum Mechanism {
     Bubblewrap,
     /// macOS: `sandbox-exec`.
     Seatbelt,
-    /// Nothing.
+    /// Commands are not confined.
     None,
 }
 
 impl Mechanism {
-    /// The word on the wire.
+    /// The value on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bubblewrap => "bubblewrap",
@@ -66,7 +66,7 @@ impl Mechanism {
 }
 
 impl Tools {
-    /// The word on the wire.
+    /// The value on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::On => "on",
@@ -82,7 +82,7 @@ impl Tools {
 pub enum Tools {
     /// Yes, confined.
     On,
-    /// Yes, unconfined: the operator said so.
+    /// Yes, unconfined: the operator allowed it.
     Unsandboxed,
     /// No.
     Off,
@@ -99,7 +99,7 @@ pub fn self_test(
     allow_no_sandbox: bool,
 ) -> BoxFuture<'_, Report> {
     Box::pin(async move {
-        match probe(workspace_root, linux_sandbox_exe).await {
+        match test_confinement(workspace_root, linux_sandbox_exe).await {
             Ok(()) => Report {
                 mechanism: if cfg!(target_os = "macos") {
                     Mechanism::Seatbelt
@@ -117,7 +117,8 @@ pub fn self_test(
                 mechanism: Mechanism::None,
                 tools: Tools::Unsandboxed,
                 detail: format!(
-                    "no sandbox works ({reason}); CODEX_UNSAFE_ALLOW_NO_SANDBOX is set, so commands run with the gateway's own rights"
+                    "no sandbox works ({reason}); CODEX_UNSAFE_ALLOW_NO_SANDBOX is set, so commands run \
+                     with the gateway's own rights"
                 ),
                 fix: Some(FIX),
             },
@@ -125,7 +126,8 @@ pub fn self_test(
                 mechanism: Mechanism::None,
                 tools: Tools::Off,
                 detail: format!(
-                    "no sandbox works ({reason}), so the agent gets no tool that runs commands or writes files"
+                    "no sandbox works ({reason}), so the agent gets no tool that runs commands or \
+                     writes files"
                 ),
                 fix: Some(FIX),
             },
@@ -133,7 +135,11 @@ pub fn self_test(
     })
 }
 
-async fn probe(workspace_root: &Path, linux_sandbox_exe: Option<PathBuf>) -> Result<(), String> {
+/// Runs the probe command and checks its effects.
+async fn test_confinement(
+    workspace_root: &Path,
+    linux_sandbox_exe: Option<PathBuf>,
+) -> Result<(), String> {
     let text = |error: std::io::Error| error.to_string();
     let scratch = workspace_root.join(format!(".sandbox-probe-{}", std::process::id()));
     let inside = scratch.join("inside");
@@ -142,7 +148,7 @@ async fn probe(workspace_root: &Path, linux_sandbox_exe: Option<PathBuf>) -> Res
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(text)?;
     let port = listener.local_addr().map_err(text)?.port();
     let ran = tokio::select! {
-        ran = run(&inside, port, linux_sandbox_exe) => ran,
+        ran = run_probe(&inside, port, linux_sandbox_exe) => ran,
         _ = listener.accept() => Err("a command could reach the network".to_owned()),
     };
     let verdict = ran.and_then(|()| match (inside.join("probe").exists(), outside.exists()) {
@@ -154,7 +160,7 @@ async fn probe(workspace_root: &Path, linux_sandbox_exe: Option<PathBuf>) -> Res
     verdict
 }
 
-/// A command as core's sandbox takes it, with no network.
+/// Parameters of a command in core's sandbox, without network.
 pub(crate) fn exec_params(
     command: Vec<String>,
     cwd: &AbsolutePathBuf,
@@ -177,9 +183,13 @@ pub(crate) fn exec_params(
     }
 }
 
-async fn run(cwd: &Path, port: u16, linux_sandbox_exe: Option<PathBuf>) -> Result<(), String> {
+async fn run_probe(
+    cwd: &Path,
+    port: u16,
+    linux_sandbox_exe: Option<PathBuf>,
+) -> Result<(), String> {
     let cwd = AbsolutePathBuf::from_absolute_path(cwd).map_err(|error| error.to_string())?;
-    // Temporary folders are left out of what is writable: the workspace may lie in one.
+    // Temporary folders are not writable here: the workspace may lie in one.
     let profile = PermissionProfile::workspace_write_with(
         std::slice::from_ref(&cwd),
         NetworkSandboxPolicy::Restricted,
@@ -210,7 +220,8 @@ async fn run(cwd: &Path, port: u16, linux_sandbox_exe: Option<PathBuf>) -> Resul
     }
 }
 
-/// Writes inside, tries to write outside and to reach a port of the gateway's (by bash, which can).
+/// A script that writes inside its folder, tries to write outside and to connect to a port of the
+/// gateway (with bash, which can open sockets).
 fn script(port: u16) -> String {
     format!(
         "echo probe > probe; {{ echo probe > ../outside; }} 2>/dev/null; \
@@ -218,7 +229,7 @@ fn script(port: u16) -> String {
     )
 }
 
-/// A helper's panic is a page of backtrace; its message is one line of it.
+/// The message of a helper's panic: one line of a page of backtrace.
 fn first_line(text: &str) -> String {
     let line = text
         .lines()

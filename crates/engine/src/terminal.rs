@@ -1,9 +1,10 @@
 //! A program on a terminal of its own: the seam, and the inner end.
 //!
-//! Core's sandbox puts commands into a session of their own, so that none can type into the terminal
-//! that the gateway was started from. Such a session has no terminal, and a shell in it knows neither
-//! Ctrl-C nor jobs. So the terminal is nobody's when the sandbox starts, and the first program inside is
-//! this binary again: it takes the terminal over ([`take_over`]) and becomes the shell.
+//! Core's sandbox starts commands in a session of their own, so that none can type into the
+//! terminal that the gateway was started from. Such a session has no controlling terminal, and a
+//! shell in it has neither Ctrl-C nor job control. Therefore no session controls the terminal when
+//! the sandbox starts, and the first program inside is this binary again: it makes the terminal its
+//! controlling terminal and becomes the shell (`exec_inner`).
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -19,16 +20,16 @@ use tokio::sync::oneshot;
 use crate::EngineError;
 use crate::Sandbox;
 
-/// What a terminal is to be.
+/// Options of a terminal.
 #[derive(Debug, Clone)]
 pub struct TerminalSpec {
     /// The program: an absolute path, or a name on `PATH`; `None` for bash, else sh.
     pub shell: Option<String>,
-    /// The folder to start in. It exists, and is what the sandbox lets commands write to.
+    /// The folder to start in. It exists, and the sandbox lets commands write to it.
     pub cwd: PathBuf,
-    /// What commands may touch.
+    /// Access of commands.
     pub sandbox: Sandbox,
-    /// In character cells.
+    /// Initial size.
     pub size: TerminalSize,
 }
 
@@ -43,11 +44,11 @@ pub struct TerminalSize {
 
 /// A terminal whose program has started.
 pub struct OpenTerminal {
-    /// What can be done to it.
+    /// Control over it.
     pub terminal: Arc<dyn Terminal>,
-    /// What its programs print. Bounded: whoever does not take it holds them up.
+    /// Output of its programs. Bounded: a slow receiver blocks them.
     pub output: mpsc::Receiver<Vec<u8>>,
-    /// The program's exit code; 128 and the signal's number where a signal ended it.
+    /// The program's exit code, or 128 plus the number of the signal that ended it.
     pub exit: oneshot::Receiver<i32>,
 }
 
@@ -57,57 +58,58 @@ impl std::fmt::Debug for OpenTerminal {
     }
 }
 
-/// A terminal, as seen from outside.
+/// Control over an open terminal.
 pub trait Terminal: Send + Sync + 'static {
-    /// The process that was started, as the gateway's machine numbers it.
+    /// Process id of the started program, outside the sandbox.
     fn pid(&self) -> u32;
 
-    /// Types: puts bytes behind those that wait to be read by the terminal's programs. Never waits.
+    /// Queues input for the terminal's programs. Does not block.
     ///
     /// # Errors
-    /// Too much waits already, or the terminal has ended.
+    /// The queue is full, or the terminal has ended.
     fn write(&self, bytes: Vec<u8>) -> Result<(), WriteError>;
 
-    /// Changes the size, and tells the program in front so.
+    /// Changes the size and notifies the foreground program (`SIGWINCH`).
     ///
     /// # Errors
-    /// The system would not.
+    /// The system call failed.
     fn resize(&self, size: TerminalSize) -> Result<(), EngineError>;
 
-    /// Tells the programs that their terminal is going (`SIGHUP`).
+    /// Sends `SIGHUP` to the programs.
     fn hang_up(&self);
 
     /// Kills every process of the terminal.
     fn kill(&self);
 }
 
-/// Why a terminal takes no input.
+/// Reasons to refuse input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteError {
-    /// Its programs do not read, and what may wait waits already.
+    /// [`MAX_INPUT_BYTES`] are queued; the programs do not read.
     Full,
-    /// It has ended.
+    /// The terminal has ended.
     Ended,
 }
 
-/// How many bytes may wait for a terminal's programs to read them.
+/// Limit on queued input, in bytes.
 pub const MAX_INPUT_BYTES: usize = 256 << 10;
 
-/// What makes this binary the inner end of a terminal.
-pub(crate) const INNER: &str = "--codex-gateway-terminal";
+/// The argument that makes this binary the inner end of a terminal.
+pub(crate) const INNER_FLAG: &str = "--codex-gateway-terminal";
 
-/// The program to become, where this process was started as the inner end of a terminal.
+/// The program to become, if this process was started as the inner end of a terminal.
 pub(crate) fn inner_program() -> Option<OsString> {
     let mut arguments = std::env::args_os().skip(1);
-    (arguments.next()? == INNER).then(|| arguments.next())?
+    (arguments.next()? == INNER_FLAG).then(|| arguments.next())?
 }
 
-/// Makes the standard input this session's terminal and becomes the program. Returns why not.
-pub(crate) fn take_over(program: &OsString) -> anyhow::Error {
-    // Refused where this process leads a session already, which is as good.
+/// Makes the standard input this session's controlling terminal and becomes the program. Returns
+/// only on failure.
+pub(crate) fn exec_inner(program: &OsString) -> anyhow::Error {
+    // Fails if this process already leads a session, which is as good.
     let _ = rustix::process::setsid();
     if let Err(error) = rustix::process::ioctl_tiocsctty(std::io::stdin()) {
-        let _ = writeln!(std::io::stderr(), "no job control and no Ctrl-C here: {error}\r");
+        let _ = writeln!(std::io::stderr(), "no job control and no Ctrl-C: {error}\r");
     }
     let error = Command::new(program).exec();
     anyhow!("cannot run {}: {error}", program.display())

@@ -170,8 +170,8 @@ async fn failed_connection_leaves_nothing_behind() {
         ("dies", 20_000, -32006, "no configuration found"),
         ("dies-later", 20_000, -32006, "exited with code 4"),
         ("hangs", 1_000, -32005, "did not list its tools within 1000 ms"),
-        ("prints", 5_000, -32005, "not MCP what it prints: Welcome"),
-        ("lies", 5_000, -32006, "is not to be understood"),
+        ("prints", 5_000, -32005, "its output is not MCP: Welcome"),
+        ("lies", 5_000, -32006, "sent an invalid MCP message"),
     ] {
         for session in [Some("m"), None] {
             let mut server = stdio(&gateway, "bad", mode);

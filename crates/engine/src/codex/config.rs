@@ -1,5 +1,5 @@
 //! Core's configuration: loaded once, then cloned and adjusted per conversation, because loading
-//! it reads a dozen files.
+//! reads a dozen files.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use codex_utils_absolute_path::AbsolutePathBuf;
 use toml::Value as TomlValue;
 
 use super::Bridge;
-use super::Bridged;
+use super::BridgedProvider;
 use super::Options;
 use super::mcp;
 use super::models;
@@ -27,20 +27,21 @@ use crate::EngineError;
 use crate::Sandbox;
 use crate::ThreadSpec;
 
-/// The gateway's own secrets and those of providers: the agent's commands do not inherit them.
-/// Core's own patterns (`*KEY*`, `*SECRET*`, `*TOKEN*`) apply too.
+/// Variables with secrets that the agent's commands do not inherit, in addition to core's own
+/// patterns (`*KEY*`, `*SECRET*`, `*TOKEN*`).
 const SECRET_VARIABLES: [&str; 4] = ["GATEWAY_*", "OTEL_EXPORTER_*", "*PASSWORD*", "*CREDENTIAL*"];
 
-/// Core's entry for the demo model, so that it is offered every tool a real model gets.
+/// Core's catalogue entry for the demo model, so that it gets every tool a real model gets.
 const DEMO_CATALOGUE: &str = include_str!("demo_model.json");
 
+/// Loads core's configuration and applies the gateway's settings.
 pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
     let user_config_path = match &options.config_path {
         Some(path) => Some(AbsolutePathBuf::relative_to_current_dir(path)?),
         None => None,
     };
     let mut overrides = options.overrides.clone();
-    overrides.extend(options.bridge.iter().map(known));
+    overrides.extend(options.bridge.iter().map(provider_tables));
     let mut config = ConfigBuilder::default()
         .codex_home(options.codex_home.clone())
         .loader_overrides(LoaderOverrides { user_config_path, ..LoaderOverrides::default() })
@@ -57,7 +58,7 @@ pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
     let variables = &mut config.permissions.shell_environment_policy;
     variables.ignore_default_excludes = false;
     let bridged = options.bridge.iter().flat_map(|bridge| &bridge.providers);
-    // What providers are sent from the environment, whatever its variables are called.
+    // Variables whose values are sent to providers, under any name.
     let keys = config.model_providers.values().flat_map(|provider| {
         let headers = provider.env_http_headers.iter().flat_map(HashMap::values);
         provider.env_key.iter().chain(headers).map(String::as_str)
@@ -70,11 +71,11 @@ pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
             .map(EnvironmentVariablePattern::new_case_insensitive),
     );
     if let Some(bridge) = &options.bridge {
-        stand_in(&mut config, bridge);
+        use_bridge(&mut config, bridge);
     }
     if options.demo_model {
         let mut catalogue = serde_json::from_str::<ModelsResponse>(DEMO_CATALOGUE)?;
-        // A session that brings its own key uses real models beside it.
+        // Sessions with their own key use real models beside the demo model.
         catalogue.models.extend(codex_models_manager::bundled_models_response()?.models);
         config.model_catalog = Some(catalogue);
     }
@@ -84,19 +85,19 @@ pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// How often core asks again after a stream was cut, unless the file says otherwise.
+/// How often core retries after a cut stream, unless the file says otherwise.
 const STREAM_RETRIES: u64 = 2;
 
-/// Core's own limit on a silent stream, out of the way: the bridge watches its providers and ends
-/// every call, and knows what core cannot see, such as a call that waits or is sent again. No turn is
-/// longer than this.
+/// Core's idle limit of a stream, as long as the longest turn and so without effect. The bridge
+/// times out calls itself; unlike core it knows of calls that are queued or retried.
 const STREAM_IDLE_MS: u64 = 3_600_000;
 
-/// What lets core load a file that names providers it has not seen, or wires that it does not speak.
-fn known(bridge: &Bridge) -> (String, TomlValue) {
-    // Core refuses tables for its own.
-    let own = built_in_model_providers(None);
-    let new = bridge.providers.iter().filter(|bridged| !own.contains_key(&bridged.id));
+/// Minimal provider tables, with which core loads a file that names providers or wire protocols
+/// unknown to it.
+fn provider_tables(bridge: &Bridge) -> (String, TomlValue) {
+    // Core refuses tables for its built-in providers.
+    let built_in = built_in_model_providers(None);
+    let new = bridge.providers.iter().filter(|bridged| !built_in.contains_key(&bridged.id));
     let tables: toml::Table = new
         .map(|bridged| {
             let mut table = toml::Table::new();
@@ -108,18 +109,18 @@ fn known(bridge: &Bridge) -> (String, TomlValue) {
     ("model_providers".to_owned(), tables.into())
 }
 
-/// Puts the bridge in the place of providers: core speaks Responses over WebSocket to it, one
-/// connection per conversation, and knows neither their addresses nor their keys.
-fn stand_in(config: &mut Config, bridge: &Bridge) {
-    for Bridged { id, name, stream_max_retries, secrets: _, wire: _ } in &bridge.providers {
+/// Points providers at the bridge: core speaks Responses over WebSocket to it, one connection per
+/// conversation, and gets neither the providers' addresses nor their keys.
+fn use_bridge(config: &mut Config, bridge: &Bridge) {
+    for BridgedProvider { id, name, stream_max_retries, secrets: _, wire: _ } in &bridge.providers {
         let own = config.model_providers.get(id);
         let provider = ModelProviderInfo {
-            // Core goes by the name of its own.
+            // Core recognises built-in providers by name.
             name: own.map_or_else(|| name.clone(), |own| own.name.clone()),
             base_url: Some(format!("{}/{id}/v1", bridge.base_url)),
             experimental_bearer_token: Some(bridge.bearer_token.clone()),
             wire_api: WireApi::Responses,
-            // The bridge has tried again already; what core still retries is a stream that was cut.
+            // The bridge has retried already; core retries only a cut stream.
             request_max_retries: Some(0),
             stream_max_retries: stream_max_retries.or(Some(STREAM_RETRIES)),
             stream_idle_timeout_ms: Some(STREAM_IDLE_MS),
@@ -144,14 +145,14 @@ fn stand_in(config: &mut Config, bridge: &Bridge) {
     }
 }
 
-/// By provider: what its models take that core does not know.
+/// Entries for models that core does not know, by provider.
 pub(super) type Catalogues = HashMap<String, ModelsResponse>;
 
-/// The catalogues of the providers behind the bridge.
+/// Catalogues of the providers behind the bridge.
 pub(super) fn catalogues(options: &Options) -> anyhow::Result<Catalogues> {
     let bridged = options.bridge.iter().flat_map(|bridge| &bridge.providers);
     let wires = bridged.filter_map(|bridged| Some((&bridged.id, bridged.wire?)));
-    wires.map(|(id, wire)| Ok((id.clone(), models::of_provider(wire)?))).collect()
+    wires.map(|(id, wire)| Ok((id.clone(), models::provider_catalogue(wire)?))).collect()
 }
 
 pub(super) fn model_name(config: &Config) -> String {
@@ -183,9 +184,9 @@ pub(super) fn for_thread(
         config.model_provider = provider.clone();
         config.model_provider_id.clone_from(id);
     }
-    // The whole catalogue is the models' (`models::Models`); core would copy it for every turn.
+    // Not the whole catalogue, which core would copy for every turn; `models::Models` has it.
     config.model_catalog = catalogues.get(&config.model_provider_id).cloned();
-    mcp::put(&mut config, &spec.mcp_servers, &[])?;
+    mcp::config::set_servers(&mut config, &spec.mcp_servers, &[])?;
     let approval = spec.approval_policy.unwrap_or(Approval::Never);
     config
         .permissions

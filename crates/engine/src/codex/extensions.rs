@@ -1,8 +1,7 @@
-//! The extensions that Codex's own app-server installs: goals, guardian, memories, MCP servers and
-//! plug-ins, web search, image generation, skills. A registry without them is a Codex without
-//! these features, so all of them are installed here too. Two hosts' services are not an
-//! extension's and are left out: attestation and an outside clock belong to OpenAI's own clients.
-//! Goals need the state database; where it cannot be opened, they stay out and the log says so.
+//! Core's extensions, the same that Codex's own app-server installs: goals, guardian, memories, MCP
+//! servers and plug-ins, web search, image generation, skills. Codex lacks each of these features
+//! without its extension. Goals need the state database; if it cannot be opened, they are left out
+//! with a warning.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,12 +37,12 @@ use codex_skills_extension::SkillsExtensionConfig;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
-/// How many events of extensions may wait for a conversation's pump; a goal changes a few times a
-/// turn. What does not fit is dropped and logged.
+/// Capacity of a conversation's queue of extension events; a goal changes a few times a turn.
+/// Further events are dropped and logged.
 const EVENT_QUEUE: usize = 64;
 
-/// What the extensions lean on.
-pub(super) struct Hosts {
+/// Dependencies of the extensions.
+pub(super) struct Dependencies {
     pub(super) events: Arc<ExtensionEvents>,
     pub(super) auth: Arc<AuthManager>,
     pub(super) state_db: Option<StateDbHandle>,
@@ -52,8 +51,10 @@ pub(super) struct Hosts {
     pub(super) restriction_product: Option<Product>,
 }
 
-pub(super) fn install(hosts: Hosts) -> Arc<ExtensionRegistry<Config>> {
-    let Hosts { events, auth, state_db, manager, environments, restriction_product } = hosts;
+/// Builds the registry with all extensions.
+pub(super) fn install(dependencies: Dependencies) -> Arc<ExtensionRegistry<Config>> {
+    let Dependencies { events, auth, state_db, manager, environments, restriction_product } =
+        dependencies;
     let mut registry = ExtensionRegistryBuilder::<Config>::with_event_sink(events);
 
     match state_db {
@@ -91,15 +92,15 @@ pub(super) fn install(hosts: Hosts) -> Arc<ExtensionRegistry<Config>> {
             include_instructions: config.include_skill_instructions,
             bundled_skills_enabled: config.bundled_skills_enabled(),
             orchestrator_skills_enabled: config.orchestrator_skills_enabled,
-            // An experiment of upstream's: it ranks all skills in six ways in every turn, which takes a
-            // sixth of the time of a short one, and does nothing but count who would have been right.
+            // Upstream's experiment: ranks all skills in six ways in every turn, a sixth of a short
+            // turn's time, only to count which ranking would have been right.
             shadow_selection_enabled: false,
         },
     );
     Arc::new(registry.build())
 }
 
-/// Guardian reviews approvals with an agent of its own, forked from the conversation.
+/// Spawns guardian's agent, which reviews approvals in a fork of the conversation.
 fn spawn_agent(
     manager: &Weak<ThreadManager>,
     parent: ThreadId,
@@ -114,14 +115,15 @@ fn spawn_agent(
     })
 }
 
-/// Events that extensions emit, handed to the conversation they belong to.
+/// Routes events of extensions to their conversations.
 #[derive(Debug, Default)]
 pub(super) struct ExtensionEvents {
     queues: Mutex<HashMap<ThreadId, mpsc::Sender<Box<Event>>>>,
 }
 
 impl ExtensionEvents {
-    /// In boxes: a queue makes room for its first 32 at once, and every conversation has one.
+    /// Opens the queue of a conversation. Events are boxed because every conversation has a queue,
+    /// and a queue allocates its first 32 slots at once.
     pub(super) fn subscribe(&self, thread: ThreadId) -> mpsc::Receiver<Box<Event>> {
         let (sender, receiver) = mpsc::channel(EVENT_QUEUE);
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
@@ -133,7 +135,7 @@ impl ExtensionEvents {
 
 impl ExtensionEventSink for ExtensionEvents {
     fn emit(&self, event: Event) {
-        // The only event of an extension that says which conversation it belongs to.
+        // The only event of an extension that names its conversation.
         let EventMsg::ThreadGoalUpdated(goal) = &event.msg else {
             tracing::debug!(id = %event.id, "an extension's event names no conversation");
             return;
@@ -147,8 +149,8 @@ impl ExtensionEventSink for ExtensionEvents {
     }
 }
 
-/// Sub-agents that core spawns are threads of their own, whose events nobody else reads: what
-/// matters of them reaches the parent as `collab_*` events. Reading them keeps their queues empty.
+/// Reads and discards the events of sub-agents, to keep their queues empty. Sub-agents are threads
+/// of their own; the parent reports on them in `collab_*` events.
 #[expect(
     clippy::disallowed_methods,
     reason = "these tasks end with the threads they read, and those end in `Engine::shutdown`"
@@ -160,7 +162,7 @@ pub(super) fn drain_sub_agents(manager: &Arc<ThreadManager>) {
         loop {
             let id = match created.recv().await {
                 Ok(id) => id,
-                // More threads at once than the channel holds: the rest are still to come.
+                // More threads were created at once than the channel holds; read those it kept.
                 Err(RecvError::Lagged(_)) => continue,
                 Err(RecvError::Closed) => return,
             };

@@ -1,15 +1,14 @@
-//! What core knows of models: its own catalogue, and behind it an entry for those of the bridge's
-//! providers that are not in it.
+//! Core's model catalogue, extended by entries for models of the bridge's providers.
 //!
-//! Core gives a model that it does not know neither `apply_patch` nor parallel calls, warns its client
-//! in every conversation, and holds its context window to be that of GPT-5. So a conversation's
-//! configuration carries what its provider's models take ([`of_provider`]), and [`Models`] looks there
-//! before it lets core guess. It hangs on the conversation, not on a list of names: any turn may name
-//! another model.
+//! Core gives an unknown model neither `apply_patch` nor parallel calls, warns its client in every
+//! conversation, and assumes the context window of GPT-5. Therefore the configuration of a
+//! conversation carries entries for its provider's models ([`provider_catalogue`]), and [`Models`]
+//! consults them before core guesses. The entries belong to the conversation, not to a list of
+//! names, because any turn may name another model.
 //!
-//! Core asks for its catalogue in every turn, where it looks for it on disk, and copies all of it, system
-//! prompts included, to find one entry. So it is looked for once a minute ([`LOOK_AGAIN`]), and the names
-//! in it are kept.
+//! Core requests its catalogue in every turn, reads it from disk and copies all of it, system
+//! prompts included, to find one entry. Therefore it is refreshed once a minute
+//! ([`REFRESH_INTERVAL`]), and its names are cached.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -31,92 +30,92 @@ use codex_protocol::openai_models::ModelsResponse;
 use tokio::sync::TryLockError;
 use tokio::time::Instant;
 
-/// The entry, but for the name and the context window.
-const OTHER_MODEL: &str = include_str!("other_model.json");
+/// The entry of a model that core does not know, without name and context window.
+const UNKNOWN_MODEL: &str = include_str!("other_model.json");
 
-/// For how long a catalogue that was looked for is not looked for again.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// Shortest time between two refreshes of the catalogue.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Models that take freeform tools over the Responses API. For the others there core's guess is right:
-/// servers refuse a request that holds a kind of tool that they do not know.
+/// Prefixes of models that accept freeform tools over the Responses API. For other models core's
+/// guess is right: servers refuse a request with an unknown kind of tool.
 const FREEFORM_OVER_RESPONSES: [&str; 2] = ["gpt-5", "codex-"];
 
-/// How the bridge speaks to a provider.
+/// The bridge's protocol towards a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wire {
-    /// As core does: requests pass through.
+    /// The Responses API: requests pass through.
     Responses,
-    /// In another API, where whatever core offers is turned into functions.
+    /// Another API, in which all of core's tools become functions.
     Translated {
-        /// How much its models take in, in tokens; `model_context_window` of the file wins.
+        /// Context window of its models, in tokens; `model_context_window` of the file takes
+        /// precedence.
         context_window: i64,
     },
 }
 
-/// What the models of a provider take that core does not know: entries that hold for names that begin
-/// with theirs.
-pub(super) fn of_provider(wire: Wire) -> serde_json::Result<ModelsResponse> {
-    let other: ModelInfo = serde_json::from_str(OTHER_MODEL)?;
+/// Entries for models that core does not know. Each holds for all names that begin with its own.
+pub(super) fn provider_catalogue(wire: Wire) -> serde_json::Result<ModelsResponse> {
+    let unknown: ModelInfo = serde_json::from_str(UNKNOWN_MODEL)?;
     let models = match wire {
         Wire::Responses => FREEFORM_OVER_RESPONSES
             .iter()
-            .map(|name| ModelInfo { slug: (*name).to_owned(), ..other.clone() })
+            .map(|name| ModelInfo { slug: (*name).to_owned(), ..unknown.clone() })
             .collect(),
         Wire::Translated { context_window } => {
-            vec![ModelInfo { context_window: Some(context_window), ..other }]
+            vec![ModelInfo { context_window: Some(context_window), ..unknown }]
         }
     };
     Ok(ModelsResponse { models })
 }
 
-/// Core's catalogue, with what a conversation's configuration says of the models that are not in it.
+/// Core's catalogue, extended by the entries in a conversation's configuration.
 #[derive(Debug)]
 pub(super) struct Models {
     core: SharedModelsManager,
-    kept: Mutex<Kept>,
+    cache: Mutex<Cache>,
 }
 
-/// What is kept of core's catalogue.
+/// The cached part of core's catalogue.
 #[derive(Debug, Default)]
-struct Kept {
-    /// The names in it; none where it may have changed.
+struct Cache {
+    /// Names in the catalogue; `None` if it may have changed.
     names: Option<Arc<[String]>>,
-    /// When it was last looked for on disk, and fetched where it is too old there.
-    looked: Option<Instant>,
+    /// The last refresh: core reads the catalogue from disk, or fetches it if that is too old.
+    refreshed_at: Option<Instant>,
 }
 
 impl Models {
-    pub(super) fn over(core: SharedModelsManager) -> Arc<Self> {
-        Arc::new(Self { core, kept: Mutex::default() })
+    pub(super) fn wrap(core: SharedModelsManager) -> Arc<Self> {
+        Arc::new(Self { core, cache: Mutex::default() })
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn names(&self) -> Arc<[String]> {
-        let names = self.kept().names.clone();
+        let names = self.cache().names.clone();
         match names {
             Some(names) => names,
-            None => self.keep_names(&self.core.get_remote_models().await),
+            None => self.cache_names(&self.core.get_remote_models().await),
         }
     }
 
-    fn keep_names(&self, models: &[ModelInfo]) -> Arc<[String]> {
+    fn cache_names(&self, models: &[ModelInfo]) -> Arc<[String]> {
         let names: Arc<[String]> = models.iter().map(|model| model.slug.clone()).collect();
-        self.kept().names = Some(Arc::clone(&names));
+        self.cache().names = Some(Arc::clone(&names));
         names
     }
 
     async fn catalogue(&self, refresh: RefreshStrategy, http: HttpClientFactory) -> ModelsResponse {
         let usual = refresh == RefreshStrategy::OnlineIfUncached;
-        if usual && self.kept().looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
+        if usual && self.cache().refreshed_at.is_some_and(|at| at.elapsed() < REFRESH_INTERVAL) {
             return ModelsResponse { models: self.core.get_remote_models().await };
         }
         let catalogue = self.core.raw_model_catalog(refresh, http).await;
-        self.keep_names(&catalogue.models);
+        self.cache_names(&catalogue.models);
         if usual {
-            self.kept().looked = Some(Instant::now());
+            self.cache().refreshed_at = Some(Instant::now());
         }
         catalogue
     }
@@ -130,7 +129,7 @@ impl ModelsManager for Models {
     ) -> ModelsManagerFuture<'a, ModelInfo> {
         Box::pin(async move {
             let others = config.model_catalog.as_ref().map_or(&[][..], |others| &others.models);
-            // A namespace, as in `openai/gpt-5`, is the provider's.
+            // A namespace, as in `openai/gpt-5`, belongs to the provider.
             let name = model.rsplit('/').next().unwrap_or(model);
             let other = others.iter().find(|other| name.starts_with(&other.slug));
             match other {
@@ -163,7 +162,7 @@ impl ModelsManager for Models {
                 http_client_factory,
             );
             let default = default.await;
-            self.kept().names = None;
+            self.cache().names = None;
             default
         })
     }
@@ -199,13 +198,13 @@ impl ModelsManager for Models {
     ) -> ModelsManagerFuture<'_, ()> {
         Box::pin(async move {
             self.core.refresh_if_new_etag(etag, http_client_factory).await;
-            self.kept().names = None;
+            self.cache().names = None;
         })
     }
 }
 
-/// Whether core has an entry for a model: one whose name the model's begins with, a namespace of one
-/// word aside.
+/// Whether core has an entry for a model: the model's name, without a namespace of one word, begins
+/// with the entry's.
 fn is_known(model: &str, known: &[String]) -> bool {
     let begins = |name: &str| known.iter().any(|known| name.starts_with(known));
     let is_word = |text: &str| {
@@ -225,9 +224,9 @@ mod tests {
 
     async fn info(model: &str, wire: Wire, context_window: Option<i64>) -> ModelInfo {
         let core = codex_models_manager::bundled_models_response().unwrap();
-        let models = Models::over(Arc::new(StaticModelsManager::new(None, core)));
+        let models = Models::wrap(Arc::new(StaticModelsManager::new(None, core)));
         let config = ModelsManagerConfig {
-            model_catalog: Some(of_provider(wire).unwrap()),
+            model_catalog: Some(provider_catalogue(wire).unwrap()),
             model_context_window: context_window,
             ..ModelsManagerConfig::default()
         };
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_model_that_core_does_not_know_is_its_providers() {
+    async fn unknown_model_gets_its_providers_entry() {
         let chat = Wire::Translated { context_window: 128_000 };
         for (model, wire, patches) in [
             ("qwen3", chat, true),
@@ -255,7 +254,7 @@ mod tests {
         assert_eq!(info("qwen3", chat, Some(400_000)).await.context_window, Some(400_000));
     }
 
-    /// A catalogue that grows each time it is looked for.
+    /// A catalogue that grows with each refresh.
     #[derive(Debug, Default)]
     struct Growing(tokio::sync::RwLock<Vec<ModelInfo>>);
 
@@ -277,7 +276,7 @@ mod tests {
         ) -> ModelsManagerFuture<'_, ModelsResponse> {
             Box::pin(async move {
                 let mut models = self.0.write().await;
-                let mut entry = of_provider(Wire::Responses).unwrap().models.remove(0);
+                let mut entry = provider_catalogue(Wire::Responses).unwrap().models.remove(0);
                 entry.slug = format!("model-{}", models.len());
                 models.push(entry);
                 ModelsResponse { models: models.clone() }
@@ -312,8 +311,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_catalogue_is_looked_for_once_a_minute() {
-        let models = Models::over(Arc::new(Growing::default()));
+    async fn catalogue_is_refreshed_once_a_minute() {
+        let models = Models::wrap(Arc::new(Growing::default()));
         let http =
             || HttpClientFactory::new(codex_http_client::OutboundProxyPolicy::ReqwestDefault);
         let count = async |refresh| models.raw_model_catalog(refresh, http()).await.models.len();
@@ -322,18 +321,18 @@ mod tests {
             assert_eq!(count(RefreshStrategy::OnlineIfUncached).await, 1);
         }
         assert_eq!(models.names().await.len(), 1);
-        // Who wants it looked for gets it looked for.
+        // An explicit refresh is not skipped.
         assert_eq!(count(RefreshStrategy::Online).await, 2);
         assert_eq!(models.names().await.len(), 2);
         models.refresh_if_new_etag("new".to_owned(), http()).await;
         assert_eq!(models.names().await.len(), 3);
-        tokio::time::advance(LOOK_AGAIN).await;
+        tokio::time::advance(REFRESH_INTERVAL).await;
         assert_eq!(count(RefreshStrategy::OnlineIfUncached).await, 4);
         assert_eq!(count(RefreshStrategy::OnlineIfUncached).await, 4);
     }
 
     #[tokio::test]
-    async fn a_model_that_core_knows_keeps_its_entry() {
+    async fn known_model_keeps_its_entry() {
         let chat = Wire::Translated { context_window: 1 };
         let core = codex_models_manager::bundled_models_response().unwrap();
         for known in core.models {

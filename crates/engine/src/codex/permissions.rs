@@ -1,4 +1,4 @@
-//! What commands of a conversation may touch.
+//! Access of a conversation's commands.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use codex_protocol::protocol::SandboxPolicy;
 use codex_utils_absolute_path::AbsolutePathBuf;
 
 use crate::Sandbox;
-use crate::denied;
-use crate::denied::EVERYTHING;
+use crate::deny_read;
+use crate::deny_read::EVERYTHING;
 use crate::sandbox::Tools;
 
-/// What in codex's home is nobody's to read: keys and logins, and other conversations, of which the
-/// databases hold the first words.
+/// Files in codex's home that no command can read: keys, logins and other conversations. The
+/// databases hold the first message of each.
 const SECRETS: [&str; 11] = [
     "auth.json",
     "config.toml",
@@ -38,25 +38,25 @@ const SECRETS: [&str; 11] = [
 /// Core's databases, with their journals.
 const DATABASES: &str = "*.sqlite*";
 
-/// What commands may not read.
+/// Deny-read rules for commands.
 pub(super) fn secrets(
     config: &Config,
     config_path: Option<&Path>,
 ) -> Arc<[FileSystemSandboxEntry]> {
     let home = config.codex_home.as_path();
-    let mut denied: Vec<_> = SECRETS.iter().flat_map(|name| denied::entries(home, name)).collect();
+    let mut denied: Vec<_> = SECRETS.iter().flat_map(|name| deny_read::rules(home, name)).collect();
     if config.sqlite_home != home {
-        denied.extend(denied::entries(&config.sqlite_home, DATABASES));
+        denied.extend(deny_read::rules(&config.sqlite_home, DATABASES));
     }
     if config.log_dir != home.join("log") {
-        denied.extend(denied::entries(&config.log_dir, EVERYTHING));
+        denied.extend(deny_read::rules(&config.log_dir, EVERYTHING));
     }
     let elsewhere = config_path.filter(|path| *path != home.join("config.toml"));
-    denied.extend(elsewhere.into_iter().flat_map(denied::entry));
+    denied.extend(elsewhere.into_iter().flat_map(deny_read::file_rules));
     denied.into()
 }
 
-/// What decides over the permissions of a conversation's commands.
+/// Inputs of the permission profiles of commands.
 #[derive(Debug, Clone)]
 pub(super) struct Permissions {
     pub(super) tools: Tools,
@@ -64,18 +64,18 @@ pub(super) struct Permissions {
 }
 
 impl Permissions {
-    /// What a command of the gateway's own is started with: its files are found here, and core's helper
-    /// need not start over to find them.
+    /// The profile of a command that the gateway starts itself. Patterns are expanded here, so that
+    /// core's helper need not re-execute to expand them.
     pub(super) fn command_profile(&self, sandbox: Sandbox) -> PermissionProfile {
         let mut profile = self.profile(sandbox);
-        denied::hide(&mut profile);
+        deny_read::expand_patterns(&mut profile);
         profile
     }
 
-    /// What core is told of a conversation.
+    /// The profile of a conversation.
     ///
-    /// Where no sandbox works and the operator said to go on without, asking core for one would only
-    /// make every command fail.
+    /// Unsandboxed if no sandbox works and the operator allowed that: with another profile every
+    /// command would fail.
     pub(super) fn profile(&self, sandbox: Sandbox) -> PermissionProfile {
         let policy = match (self.tools, sandbox) {
             (Tools::Unsandboxed, _) | (_, Sandbox::DangerFullAccess) => {
@@ -85,7 +85,7 @@ impl Permissions {
                 SandboxPolicy::ReadOnly { network_access: false }
             }
             (Tools::On | Tools::Off, Sandbox::WorkspaceWrite) => SandboxPolicy::WorkspaceWrite {
-                // By its path: by its name core asks again and again whether there is one.
+                // By path: core would look up `/tmp` by its special name again and again.
                 writable_roots: AbsolutePathBuf::from_absolute_path("/tmp").into_iter().collect(),
                 network_access: false,
                 exclude_tmpdir_env_var: false,
@@ -93,9 +93,9 @@ impl Permissions {
             },
         };
         let mut files = FileSystemSandboxPolicy::from(&policy);
-        // Core protects `.git`, `.agents` and `.codex` of a folder in which commands write by their names;
-        // entries that say so once more only have core look them up on disk several times a turn.
-        files.entries.retain(|entry| !is_inside_the_folder(&entry.path));
+        // Core protects `.git`, `.agents` and `.codex` of a writable folder by name. Entries for
+        // them would only make core look them up on disk several times a turn.
+        files.entries.retain(|entry| !is_inside_project_root(&entry.path));
         files.entries.extend_from_slice(&self.secrets);
         PermissionProfile::from_runtime_permissions_with_enforcement(
             SandboxEnforcement::from_legacy_sandbox_policy(&policy),
@@ -105,7 +105,7 @@ impl Permissions {
     }
 }
 
-fn is_inside_the_folder(path: &FileSystemPath) -> bool {
+fn is_inside_project_root(path: &FileSystemPath) -> bool {
     matches!(
         path,
         FileSystemPath::Special { value: FileSystemSpecialPath::ProjectRoots { subpath: Some(_) } }

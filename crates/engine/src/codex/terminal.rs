@@ -1,7 +1,8 @@
-//! A terminal in core's sandbox.
+//! [`Terminal`] in core's sandbox.
 //!
-//! Three threads each: one reads, one writes, one waits for the end. All three block, the writer for as
-//! long as the programs inside do not read, which no task of the runtime may.
+//! Each terminal has three threads: reader, writer, and one that waits for the exit. All three
+//! block, the writer for as long as the programs inside do not read, which a task of the runtime
+//! must not.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -35,7 +36,7 @@ use tokio::sync::oneshot;
 
 use crate::EngineError;
 use crate::sandbox;
-use crate::terminal::INNER;
+use crate::terminal::INNER_FLAG;
 use crate::terminal::MAX_INPUT_BYTES;
 use crate::terminal::OpenTerminal;
 use crate::terminal::Terminal;
@@ -43,11 +44,11 @@ use crate::terminal::TerminalSize;
 use crate::terminal::TerminalSpec;
 use crate::terminal::WriteError;
 
-/// Pieces of output, of at most [`READ_BYTES`], that may wait to be taken.
-const WAITING_PIECES: usize = 16;
+/// Capacity of the output channel, in pieces of at most [`READ_BYTES`].
+const OUTPUT_CAPACITY: usize = 16;
 const READ_BYTES: usize = 8 << 10;
 
-/// Where the gateway has no `PATH` itself.
+/// Used if the gateway has no `PATH` itself.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(super) struct Helpers {
@@ -55,17 +56,17 @@ pub(super) struct Helpers {
     pub(super) linux_sandbox_exe: Option<PathBuf>,
 }
 
-/// Starts the program. Blocks for as long as that takes.
+/// Starts the program. Blocking.
 pub(super) fn open(
     spec: &TerminalSpec,
     profile: &PermissionProfile,
     helpers: &Helpers,
 ) -> Result<OpenTerminal, EngineError> {
     let failed = |error: &dyn std::fmt::Display| {
-        EngineError::Failed(format!("a terminal could not be opened: {error}"))
+        EngineError::Failed(format!("cannot open a terminal: {error}"))
     };
     let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned());
-    let shell = find(spec.shell.as_deref(), &path)?;
+    let shell = find_shell(spec.shell.as_deref(), &path)?;
     let request = sandboxed(spec, &shell, path, profile, helpers)?;
     let pair = portable_pty::native_pty_system()
         .openpty(size_of(spec.size))
@@ -73,27 +74,27 @@ pub(super) fn open(
     let mut child =
         pair.slave.spawn_command(command(&request, &spec.cwd)?).map_err(|error| failed(&error))?;
     drop(pair.slave);
-    let pid = child.process_id().ok_or_else(|| failed(&"the process has no number"))?;
+    let pid = child.process_id().ok_or_else(|| failed(&"the process has no id"))?;
     let reader = pair.master.try_clone_reader().map_err(|error| failed(&error))?;
     let writer = pair.master.take_writer().map_err(|error| failed(&error))?;
 
-    let (pieces, output) = mpsc::channel(WAITING_PIECES);
-    let (typed, input) = blocking::channel();
-    let (ended, exit) = oneshot::channel();
-    let waiting = Arc::new(AtomicUsize::new(0));
-    let written = Arc::clone(&waiting);
+    let (pieces, output) = mpsc::channel(OUTPUT_CAPACITY);
+    let (queue, input) = blocking::channel();
+    let (exited, exit) = oneshot::channel();
+    let queued_bytes = Arc::new(AtomicUsize::new(0));
+    let queued = Arc::clone(&queued_bytes);
     let wait = move || {
         let child: &mut dyn Child = &mut *child;
         let status = match child.downcast_mut::<std::process::Child>() {
             Some(child) => child.wait().map_or(-1, code),
             None => child.wait().map_or(-1, |status| status.exit_code().cast_signed()),
         };
-        let _ = ended.send(status);
+        let _ = exited.send(status);
     };
-    let terminal = Pty { pid, master: Mutex::new(pair.master), typed, waiting };
-    let started = run("terminal-wait", wait)
-        .and_then(|()| run("terminal-read", move || read(reader, &pieces)))
-        .and_then(|()| run("terminal-write", move || write(writer, &input, &written)));
+    let terminal = Pty { pid, master: Mutex::new(pair.master), queue, queued_bytes };
+    let started = spawn("terminal-wait", wait)
+        .and_then(|()| spawn("terminal-read", move || read(reader, &pieces)))
+        .and_then(|()| spawn("terminal-write", move || write(writer, &input, &queued)));
     if let Err(error) = started {
         terminal.kill();
         return Err(failed(&error));
@@ -101,12 +102,12 @@ pub(super) fn open(
     Ok(OpenTerminal { terminal: Arc::new(terminal), output, exit })
 }
 
-fn run(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     thread::Builder::new().name(name.to_owned()).stack_size(256 << 10).spawn(work).map(drop)
 }
 
-/// The program that was asked for.
-fn find(shell: Option<&str>, path: &str) -> Result<PathBuf, EngineError> {
+/// The program to start: `shell`, or bash, or sh.
+fn find_shell(shell: Option<&str>, path: &str) -> Result<PathBuf, EngineError> {
     let runs = |program: &PathBuf| {
         program
             .metadata()
@@ -126,7 +127,7 @@ fn find(shell: Option<&str>, path: &str) -> Result<PathBuf, EngineError> {
     })
 }
 
-/// The command line that starts the sandbox and, in it, the inner end.
+/// The request that starts the sandbox with the inner end in it.
 fn sandboxed(
     spec: &TerminalSpec,
     shell: &Path,
@@ -140,7 +141,7 @@ fn sandboxed(
     let inner = inner.ok_or_else(|| EngineError::Failed("this binary has no path".to_owned()))?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let params = sandbox::exec_params(
-        vec![text(&inner), INNER.to_owned(), text(shell)],
+        vec![text(&inner), INNER_FLAG.to_owned(), text(shell)],
         &cwd,
         environment(spec, shell, path),
         ExecExpiration::DefaultTimeout,
@@ -150,17 +151,17 @@ fn sandboxed(
         .map_err(|error| EngineError::Failed(error.to_string()))
 }
 
-/// All that the programs get: nothing of the gateway's own environment but its `PATH`.
+/// The complete environment of the programs: of the gateway's own only `PATH`.
 fn environment(spec: &TerminalSpec, shell: &Path, path: String) -> HashMap<String, String> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     [
         ("TERM", "xterm-256color".to_owned()),
         ("LANG", "C.UTF-8".to_owned()),
         ("PATH", path),
-        // The one folder that can be written to.
+        // The only writable folder.
         ("HOME", text(&spec.cwd)),
         ("SHELL", text(shell)),
-        // A file of what was typed is not the work.
+        // No history file in the workspace.
         ("HISTFILE", String::new()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
@@ -179,12 +180,12 @@ fn command(request: &ExecRequest, cwd: &Path) -> Result<CommandBuilder, EngineEr
     for (name, value) in &request.env {
         command.env(name, value);
     }
-    // The inner end takes it.
+    // The inner end does that.
     command.set_controlling_tty(false);
     Ok(command)
 }
 
-/// An ending, as shells number them.
+/// The exit status, as shells number it.
 fn code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
 }
@@ -197,7 +198,7 @@ fn read(mut reader: Box<dyn Read + Send>, pieces: &mpsc::Sender<Vec<u8>>) {
     let mut buffer = vec![0; READ_BYTES];
     loop {
         match reader.read(&mut buffer) {
-            // The last program that had the terminal open is gone.
+            // The last program with the terminal open has exited.
             Ok(0) => return,
             Ok(length) => {
                 let piece = buffer.get(..length).unwrap_or_default().to_vec();
@@ -214,22 +215,22 @@ fn read(mut reader: Box<dyn Read + Send>, pieces: &mpsc::Sender<Vec<u8>>) {
 fn write(
     mut writer: Box<dyn Write + Send>,
     input: &blocking::Receiver<Vec<u8>>,
-    waiting: &AtomicUsize,
+    queued_bytes: &AtomicUsize,
 ) {
     while let Ok(bytes) = input.recv() {
         if writer.write_all(&bytes).and_then(|()| writer.flush()).is_err() {
             return;
         }
-        waiting.fetch_sub(bytes.len(), Ordering::AcqRel);
+        queued_bytes.fetch_sub(bytes.len(), Ordering::AcqRel);
     }
 }
 
 struct Pty {
     pid: u32,
     master: Mutex<Box<dyn MasterPty + Send>>,
-    typed: blocking::Sender<Vec<u8>>,
-    /// Bytes that wait to be read by the programs.
-    waiting: Arc<AtomicUsize>,
+    queue: blocking::Sender<Vec<u8>>,
+    /// Input that the programs have not read yet, in bytes.
+    queued_bytes: Arc<AtomicUsize>,
 }
 
 impl Terminal for Pty {
@@ -239,13 +240,12 @@ impl Terminal for Pty {
 
     fn write(&self, bytes: Vec<u8>) -> Result<(), WriteError> {
         let length = bytes.len();
-        let fits = |waiting: usize| {
-            waiting.checked_add(length).filter(|waiting| *waiting <= MAX_INPUT_BYTES)
-        };
-        self.waiting
+        let fits =
+            |queued: usize| queued.checked_add(length).filter(|queued| *queued <= MAX_INPUT_BYTES);
+        self.queued_bytes
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, fits)
             .map_err(|_| WriteError::Full)?;
-        self.typed.send(bytes).map_err(|_| WriteError::Ended)
+        self.queue.send(bytes).map_err(|_| WriteError::Ended)
     }
 
     fn resize(&self, size: TerminalSize) -> Result<(), EngineError> {
@@ -263,11 +263,12 @@ impl Terminal for Pty {
 }
 
 impl Pty {
-    /// Signals the group that was started and, where the system says who is in its session, the groups
-    /// of a shell's jobs. What is in the sandbox has a session of its own and ends with the sandbox.
+    /// Signals the started process group and, if there is a `/proc`, all members of its session:
+    /// the jobs of a shell. Processes in the sandbox have a session of their own and end with the
+    /// sandbox.
     fn signal(&self, signal: Signal) {
         let Some(leader) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return };
-        for member in session(self.pid) {
+        for member in session_members(self.pid) {
             let _ = rustix::process::kill_process(member, signal);
         }
         let _ = rustix::process::kill_process_group(leader, signal);
@@ -275,7 +276,7 @@ impl Pty {
 }
 
 /// The processes of a session.
-fn session(id: u32) -> Vec<Pid> {
+fn session_members(id: u32) -> Vec<Pid> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     entries
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
@@ -287,7 +288,8 @@ fn session(id: u32) -> Vec<Pid> {
         .collect()
 }
 
-/// The sixth field (proc_pid_stat(5)); the second is a name in parentheses, of any characters.
+/// The session id: the sixth field (proc_pid_stat(5)). The second is a name in parentheses, which
+/// may contain any characters.
 fn session_of(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(3)?.parse().ok()
 }
@@ -297,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_is_read_whatever_the_programs_name_is() {
+    fn session_id_is_read_past_any_name() {
         for (stat, expected) in [
             ("12 (sh) S 1 11 10 34817 12 4194304", Some(10)),
             ("12 (a) b) S 1) R 1 11 10 0", Some(10)),
@@ -309,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_is_a_program_by_its_path_or_its_name() {
+    fn shell_is_a_path_or_a_name() {
         for (shell, found) in [
             (None, true),
             (Some("sh"), true),
@@ -321,7 +323,7 @@ mod tests {
             (Some("no-such-shell"), false),
             (Some(""), false),
         ] {
-            assert_eq!(find(shell, "/bin:/usr/bin").is_ok(), found, "{shell:?}");
+            assert_eq!(find_shell(shell, "/bin:/usr/bin").is_ok(), found, "{shell:?}");
         }
     }
 }

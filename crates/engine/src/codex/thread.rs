@@ -1,4 +1,4 @@
-//! One live conversation on core.
+//! [`Thread`] on core: one live conversation.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc;
 
 use super::config::ask_for_approval;
-use super::engine_error;
+use super::engine::engine_error;
 use super::mcp;
 use super::permissions::Permissions;
 use crate::BoxFuture;
@@ -40,10 +40,10 @@ pub(super) struct CodexThread {
     id: ThreadId,
     manager: Arc<ThreadManager>,
     thread: Arc<codex_core::CodexThread>,
-    /// Behind a lock because receiving needs `&mut`; the pump is the only one to take it.
+    /// Behind a lock because receiving needs `&mut`; only the pump takes it.
     extension_events: Mutex<mpsc::Receiver<Box<Event>>>,
     permissions: Permissions,
-    mcp: mcp::Servers,
+    mcp: mcp::servers::Servers,
 }
 
 impl CodexThread {
@@ -67,7 +67,7 @@ impl CodexThread {
             thread: started.thread,
             extension_events: Mutex::new(extension_events),
             permissions,
-            mcp: mcp::Servers::new(&spec.mcp_servers),
+            mcp: mcp::servers::Servers::new(&spec.mcp_servers),
         }
     }
 
@@ -82,7 +82,7 @@ impl CodexThread {
         op: Op,
         trace: Option<TraceContext>,
     ) -> Result<(), EngineError> {
-        let trace = trace.map(in_core);
+        let trace = trace.map(core_trace);
         let submission = CoreSubmission { id, op, client_user_message_id: None, trace };
         self.thread.submit_with_id(submission).await.map_err(engine_error)
     }
@@ -108,8 +108,8 @@ impl Thread for CodexThread {
                     self.submit_op(id, prompt_op(prompt, &self.permissions, trace.as_ref()), trace)
                         .await
                 }
-                Submission::Answer(question, answer) => {
-                    self.submit_op(id, question.op(answer), trace).await
+                Submission::Answer(request, answer) => {
+                    self.submit_op(id, request.into_op(answer), trace).await
                 }
                 Submission::Compact => self.submit_op(id, Op::Compact, trace).await,
                 Submission::Review(review) => {
@@ -122,13 +122,19 @@ impl Thread for CodexThread {
                 }
                 Submission::Interrupt => {
                     self.submit_op(id.clone(), Op::Interrupt, trace).await?;
-                    // An interrupt spares processes in the background: nobody would end them.
+                    // An interrupt spares background processes; without a turn nothing ends them.
                     self.submit_op(format!("{id}-background"), Op::CleanBackgroundTerminals, None)
                         .await
                 }
                 Submission::Steer { turn_id, text, images } => self
                     .thread
-                    .steer_input(input(text, images), BTreeMap::new(), Some(&turn_id), None, None)
+                    .steer_input(
+                        user_input(text, images),
+                        BTreeMap::new(),
+                        Some(&turn_id),
+                        None,
+                        None,
+                    )
                     .await
                     .map(|_turn_id| ())
                     .map_err(steer_error),
@@ -155,7 +161,7 @@ impl Thread for CodexThread {
                 Some(event) = extension_events.recv() => Some(*event),
             };
             if let Some(event) = &event {
-                self.mcp.learn(&event.msg);
+                self.mcp.observe(&event.msg);
             }
             event
         })
@@ -171,12 +177,14 @@ impl Thread for CodexThread {
     }
 }
 
-/// Trace context in core's words.
-pub(super) fn in_core(TraceContext { traceparent, tracestate }: TraceContext) -> W3cTraceContext {
+/// Trace context as core's type.
+pub(super) fn core_trace(
+    TraceContext { traceparent, tracestate }: TraceContext,
+) -> W3cTraceContext {
     W3cTraceContext { traceparent: Some(traceparent), tracestate }
 }
 
-/// Core's error holds the prompt; what the client is told does not.
+/// Maps core's error, without the prompt that it contains.
 fn steer_error(error: SteerInputError) -> EngineError {
     match error {
         SteerInputError::NoActiveTurn(_) | SteerInputError::ExpectedTurnMismatch { .. } => {
@@ -185,7 +193,9 @@ fn steer_error(error: SteerInputError) -> EngineError {
         SteerInputError::ActiveTurnNotSteerable { turn_kind } => {
             EngineError::Rejected(format!("a {turn_kind:?} turn cannot be steered"))
         }
-        SteerInputError::EmptyInput => EngineError::Rejected("there is nothing to add".to_owned()),
+        SteerInputError::EmptyInput => {
+            EngineError::Rejected("text: expected text or images to add, got none".to_owned())
+        }
     }
 }
 
@@ -198,15 +208,15 @@ fn review_target(review: Review) -> ReviewTarget {
     }
 }
 
-fn input(text: String, images: Vec<String>) -> Vec<UserInput> {
+fn user_input(text: String, images: Vec<String>) -> Vec<UserInput> {
     let text = UserInput::Text { text, text_elements: Vec::new() };
     let images = images.into_iter().map(|image_url| UserInput::Image { image_url, detail: None });
     std::iter::once(text).chain(images).collect()
 }
 
-/// What tool servers are told of the trace, in `_meta` of their calls. What core says in headers is of the
-/// task that owns the connection, not of the call.
-fn told(trace: &TraceContext) -> HashMap<String, String> {
+/// Trace context for the `_meta` of tool calls. The trace headers that core sends belong to the
+/// task that owns the connection, not to the call.
+fn trace_metadata(trace: &TraceContext) -> HashMap<String, String> {
     let TraceContext { traceparent, tracestate } = trace;
     let members = [("traceparent", Some(traceparent)), ("tracestate", tracestate.as_ref())];
     let members = members.into_iter().filter_map(|(key, value)| Some((key, value?)));
@@ -216,9 +226,9 @@ fn told(trace: &TraceContext) -> HashMap<String, String> {
 fn prompt_op(prompt: Prompt, permissions: &Permissions, trace: Option<&TraceContext>) -> Op {
     let Prompt { text, images, output_schema, model, sandbox, approval_policy } = prompt;
     Op::UserInput {
-        items: input(text, images),
+        items: user_input(text, images),
         final_output_json_schema: output_schema,
-        responsesapi_client_metadata: trace.map(told),
+        responsesapi_client_metadata: trace.map(trace_metadata),
         additional_context: BTreeMap::new(),
         thread_settings: ThreadSettingsOverrides {
             model,

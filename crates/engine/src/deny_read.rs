@@ -1,9 +1,9 @@
-//! What commands may not read, as core carries it and as its sandbox hides it.
+//! Deny-read rules: files that commands cannot read, in core's form and in the sandbox's.
 //!
-//! Core works out several times a turn what a policy means, and looks up every path of it on disk each
-//! time; patterns it only compares. So what is denied are patterns, most of them without a wildcard.
-//! Bubblewrap hides files, not patterns, and core's sandbox helper is this binary under another name:
-//! it is given the files ([`for_the_helper`]), once per command.
+//! Core evaluates a policy several times a turn and looks up each of its paths on disk every time;
+//! patterns it only compares. Therefore the rules are patterns, most of them without a wildcard.
+//! Bubblewrap hides files, not patterns. Core's sandbox helper is this binary under another name:
+//! it expands the patterns into files ([`helper_arguments`]), once per command.
 
 #[cfg(target_os = "linux")]
 use std::ffi::OsString;
@@ -19,17 +19,17 @@ use codex_protocol::permissions::FileSystemPath;
 use codex_protocol::permissions::FileSystemSandboxEntry;
 use codex_utils_absolute_path::AbsolutePathBuf;
 
-/// What has a meaning in core's patterns.
+/// Characters with a meaning in core's patterns.
 const SPECIAL: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
 /// The helper's argument before the profile.
 #[cfg(target_os = "linux")]
 const PROFILE: &str = "--permission-profile";
-/// All that is in a folder, in core's patterns.
+/// Everything in a folder, in core's patterns.
 pub(crate) const EVERYTHING: &str = "**";
 
-/// Denies what `name`, which may hold `*`, names in a folder; with a `/` at its end it is a folder, and
-/// all that is in it is denied too.
-pub(crate) fn entries(folder: &Path, name: &str) -> Vec<FileSystemSandboxEntry> {
+/// Rules for `name` in a folder. `name` may contain `*`; with a `/` at its end it is a folder, and
+/// the rules cover its content too.
+pub(crate) fn rules(folder: &Path, name: &str) -> Vec<FileSystemSandboxEntry> {
     let everything = if name.ends_with('/') { EVERYTHING } else { "" };
     match folder.to_str() {
         Some(text) if cfg!(target_os = "linux") && !text.contains(SPECIAL) => {
@@ -37,27 +37,28 @@ pub(crate) fn entries(folder: &Path, name: &str) -> Vec<FileSystemSandboxEntry> 
                 FileSystemPath::GlobPattern { pattern: format!("{text}/{name}{everything}") };
             vec![FileSystemSandboxEntry::new(path, FileSystemAccessMode::Deny)]
         }
-        // The other sandboxes have helpers of their own, or no pattern says what this folder is called.
-        Some(_) | None => named(folder, name).iter().filter_map(|path| hidden(path)).collect(),
+        // Other sandboxes have helpers of their own; a special character in the folder's path fits
+        // no pattern.
+        Some(_) | None => expand(folder, name).iter().filter_map(|path| path_rule(path)).collect(),
     }
 }
 
-/// The same of one file.
-pub(crate) fn entry(path: &Path) -> Vec<FileSystemSandboxEntry> {
+/// Rules for one file.
+pub(crate) fn file_rules(path: &Path) -> Vec<FileSystemSandboxEntry> {
     match (path.parent(), path.file_name().and_then(|name| name.to_str())) {
-        (Some(folder), Some(name)) if !name.contains(SPECIAL) => entries(folder, name),
-        _ => hidden(path).into_iter().collect(),
+        (Some(folder), Some(name)) if !name.contains(SPECIAL) => rules(folder, name),
+        _ => path_rule(path).into_iter().collect(),
     }
 }
 
-fn hidden(path: &Path) -> Option<FileSystemSandboxEntry> {
+fn path_rule(path: &Path) -> Option<FileSystemSandboxEntry> {
     let path = FileSystemPath::Path { path: AbsolutePathBuf::from_absolute_path(path).ok()? };
-    // What is not there cannot be hidden, and need not be.
+    // Missing paths need no rule.
     Some(FileSystemSandboxEntry::skip_missing_path(path, FileSystemAccessMode::Deny))
 }
 
-/// The paths that `name` stands for in a folder. Without a wildcard it need not be there.
-fn named(folder: &Path, name: &str) -> Vec<PathBuf> {
+/// The paths that `name` matches in a folder. Without a wildcard the path need not exist.
+fn expand(folder: &Path, name: &str) -> Vec<PathBuf> {
     if name == EVERYTHING {
         return vec![folder.to_owned()];
     }
@@ -65,12 +66,13 @@ fn named(folder: &Path, name: &str) -> Vec<PathBuf> {
         return vec![folder.join(name.trim_end_matches('/'))];
     }
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let matching = files.filter(|file| file.file_name().to_str().is_some_and(|it| fits(it, name)));
+    let matching =
+        files.filter(|file| file.file_name().to_str().is_some_and(|it| matches(it, name)));
     matching.map(|file| file.path()).collect()
 }
 
-/// Whether a name is one that `pattern`, with its `*`, stands for.
-fn fits(name: &str, pattern: &str) -> bool {
+/// Whether a name matches `pattern`, in which `*` stands for any characters.
+fn matches(name: &str, pattern: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else { return name == pattern };
     let Some(name) = name.strip_prefix(start) else { return false };
     let Some((middle, end)) = rest.rsplit_once('*') else { return name.ends_with(rest) };
@@ -82,37 +84,39 @@ fn fits(name: &str, pattern: &str) -> bool {
     })
 }
 
-/// The arguments with which core's sandbox helper hides the files of the patterns that it is given;
-/// `None` where nothing is to be changed. They are those of this process, its name first.
+/// Arguments for core's sandbox helper in which patterns are expanded into files. `None` if this
+/// process is not the helper or there is nothing to expand. Takes this process's arguments, its
+/// name first.
 ///
 /// # Errors
-/// The profile cannot be read: the command must not run.
+/// The profile cannot be parsed: the command must not run.
 #[cfg(target_os = "linux")]
-pub(crate) fn for_the_helper(
+pub(crate) fn helper_arguments(
     mut arguments: Vec<OsString>,
 ) -> anyhow::Result<Option<Vec<OsString>>> {
     let called = arguments.first().and_then(|name| Path::new(name).file_name());
     if called.is_none_or(|name| name != codex_sandboxing::landlock::CODEX_LINUX_SANDBOX_ARG0) {
         return Ok(None);
     }
-    // What is behind `--` is the command's.
+    // The arguments after `--` are the command's.
     let mut own = arguments.iter_mut().take_while(|argument| *argument != "--");
     if !own.any(|argument| argument == PROFILE) {
         return Ok(None);
     }
     let Some(written) = own.next() else { return Ok(None) };
     let text = written.to_str().with_context(|| format!("{PROFILE}: expected UTF-8"))?;
-    let mut profile: PermissionProfile =
-        serde_json::from_str(text).with_context(|| format!("{PROFILE}: expected a profile"))?;
-    if !hide(&mut profile) {
+    let mut profile: PermissionProfile = serde_json::from_str(text)
+        .with_context(|| format!("{PROFILE}: expected a permission profile"))?;
+    if !expand_patterns(&mut profile) {
         return Ok(None);
     }
     *written = serde_json::to_string(&profile)?.into();
     Ok(Some(arguments))
 }
 
-/// Puts paths in the place of patterns that stand for names in one folder. Says whether there were any.
-pub(crate) fn hide(profile: &mut PermissionProfile) -> bool {
+/// Replaces deny patterns over names in one folder by the paths that they match. Returns whether
+/// there were any.
+pub(crate) fn expand_patterns(profile: &mut PermissionProfile) -> bool {
     let PermissionProfile::Managed {
         file_system: ManagedFileSystemPermissions::Restricted { entries, .. },
         ..
@@ -129,7 +133,7 @@ pub(crate) fn hide(profile: &mut PermissionProfile) -> bool {
             if folder.contains(SPECIAL) || simple.clone().any(|letter| SPECIAL.contains(&letter)) {
                 return true;
             }
-            files.extend(named(Path::new(folder), name).iter().filter_map(|path| hidden(path)));
+            files.extend(expand(Path::new(folder), name).iter().filter_map(|path| path_rule(path)));
             false
         }
         FileSystemPath::GlobPattern { .. }
@@ -148,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// Removed in the end.
+    /// A temporary folder, removed on drop.
     struct Folder(PathBuf);
 
     impl Folder {
@@ -171,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_stands_for_any_letters() {
+    fn star_matches_any_characters() {
         for (name, pattern, expected) in [
             ("state_5.sqlite", "*.sqlite*", true),
             ("state_5.sqlite-wal", "*.sqlite*", true),
@@ -183,20 +187,20 @@ mod tests {
             ("abcbd", "a*b*d", true),
             ("abd", "a*b*c*d", false),
         ] {
-            assert_eq!(fits(name, pattern), expected, "{name} {pattern}");
+            assert_eq!(matches(name, pattern), expected, "{name} {pattern}");
         }
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_helper_is_given_the_files_of_the_patterns_and_the_command_stays_as_it_is() {
+    fn helper_gets_files_and_command_stays() {
         let home = Folder::new("home");
         for name in ["state.sqlite", "state.sqlite-wal", "skills"] {
             std::fs::write(home.0.join(name), "").unwrap();
         }
-        let mut denied = entries(&home.0, "*.sqlite*");
-        denied.extend(entries(&home.0, "sessions/"));
-        denied.extend(entry(&home.0.join("auth.json")));
+        let mut denied = rules(&home.0, "*.sqlite*");
+        denied.extend(rules(&home.0, "sessions/"));
+        denied.extend(file_rules(&home.0.join("auth.json")));
         assert!(denied.iter().all(|it| matches!(it.path, FileSystemPath::GlobPattern { .. })));
         let text = serde_json::to_string(&profile(denied)).unwrap();
         let arguments = |name: &str, profile: &str| {
@@ -204,7 +208,8 @@ mod tests {
             all.map(OsString::from).to_vec()
         };
 
-        let changed = for_the_helper(arguments("/x/codex-linux-sandbox", &text)).unwrap().unwrap();
+        let changed =
+            helper_arguments(arguments("/x/codex-linux-sandbox", &text)).unwrap().unwrap();
         let hidden = changed[4].to_str().unwrap();
         let mut same = arguments("/x/codex-linux-sandbox", hidden);
         assert_eq!(changed, same);
@@ -212,18 +217,18 @@ mod tests {
             assert!(hidden.contains(name), "{hidden}");
         }
         assert!(!hidden.contains('*') && !hidden.contains("skills"), "{hidden}");
-        // Once is enough, and others are none of its business.
-        assert_eq!(for_the_helper(changed).unwrap(), None);
-        assert_eq!(for_the_helper(arguments("/x/codex-gateway", &text)).unwrap(), None);
+        // Expanded arguments do not change again; other programs' arguments never change.
+        assert_eq!(helper_arguments(changed).unwrap(), None);
+        assert_eq!(helper_arguments(arguments("/x/codex-gateway", &text)).unwrap(), None);
         same[4] = "{".into();
-        assert!(for_the_helper(same).is_err());
+        assert!(helper_arguments(same).is_err());
     }
 
     #[test]
-    fn a_folder_that_no_pattern_can_name_is_denied_file_by_file() {
+    fn special_characters_are_denied_file_by_file() {
         let home = Folder::new("a[b]*");
         std::fs::write(home.0.join("state.sqlite"), "").unwrap();
-        let denied = [entries(&home.0, "*.sqlite*"), entries(&home.0, "sessions/")].concat();
+        let denied = [rules(&home.0, "*.sqlite*"), rules(&home.0, "sessions/")].concat();
         let denied: Vec<_> = denied
             .into_iter()
             .map(|entry| match entry.path {

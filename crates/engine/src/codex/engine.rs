@@ -1,0 +1,307 @@
+//! [`Engine`] on core's `ThreadManager`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codex_core::ThreadManager;
+use codex_core::config::Config;
+use codex_protocol::ThreadId;
+use codex_protocol::error::CodexErr;
+use codex_protocol::permissions::FileSystemSandboxEntry;
+use codex_protocol::protocol::InitialHistory;
+use codex_protocol::protocol::TurnEnvironmentSelection;
+use codex_rollout::state_db::StateDbHandle;
+use codex_thread_store::ArchiveThreadParams;
+use codex_thread_store::ThreadStore;
+use codex_thread_store::ThreadStoreError;
+
+use super::Options;
+use super::config;
+use super::config::Catalogues;
+use super::exec;
+use super::extensions;
+use super::extensions::ExtensionEvents;
+use super::mcp;
+use super::parts::CoreParts;
+use super::permissions;
+use super::permissions::Permissions;
+use super::terminal;
+use super::thread;
+use super::thread::CodexThread;
+use crate::BoxFuture;
+use crate::Command;
+use crate::Engine;
+use crate::EngineError;
+use crate::EngineFacts;
+use crate::Thread;
+use crate::ThreadSpec;
+use crate::history;
+use crate::history::PastTurn;
+use crate::mcp::McpServer;
+use crate::mcp::McpTool;
+use crate::process::Process;
+use crate::sandbox;
+use crate::terminal::OpenTerminal;
+use crate::terminal::TerminalSpec;
+
+/// Loads the configuration as [`CodexEngine::open`] would. Returns the model's name and its
+/// provider's id.
+///
+/// # Errors
+/// The configuration is invalid; the message names the file and the key.
+pub fn check(options: &Options) -> BoxFuture<'_, anyhow::Result<(String, String)>> {
+    Box::pin(async move {
+        let config = config::load(options).await?;
+        Ok((config::model_name(&config), config.model_provider_id))
+    })
+}
+
+/// codex-core in this process.
+pub struct CodexEngine {
+    facts: EngineFacts,
+    config: Config,
+    /// Entries for models that core does not know, by provider.
+    catalogues: Catalogues,
+    manager: Arc<ThreadManager>,
+    state_db: Option<StateDbHandle>,
+    thread_store: Arc<dyn ThreadStore>,
+    extension_events: Arc<ExtensionEvents>,
+    /// Deny-read rules for commands.
+    secrets: Arc<[FileSystemSandboxEntry]>,
+    linux_sandbox_exe: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for CodexEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CodexEngine").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+impl CodexEngine {
+    /// Starts core: configuration, state, credentials, environments, extensions.
+    ///
+    /// # Errors
+    /// The configuration is invalid, or a part of core could not start.
+    pub fn open(options: Options) -> BoxFuture<'static, anyhow::Result<Self>> {
+        Box::pin(async move {
+            let config = config::load(&options).await?;
+            let sandbox = sandbox::self_test(
+                &options.workspace_root,
+                options.helpers.linux_sandbox_exe.clone(),
+                options.allow_no_sandbox,
+            )
+            .await;
+            let facts = EngineFacts {
+                name: "codex-core",
+                model: config::model_name(&config),
+                model_provider: config.model_provider_id.clone(),
+                model_providers: config.model_providers.keys().cloned().collect(),
+                sandbox,
+            };
+            let catalogues = config::catalogues(&options)?;
+            let parts = CoreParts::open(&config, &options.helpers).await?;
+            let manager = Arc::new_cyclic(|manager| parts.thread_manager(&config, manager));
+            extensions::drain_sub_agents(&manager);
+            let CoreParts { state_db, thread_store, extension_events, .. } = parts;
+            let secrets = permissions::secrets(&config, options.config_path.as_deref());
+            Ok(Self {
+                facts,
+                config,
+                catalogues,
+                manager,
+                state_db,
+                thread_store,
+                extension_events,
+                secrets,
+                linux_sandbox_exe: options.helpers.linux_sandbox_exe,
+            })
+        })
+    }
+
+    /// Core's environments for a conversation. Empty if tools are off, which removes the shell,
+    /// `apply_patch` and `view_image` tools.
+    fn environments(&self, config: &Config) -> Vec<TurnEnvironmentSelection> {
+        match self.facts.sandbox.tools {
+            sandbox::Tools::Off => Vec::new(),
+            sandbox::Tools::On | sandbox::Tools::Unsandboxed => {
+                self.manager.default_environment_selections(&config.cwd, &config.workspace_roots)
+            }
+        }
+    }
+
+    fn permissions(&self) -> Permissions {
+        Permissions { tools: self.facts.sandbox.tools, secrets: self.secrets.clone() }
+    }
+
+    /// The recording of a thread. Flushes it first if the thread is live.
+    async fn recorded(&self, id: ThreadId) -> Result<InitialHistory, EngineError> {
+        let failed = |error: std::io::Error| EngineError::Failed(error.to_string());
+        if let Ok(live) = self.manager.get_thread(id).await {
+            live.flush_rollout().await.map_err(failed)?;
+        }
+        let name = id.to_string();
+        let path = codex_core::find_thread_path_by_id_str(
+            &self.config.codex_home,
+            &name,
+            self.state_db.as_deref(),
+        );
+        let path = path.await.map_err(failed)?.ok_or(EngineError::NotFound(name))?;
+        codex_core::RolloutRecorder::get_rollout_history(&path).await.map_err(failed)
+    }
+
+    async fn spawn(
+        &self,
+        spec: &ThreadSpec,
+        history: InitialHistory,
+    ) -> Result<Arc<dyn Thread>, EngineError> {
+        let permissions = self.permissions();
+        let config = config::for_thread(&self.config, &self.catalogues, spec, &permissions)?;
+        let environments = self.environments(&config);
+        let started =
+            Box::pin(self.manager.start_thread_with_options(codex_core::StartThreadOptions {
+                config,
+                allow_provider_model_fallback: false,
+                initial_history: history,
+                history_mode: None,
+                session_source: None,
+                thread_source: None,
+                dynamic_tools: Vec::new(),
+                metrics_service_name: None,
+                parent_trace: spec.trace.clone().map(thread::core_trace),
+                environments,
+                thread_extension_init: codex_extension_api::ExtensionDataInit::default(),
+                supports_openai_form_elicitation: false,
+            }))
+            .await
+            .map_err(engine_error)?;
+        let events = self.extension_events.subscribe(started.thread_id);
+        let manager = Arc::clone(&self.manager);
+        Ok(Arc::new(CodexThread::new(manager, started, events, spec, permissions)))
+    }
+}
+
+impl Engine for CodexEngine {
+    fn facts(&self) -> &EngineFacts {
+        &self.facts
+    }
+
+    fn start(&self, spec: ThreadSpec) -> BoxFuture<'_, Result<Arc<dyn Thread>, EngineError>> {
+        Box::pin(async move { self.spawn(&spec, InitialHistory::New).await })
+    }
+
+    fn resume(
+        &self,
+        thread_id: String,
+        spec: ThreadSpec,
+    ) -> BoxFuture<'_, Result<Arc<dyn Thread>, EngineError>> {
+        Box::pin(async move {
+            let history = self.recorded(parse_id(&thread_id)?).await?;
+            self.spawn(&spec, history).await
+        })
+    }
+
+    fn fork(
+        &self,
+        thread_id: String,
+        after_turn: Option<String>,
+        spec: ThreadSpec,
+    ) -> BoxFuture<'_, Result<Arc<dyn Thread>, EngineError>> {
+        Box::pin(async move {
+            let recorded = self.recorded(parse_id(&thread_id)?).await?;
+            let items = recorded.get_rollout_items();
+            let end = history::fork_point(items, after_turn.as_deref()).ok_or_else(|| {
+                match after_turn {
+                    Some(turn) => EngineError::Rejected(format!(
+                        "after_turn: expected the id of a turn of the conversation, got {turn:?}"
+                    )),
+                    None => EngineError::NotFound(thread_id.clone()),
+                }
+            })?;
+            let kept = items.iter().take(end).cloned().collect();
+            self.spawn(&spec, InitialHistory::Forked(kept)).await
+        })
+    }
+
+    fn history(&self, thread_id: String) -> BoxFuture<'_, Result<Vec<PastTurn>, EngineError>> {
+        Box::pin(async move {
+            let recorded = self.recorded(parse_id(&thread_id)?).await?;
+            Ok(history::turns(recorded.get_rollout_items()))
+        })
+    }
+
+    fn archive(&self, thread_id: String, archived: bool) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            let params = ArchiveThreadParams { thread_id: parse_id(&thread_id)? };
+            let result = if archived {
+                self.thread_store.archive_thread(params).await
+            } else {
+                self.thread_store.unarchive_thread(params).await.map(|_thread| ())
+            };
+            result.map_err(|error| match error {
+                ThreadStoreError::ThreadNotFound { .. } => EngineError::NotFound(thread_id),
+                ThreadStoreError::InvalidRequest { message } => EngineError::Rejected(message),
+                other => EngineError::Failed(other.to_string()),
+            })
+        })
+    }
+
+    fn exec(&self, command: Command) -> BoxFuture<'_, Result<Process, EngineError>> {
+        Box::pin(async move {
+            let permissions = self.permissions();
+            exec::start(command, &permissions, &self.linux_sandbox_exe).await
+        })
+    }
+
+    fn probe_mcp(
+        &self,
+        server: McpServer,
+        cwd: PathBuf,
+    ) -> BoxFuture<'_, Result<Vec<McpTool>, EngineError>> {
+        Box::pin(async move { mcp::probe::list_tools(&server, &cwd, &self.config).await })
+    }
+
+    fn reserved_mcp_names(&self) -> Vec<String> {
+        mcp::config::reserved_names(&self.config)
+    }
+
+    fn open_terminal(
+        &self,
+        spec: TerminalSpec,
+    ) -> BoxFuture<'_, Result<OpenTerminal, EngineError>> {
+        Box::pin(async move {
+            let profile = self.permissions().command_profile(spec.sandbox);
+            let helpers = terminal::Helpers {
+                self_exe: self.config.codex_self_exe.clone(),
+                linux_sandbox_exe: self.config.codex_linux_sandbox_exe.clone(),
+            };
+            let open = move || terminal::open(&spec, &profile, &helpers);
+            // Forking a process of this size is slow.
+            tokio::task::spawn_blocking(open)
+                .await
+                .map_err(|error| EngineError::Failed(error.to_string()))?
+        })
+    }
+
+    fn shutdown(&self, limit: Duration) -> BoxFuture<'_, usize> {
+        Box::pin(async move {
+            let report = self.manager.shutdown_all_threads_bounded(limit).await;
+            report.timed_out.len() + report.submit_failed.len()
+        })
+    }
+}
+
+fn parse_id(thread_id: &str) -> Result<ThreadId, EngineError> {
+    ThreadId::from_string(thread_id).map_err(|_| EngineError::NotFound(thread_id.to_owned()))
+}
+
+pub(super) fn engine_error(error: CodexErr) -> EngineError {
+    match error {
+        CodexErr::InvalidRequest(_)
+        | CodexErr::UnsupportedOperation(_)
+        | CodexErr::AgentLimitReached { .. } => EngineError::Rejected(error.to_string()),
+        CodexErr::ThreadNotFound(id) => EngineError::NotFound(id.to_string()),
+        // Core's error type is upstream's and grows.
+        other => EngineError::Failed(other.to_string()),
+    }
+}
