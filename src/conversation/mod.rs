@@ -19,6 +19,8 @@ mod pump;
 pub mod registry;
 pub mod report;
 mod rest;
+#[cfg(test)]
+pub(crate) mod scripted;
 pub mod servers;
 pub(crate) mod sessions;
 mod shelf;
