@@ -275,7 +275,7 @@ async fn invalid_param_names_field_and_expectation() {
         ),
         (
             json!({ "provider": "openai", "credentials": { "api_key": "x", "expires_at": "1999-01-01T00:00:00Z" } }),
-            "not expired",
+            "already expired",
         ),
         (json!({ "provider": "openai", "credentials": good, "session_id": "a b" }), "session_id"),
     ] {
