@@ -7,7 +7,7 @@ use std::hint::black_box;
 use codex_gateway::access;
 use codex_gateway::access::Access;
 use codex_gateway::access::Keys;
-use codex_gateway::api::route::Route;
+use codex_gateway::gateway::route::Route;
 use criterion::Criterion;
 use criterion::criterion_group;
 use criterion::criterion_main;

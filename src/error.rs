@@ -4,6 +4,8 @@
 //! error object. Both carry the same members.
 
 use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
@@ -32,7 +34,7 @@ pub enum Kind {
     /// The route does not support the method.
     MethodNotAllowed {
         /// The value of the `Allow` header.
-        allow: &'static str,
+        allow: String,
     },
     /// The body did not arrive within the time limit.
     BodyTimeout,
@@ -69,29 +71,21 @@ pub enum Kind {
 }
 
 /// Whether a client may send the same request again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Retry {
     /// The request had no effect. Repeating it is safe but fails again until the request changes.
     Safe,
     /// The request may have had an effect.
     Unsafe,
     /// The request had no effect, and may succeed later.
+    #[serde(rename = "after")]
     Later,
 }
 
-impl Retry {
-    /// Returns the value of the member `retry`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Safe => "safe",
-            Self::Unsafe => "unsafe",
-            Self::Later => "after",
-        }
-    }
-}
-
 /// The component that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// The gateway, codex-core or an upstream of a reverse call.
     Gateway,
@@ -99,17 +93,6 @@ pub enum Origin {
     Model,
     /// A tool server.
     Tool,
-}
-
-impl Origin {
-    /// Returns the value of the member `source`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway",
-            Self::Model => "model",
-            Self::Tool => "tool",
-        }
-    }
 }
 
 /// An error that becomes a response.
@@ -279,17 +262,17 @@ impl Error {
         }
     }
 
-    /// Returns the problem document (RFC 9457). `instance` is the path of the request.
-    pub fn problem(&self, request_id: &str, instance: &str) -> Value {
-        let mut problem = Map::new();
+    /// Returns the problem document. `instance` is the path of the request.
+    pub fn problem<'a>(&'a self, request_id: &'a str, instance: &'a str) -> Problem<'a> {
         let status = self.status();
-        problem.insert("type".into(), format!("urn:codex-gateway:problem:{}", self.code()).into());
-        problem.insert("title".into(), status.canonical_reason().unwrap_or("Error").into());
-        problem.insert("status".into(), status.as_u16().into());
-        problem.insert("detail".into(), self.detail.clone().into());
-        problem.insert("instance".into(), instance.into());
-        problem.extend(self.members(request_id));
-        Value::Object(problem)
+        Problem {
+            r#type: format!("urn:codex-gateway:problem:{}", self.code()),
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: &self.detail,
+            instance,
+            members: self.members(request_id),
+        }
     }
 
     /// Returns the error object of a JSON-RPC 2.0 response (section 5.1).
@@ -298,28 +281,64 @@ impl Error {
             Kind::Busy { .. } => "conversation busy",
             _ => self.detail.as_str(),
         };
-        let mut data = self.members(request_id);
-        data.insert("detail".into(), self.detail.clone().into());
+        let mut data = json!(self.members(request_id));
+        if let Some(members) = data.as_object_mut() {
+            members.insert("detail".into(), self.detail.clone().into());
+        }
         json!({ "code": self.rpc_code(), "message": message, "data": data })
     }
 
-    fn members(&self, request_id: &str) -> Map<String, Value> {
-        let mut members = self.extra.clone();
-        members.insert("code".into(), self.code().into());
-        members.insert("request_id".into(), request_id.into());
-        members.insert("retry".into(), self.retry().as_str().into());
-        members.insert("source".into(), self.origin().as_str().into());
-        match &self.kind {
-            Kind::Busy { turn_id } => {
-                members.insert("turn_id".into(), turn_id.clone().into());
-            }
-            Kind::Gone { oldest_seq } => {
-                members.insert("oldest_seq".into(), (*oldest_seq).into());
-            }
-            _ => {}
+    fn members<'a>(&'a self, request_id: &'a str) -> Members<'a> {
+        let (turn_id, oldest_seq) = match &self.kind {
+            Kind::Busy { turn_id } => (Some(turn_id.as_str()), None),
+            Kind::Gone { oldest_seq } => (None, Some(*oldest_seq)),
+            _ => (None, None),
+        };
+        Members {
+            extra: &self.extra,
+            code: self.code(),
+            request_id,
+            retry: self.retry(),
+            source: self.origin(),
+            turn_id,
+            oldest_seq,
         }
-        members
     }
+}
+
+/// A problem document (RFC 9457).
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub struct Problem<'a> {
+    /// `urn:codex-gateway:problem:` and the code.
+    r#type: String,
+    /// The reason phrase of the status.
+    title: &'a str,
+    status: u16,
+    /// The cause: `field: expected X, got Y; do Z`.
+    detail: &'a str,
+    /// The path of the request.
+    instance: &'a str,
+    #[serde(flatten)]
+    members: Members<'a>,
+}
+
+/// The members that problem documents and the data of JSON-RPC errors have in common.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Members<'a> {
+    #[serde(flatten)]
+    extra: &'a Map<String, Value>,
+    /// The stable name of the failure.
+    code: &'static str,
+    request_id: &'a str,
+    retry: Retry,
+    source: Origin,
+    /// With `conversation_busy`: the running turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    turn_id: Option<&'a str>,
+    /// With `events_gone`: the oldest event that is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_seq: Option<u64>,
 }
 
 impl From<EngineError> for Error {
@@ -343,7 +362,7 @@ mod tests {
     fn problem_has_status_code_retry_and_source() {
         let error = Error::new(Kind::Busy { turn_id: "t1".into() }, "a turn is running");
         assert_eq!(
-            error.problem("r1", "/exec"),
+            json!(error.problem("r1", "/exec")),
             json!({
                 "type": "urn:codex-gateway:problem:conversation_busy",
                 "title": "Conflict",

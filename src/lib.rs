@@ -10,7 +10,8 @@
 //!        → server::connection::serve     h1 or h2c; client closed | drain | force
 //!        → gateway::call                 request id, span; Route::parse → access::admit → dispatch;
 //!                                        the one place where an Error becomes a response
-//!        → api::<noun>, rpc              decode → one call → reply
+//!        → api::<noun>, rpc              decode → one call of ops → reply
+//!        → ops::<noun>                   the use case, with its rules
 //!        → conversation::Conversation    prompt, interrupt, cursor
 //!          conversation::pump            core event → JSON, once
 //!          conversation::log::EventLog   under one lock: number, store, wake
@@ -37,7 +38,7 @@
 //!
 //! - Only `crates/engine`, and the stand-ins, name codex crates; only [`error`] picks a status.
 //!   Tests check.
-//! - A route without an access rule does not compile ([`api::route::Route::access`]).
+//! - A route without an access rule does not compile ([`gateway::route::Route::access`]).
 //! - An event is encoded once, and numbered and stored under one lock. A reader that comes too late
 //!   learns how many events it missed.
 //! - A conversation runs one turn at a time, stopped in one place (`conversation::keeper`).

@@ -1,112 +1,77 @@
-//! Running a prompt. One request, three views of its turn:
+//! Runs a prompt. One request, three views of its turn:
 //!
 //! - `POST /exec`: core's events as JSON lines, or as SSE by `Accept`
 //! - `POST /api/v1/exec/stream`: the task view, as SSE
-//! - `POST /api/v1/exec`: waits and answers one JSON document
+//! - `POST /api/v1/exec`: waits and returns one JSON document
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::Stream;
-use futures::StreamExt;
+use http::HeaderName;
+use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
-use http::header;
-use hyper::body::Incoming;
+use serde_json::json;
 
-use super::cancel_on_disconnect::CancelOnDrop;
-use super::prompt::PromptRequest;
-use super::task::Task;
+use super::events::EventStream;
+use super::events::sse_event;
+pub(crate) use super::task::Task;
 use crate::app::App;
 use crate::conversation::Turn;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
+use crate::ops::prompt::PromptRequest;
+use crate::ops::prompt::StartedTurn;
+use crate::ops::prompt::prompt;
 use crate::stream;
 use crate::stream::Item;
 use crate::stream::StreamEnd;
 use crate::stream::task::TaskView;
 use crate::web::Body;
+use crate::web::Json;
 use crate::web::RequestContext;
-use crate::web::json as body_json;
+use crate::web::describe::Operation;
+use crate::web::extract::CancelOnDisconnect;
 use crate::web::reply;
+use crate::web::respond::Respond;
 
-/// The framings of core's events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Framing {
-    Sse,
-    NdJson,
-    Jsonl,
-}
+/// The argument of all three.
+type Argument = (CancelOnDisconnect, Json<PromptRequest>);
 
-impl Framing {
-    /// What `Accept` asks for; JSON lines unless it names something else.
-    pub(crate) fn of(context: &RequestContext) -> Self {
-        let accept = context.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-        match accept.unwrap_or_default() {
-            accept if accept.contains("text/event-stream") => Self::Sse,
-            accept if accept.contains("application/jsonl") => Self::Jsonl,
-            _ => Self::NdJson,
-        }
-    }
-
-    pub(crate) fn reply<S>(self, items: S, owned: impl std::any::Any + Send) -> Response<Body>
-    where
-        S: Stream<Item = Item> + Send + 'static,
-    {
-        let (content_type, frame): (_, fn(Item) -> Bytes) = match self {
-            Self::Sse => ("text/event-stream", stream::sse::frame),
-            Self::NdJson => ("application/x-ndjson", stream::jsonl::frame),
-            Self::Jsonl => ("application/jsonl", stream::jsonl::frame),
-        };
-        reply::stream(content_type, Body::stream(items.map(frame), owned))
-    }
-}
-
-/// Reads the request and starts its turn, which may be tied to its client. Says also whether raw events
-/// are wanted.
-async fn start(
+/// `POST /exec`
+pub(crate) async fn events(
     app: &Arc<App>,
     context: &RequestContext,
-    conversation: Option<&ConversationId>,
-    body: Incoming,
-) -> Result<(Turn, CancelOnDrop, bool), Error> {
-    let bytes = body_json::read(&context.headers, body, &app.config().server).await?;
-    let mut request: PromptRequest = body_json::decode(&bytes)?;
-    if let Some(id) = conversation {
-        request.address(id)?;
-    }
-    let raw = request.raw_events;
-    let checked = request.check(app, context.caller())?;
-    let (turn, tied) = checked.start(app, CancelOnDrop::wanted(context)).await?;
-    Ok((turn, tied, raw))
+    (CancelOnDisconnect(tied), Json(request)): Argument,
+) -> Result<OfTurn<EventStream>, Error> {
+    let started = prompt(app, context.caller(), request, tied).await?;
+    let StartedTurn { turn, cancel_on_drop, raw_events } = started;
+    let owned = (cancel_on_drop, app.stream_guard());
+    let stream = EventStream::new(context, items(app, &turn, raw_events), owned);
+    Ok(OfTurn::new(app, &turn, stream))
 }
 
-fn items(app: &App, turn: &Turn, raw: bool) -> impl Stream<Item = Item> + Send + 'static {
-    let until = StreamEnd::end_of(turn);
-    stream::events(app.reading(&turn.conversation, turn.after, until, raw))
-}
-
-/// `POST /exec`, and `POST /api/v1/conversations/{id}/turns`, where the path names the conversation.
-pub async fn events(
+/// `POST /api/v1/conversations/{id}/turns`: the same in a conversation.
+pub(crate) async fn turn(
     app: &Arc<App>,
     context: &RequestContext,
-    conversation: Option<&ConversationId>,
-    body: Incoming,
-) -> Result<Response<Body>, Error> {
-    let (turn, tied, raw) = start(app, context, conversation, body).await?;
-    let owned = (tied, app.stream_guard());
-    Ok(named(Framing::of(context).reply(items(app, &turn, raw), owned), &turn, app))
+    id: ConversationId,
+    (tied, Json(mut request)): Argument,
+) -> Result<OfTurn<EventStream>, Error> {
+    request.in_conversation(&id)?;
+    events(app, context, (tied, Json(request))).await
 }
 
 /// `POST /api/v1/exec/stream`
-pub async fn task_stream(
+pub(crate) async fn task_stream(
     app: &Arc<App>,
     context: &RequestContext,
-    body: Incoming,
-) -> Result<Response<Body>, Error> {
-    let (turn, tied, raw) = start(app, context, None, body).await?;
-    let owned = (tied, app.stream_guard());
-    let items = items(app, &turn, raw);
+    (CancelOnDisconnect(tied), Json(request)): Argument,
+) -> Result<OfTurn<TaskStream>, Error> {
+    let started = prompt(app, context.caller(), request, tied).await?;
+    let StartedTurn { turn, cancel_on_drop, raw_events } = started;
+    let owned = (cancel_on_drop, app.stream_guard());
+    let items = items(app, &turn, raw_events);
     let mut view = TaskView::new(&turn, &app.facts().sandbox);
     let followed = turn.clone();
     let frames = async_stream::stream! {
@@ -122,35 +87,92 @@ pub async fn task_stream(
             yield view.ended(seq, &report);
         }
     };
-    Ok(named(reply::stream("text/event-stream", Body::stream(frames, owned)), &turn, app))
+    Ok(OfTurn::new(app, &turn, TaskStream(Body::stream(frames, owned))))
 }
 
 /// `POST /api/v1/exec`
-pub async fn task(
+pub(crate) async fn task(
     app: &Arc<App>,
     context: &RequestContext,
-    body: Incoming,
-) -> Result<Response<Body>, Error> {
-    let (turn, _tied, _raw) = start(app, context, None, body).await?;
+    (CancelOnDisconnect(tied), Json(request)): Argument,
+) -> Result<OfTurn<Json<Task>>, Error> {
+    let StartedTurn { turn, cancel_on_drop: _cancel_on_drop, raw_events: _ } =
+        prompt(app, context.caller(), request, tied).await?;
     let report = turn.report().await?;
-    Ok(named(reply::json(StatusCode::OK, &Task::of(app, &turn, &report)), &turn, app))
+    Ok(OfTurn::new(app, &turn, Json(Task::new(app, &turn, &report))))
 }
 
-/// Says in the head which conversation and turn this is, so that a client that is cut off before the
-/// first event can still come back; and what protects tool calls.
-fn named(mut response: Response<Body>, turn: &Turn, app: &App) -> Response<Body> {
-    let headers = response.headers_mut();
-    let sandbox = &app.facts().sandbox;
-    for (name, value) in [
-        ("x-conversation-id", turn.conversation.id().as_str()),
-        ("x-session-id", turn.conversation.session_id().as_str()),
-        ("x-turn-id", &turn.id),
-        ("x-sandbox", sandbox.mechanism.as_str()),
-        ("x-tools", sandbox.tools.as_str()),
-    ] {
-        if let Ok(value) = http::HeaderValue::from_str(value) {
-            headers.insert(name, value);
+fn items(app: &App, turn: &Turn, raw: bool) -> impl Stream<Item = Item> + Send + 'static {
+    let until = StreamEnd::end_of(turn);
+    stream::events(app.reading(&turn.conversation, turn.after, until, raw))
+}
+
+/// The task view of a turn, as SSE.
+#[derive(Debug)]
+pub(crate) struct TaskStream(Body);
+
+impl Respond for TaskStream {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.responds(
+            StatusCode::OK,
+            "`task_started`, `task_progress`, `stdout_line`, `stderr_line`, `task_result`, \
+             `task_completed`; `error` where the turn fails.",
+            &[("text/event-stream", sse_event("task_progress"))],
+        );
+    }
+
+    fn into_response(self) -> Response<Body> {
+        reply::stream("text/event-stream", self.0)
+    }
+}
+
+/// A response whose head names the conversation and the turn, so that a client that is cut off
+/// before the first event can come back; and what confines tool calls.
+#[derive(Debug)]
+pub(crate) struct OfTurn<R> {
+    reply: R,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl<R> OfTurn<R> {
+    /// The headers, and what each of them says.
+    const HEADERS: [(&'static str, &'static str); 5] = [
+        ("x-conversation-id", "The conversation."),
+        ("x-session-id", "The name of its session."),
+        ("x-turn-id", "The turn."),
+        ("x-sandbox", "What confines commands."),
+        ("x-tools", "Whether the agent may run commands."),
+    ];
+
+    fn new(app: &App, turn: &Turn, reply: R) -> Self {
+        let sandbox = &app.facts().sandbox;
+        let values = [
+            turn.conversation.id().as_str(),
+            turn.conversation.session_id().as_str(),
+            &turn.id,
+            sandbox.mechanism.as_str(),
+            sandbox.tools.as_str(),
+        ];
+        let headers = Self::HEADERS.into_iter().zip(values);
+        let headers = headers.filter_map(|((name, _), value)| {
+            Some((HeaderName::from_static(name), HeaderValue::from_str(value).ok()?))
+        });
+        Self { reply, headers: headers.collect() }
+    }
+}
+
+impl<R: Respond> Respond for OfTurn<R> {
+    fn describe(operation: &mut Operation<'_>) {
+        R::describe(operation);
+        for (name, description) in Self::HEADERS {
+            let header = json!({ "description": description, "schema": { "type": "string" } });
+            operation.response_header(StatusCode::OK, name, header);
         }
     }
-    response
+
+    fn into_response(self) -> Response<Body> {
+        let mut response = self.reply.into_response();
+        response.headers_mut().extend(self.headers);
+        response
+    }
 }

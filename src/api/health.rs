@@ -1,62 +1,151 @@
-//! - `GET /health`: JSON, or `OK` for `Accept: text/plain`
-//! - `GET /health/live`: the process runs
-//! - `GET /health/ready`: it takes requests (503 while draining)
+//! - `GET /health`: version, model, sandbox and load; `OK` for `Accept: text/plain`
+//! - `GET /health/live`: the process is alive
+//! - `GET /health/ready`: the gateway accepts requests (503 while it shuts down)
 
+use std::sync::Arc;
+
+use codex_gateway_engine::sandbox::Mechanism;
+use codex_gateway_engine::sandbox::Tools;
 use http::Response;
 use http::StatusCode;
 use http::header;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::web::Body;
+use crate::web::Json;
 use crate::web::RequestContext;
+use crate::web::describe::Operation;
 use crate::web::reply;
+use crate::web::respond::Respond;
+
+/// The status of the service.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Health")]
+pub(crate) struct Health<'a> {
+    /// `healthy`.
+    status: &'static str,
+    version: &'static str,
+    uptime_seconds: u64,
+    /// Whether the gateway accepts requests.
+    ready: bool,
+    mode: Mode,
+    /// `codex-core` and its version.
+    engine: &'a str,
+    /// The default model.
+    model: &'a str,
+    model_provider: &'a str,
+    /// Why this is the default model.
+    model_reason: &'a str,
+    /// What confines commands.
+    sandbox: Mechanism,
+    /// Whether the agent may run commands.
+    tools: Tools,
+    sandbox_detail: &'a str,
+    /// What to do to get a sandbox.
+    sandbox_fix: Option<&'static str>,
+    load: Load,
+}
+
+/// How callers authenticate.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    /// No API key: local callers only.
+    Development,
+    /// With an API key.
+    Production,
+}
+
+/// What the process is doing.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Load {
+    /// Loaded conversations.
+    conversations: usize,
+    /// Running turns.
+    turns: usize,
+    /// Open connections.
+    connections: usize,
+    /// Open event streams.
+    streams: usize,
+    tasks: usize,
+}
+
+/// The reply of `GET /health`, in the form that `Accept` asks for.
+#[derive(Debug)]
+pub(crate) struct Reply(Response<Body>);
+
+impl Respond for Reply {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.gives::<Health<'_>>(StatusCode::OK);
+        operation.also_gives(StatusCode::OK, "text/plain", json!({ "const": "OK" }));
+    }
+
+    fn into_response(self) -> Response<Body> {
+        self.0
+    }
+}
 
 /// `GET /health`
-pub fn health(app: &App, context: &RequestContext) -> Response<Body> {
+pub(crate) async fn health(app: &Arc<App>, context: &RequestContext) -> Result<Reply, Error> {
     let accept = context.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if accept.is_some_and(|accept| accept.trim_start().starts_with("text/plain")) {
-        return reply::text(StatusCode::OK, "OK");
+        return Ok(Reply(reply::text(StatusCode::OK, "OK")));
     }
     let facts = app.facts();
-    reply::json(
-        StatusCode::OK,
-        &json!({
-            "status": "healthy",
-            "version": env!("CARGO_PKG_VERSION"),
-            "uptime_seconds": app.started().elapsed().as_secs(),
-            "ready": app.is_ready(),
-            "mode": if app.config().is_development() { "development" } else { "production" },
-            "engine": facts.name,
-            "model": facts.model,
-            "model_provider": facts.model_provider,
-            "model_reason": app.config().model_source.reason(),
-            "sandbox": facts.sandbox.mechanism,
-            "tools": facts.sandbox.tools,
-            "sandbox_detail": facts.sandbox.detail,
-            "sandbox_fix": facts.sandbox.fix,
-            "load": {
-                "conversations": app.conversations().len(),
-                "turns": app.conversations().running(),
-                "connections": app.shutdown().connections(),
-                "streams": app.open_streams(),
-                "tasks": app.shutdown().tasks(),
-            },
-        }),
-    )
+    let mode = if app.config().is_development() { Mode::Development } else { Mode::Production };
+    let health = Health {
+        status: "healthy",
+        version: env!("CARGO_PKG_VERSION"),
+        uptime_seconds: app.started().elapsed().as_secs(),
+        ready: app.is_ready(),
+        mode,
+        engine: facts.name,
+        model: &facts.model,
+        model_provider: &facts.model_provider,
+        model_reason: &app.config().model_source.reason(),
+        sandbox: facts.sandbox.mechanism,
+        tools: facts.sandbox.tools,
+        sandbox_detail: &facts.sandbox.detail,
+        sandbox_fix: facts.sandbox.fix,
+        load: Load {
+            conversations: app.conversations().len(),
+            turns: app.conversations().running(),
+            connections: app.shutdown().connections(),
+            streams: app.open_streams(),
+            tasks: app.shutdown().tasks(),
+        },
+    };
+    Ok(Reply(reply::json(StatusCode::OK, &health)))
+}
+
+/// The process is alive.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Live {
+    /// `live`.
+    status: &'static str,
 }
 
 /// `GET /health/live`
-pub fn live() -> Response<Body> {
-    reply::json(StatusCode::OK, &json!({ "status": "live" }))
+pub(crate) async fn live(_app: &Arc<App>, _context: &RequestContext) -> Result<Json<Live>, Error> {
+    Ok(Json(Live { status: "live" }))
+}
+
+/// The gateway accepts requests.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Ready {
+    /// `ready`.
+    status: &'static str,
 }
 
 /// `GET /health/ready`
-pub fn ready(app: &App) -> Result<Response<Body>, Error> {
+pub(crate) async fn ready(app: &Arc<App>, _context: &RequestContext) -> Result<Json<Ready>, Error> {
     if app.is_ready() {
-        Ok(reply::json(StatusCode::OK, &json!({ "status": "ready" })))
+        Ok(Json(Ready { status: "ready" }))
     } else {
         Err(Error::new(Kind::Unavailable, "the gateway is starting or shutting down"))
     }

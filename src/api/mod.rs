@@ -1,11 +1,12 @@
-//! The REST endpoints, one noun a file: decode, one call, reply.
+//! The handlers of the REST endpoints, one noun a file: decoded argument → one call of [`crate::ops`]
+//! → reply. Which endpoint calls which handler is in [`crate::gateway::route`].
 
-pub(crate) mod cancel_on_disconnect;
-pub mod conversations;
-pub mod exec;
-pub mod health;
-pub mod metrics;
-pub mod openapi;
-pub mod prompt;
-pub mod route;
-pub mod task;
+pub mod approvals;
+pub(crate) mod conversations;
+pub(crate) mod events;
+pub(crate) mod exec;
+pub(crate) mod health;
+pub(crate) mod history;
+pub(crate) mod metrics;
+mod task;
+pub(crate) mod turns;

@@ -1,4 +1,4 @@
-//! What a turn came to, as one document: the answer of `POST /api/v1/exec`.
+//! [`Task`]: the outcome of a turn as one document, the reply of `POST /api/v1/exec`.
 
 use codex_gateway_engine::protocol::TokenUsage;
 use codex_gateway_engine::sandbox;
@@ -7,15 +7,20 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::conversation::Turn;
+use crate::conversation::id::ConversationId;
+use crate::conversation::id::SessionId;
+use crate::conversation::limits::TIMEOUT_RANGE_MS;
 use crate::conversation::report::Change;
 use crate::conversation::report::Failure;
 use crate::conversation::report::Report;
 use crate::conversation::report::Status;
 
-/// What a turn came to.
+/// The outcome of a turn.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Task {
+pub(crate) struct Task {
+    #[schemars(with = "SessionId")]
     session_id: String,
+    #[schemars(with = "ConversationId")]
     conversation_id: String,
     turn_id: String,
     /// As a process would exit: 0, 1, 124 at the time limit, 130 when it was cancelled.
@@ -27,10 +32,10 @@ pub struct Task {
     files_created: Vec<String>,
     files_modified: Vec<String>,
     files_deleted: Vec<String>,
-    /// Commands, patches and tool calls that ended.
+    /// Commands, patches and tool calls that have ended.
     steps_completed: u64,
     execution_time_ms: u64,
-    /// What commands printed; the beginning is cut where it is long.
+    /// The output of commands; where it is long, its beginning is cut off.
     stdout: String,
     stderr: String,
     /// Tokens of the turn.
@@ -43,14 +48,14 @@ pub struct Task {
     tools: sandbox::Tools,
 }
 
-/// What the agent made of it.
+/// The agent's result.
 #[derive(Debug, Serialize, JsonSchema)]
 struct TaskResult {
     success: bool,
-    /// The agent's last message, or what there was of it.
+    /// The agent's last message, perhaps unfinished.
     summary: String,
     artifacts: Vec<Artifact>,
-    /// What to do now.
+    /// What the client can do next.
     next_steps: Vec<String>,
 }
 
@@ -65,16 +70,16 @@ struct Artifact {
     metadata: ArtifactMetadata,
 }
 
-/// What is said of a file.
+/// Facts about an artifact.
 #[derive(Debug, Serialize, JsonSchema)]
 struct ArtifactMetadata {
-    /// Its content is cut.
+    /// Whether the content is cut.
     truncated: bool,
 }
 
 impl Task {
     /// The document of a turn that has ended.
-    pub(super) fn of(app: &App, turn: &Turn, report: &Report) -> Self {
+    pub(super) fn new(app: &App, turn: &Turn, report: &Report) -> Self {
         let sandbox = &app.facts().sandbox;
         Self {
             session_id: turn.conversation.session_id().to_string(),
@@ -125,7 +130,7 @@ fn next_steps(app: &App, report: &Report) -> Vec<String> {
             "The turn was interrupted after {} ms: send a longer timeout_ms (at most {}), or go on \
              with the same session_id.",
             report.duration_ms,
-            crate::conversation::limits::TIMEOUT_RANGE_MS.end()
+            TIMEOUT_RANGE_MS.end()
         )),
         Status::Cancelled => steps.push("Go on with the same session_id.".to_owned()),
         Status::Failed => steps.push("See error, then send the prompt again.".to_owned()),

@@ -129,11 +129,16 @@ impl App {
     ///
     /// # Errors
     /// Any error that `work` returns; `Internal` if it panics.
-    pub(crate) async fn detached<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Error> {
+    pub(crate) async fn detached<T, F>(
+        self: &Arc<Self>,
+        work: impl FnOnce(Arc<Self>) -> F,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
         let (sender, done) = oneshot::channel();
+        let work = work(Arc::clone(self));
         // Outside the request's span: tasks that core starts for a conversation would keep it open.
         self.shutdown().spawn(async move {
             let _ = sender.send(work.await);

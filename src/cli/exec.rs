@@ -6,19 +6,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use codex_gateway_engine::Prompt;
 use codex_gateway_engine::arg0::HelperPaths;
 use futures::StreamExt;
 
 use super::eprint_lossy;
 use super::terminal::Terminal;
-use crate::api::prompt::choose;
 use crate::app::Assembly;
 use crate::config::Config;
-use crate::conversation::IfBusy;
-use crate::conversation::StartOptions;
 use crate::conversation::Turn;
-use crate::conversation::id::ConversationKey;
+use crate::ops::prompt::PromptRequest;
+use crate::ops::prompt::StartedTurn;
+use crate::ops::prompt::prompt;
 use crate::stream;
 use crate::stream::Item;
 use crate::stream::ReadOptions;
@@ -47,21 +45,24 @@ pub(super) struct Exec {
 }
 
 pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> anyhow::Result<u8> {
-    anyhow::ensure!(!exec.prompt.trim().is_empty(), "the prompt is empty");
-    let Assembly { config, engine, facts, conversations, shutdown, .. } =
-        Assembly::open(config, helpers).await?;
-    if let Some(fix) = facts.sandbox.fix {
-        eprint_lossy(format_args!("sandbox: {}\n    fix: {fix}", facts.sandbox.detail));
+    let mut config = config;
+    // One prompt, one conversation.
+    config.turns.started_ahead = 0;
+    let (app, engine) = Assembly::open(config, helpers).await?.into_app();
+    let shutdown = app.shutdown().clone();
+    let sandbox = &app.facts().sandbox;
+    if let Some(fix) = sandbox.fix {
+        eprint_lossy(format_args!("sandbox: {}\n    fix: {fix}", sandbox.detail));
     }
-    let key = ConversationKey::parse(exec.session_id.as_deref(), None)?;
-    let options = StartOptions {
+    let request = PromptRequest {
+        prompt: exec.prompt,
+        session_id: exec.session_id,
+        model: exec.model,
         cwd: exec.cwd,
-        model: choose(&config, exec.model, None)?,
-        ..StartOptions::new("")
+        timeout_ms: exec.timeout_ms,
+        ..PromptRequest::default()
     };
-    let prompt = Prompt { text: exec.prompt, ..Prompt::default() };
-    let limit = exec.timeout_ms.map_or(config.turns.default_timeout, Duration::from_millis);
-    let turn = conversations.prompt(&key, &options, prompt, limit, IfBusy::Reject).await?;
+    let StartedTurn { turn, .. } = prompt(&app, "", request, false).await?;
 
     let following = follow(&turn, exec.json, &shutdown);
     tokio::pin!(following);

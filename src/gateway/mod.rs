@@ -1,7 +1,12 @@
 //! The hyper service: one request in, one response out.
 //!
-//! [`call`] makes the request id, parses the [`Route`], admits the caller, dispatches, and is the
-//! one place where an [`Error`] becomes a response.
+//! [`call`] makes the request id, parses the [`Route`](route::Route), admits the caller, runs the
+//! handler, and is the one place where an [`Error`] becomes a response. [`route`] is the table of
+//! endpoints; [`openapi`] is the same table as a document.
+
+mod openapi;
+mod path;
+pub mod route;
 
 use std::sync::Arc;
 
@@ -12,18 +17,16 @@ use http::Response;
 use hyper::body::Incoming;
 use tracing::Instrument;
 
+use self::route::Route;
 use crate::access;
 use crate::access::Access;
 use crate::access::Caller;
-use crate::api;
-use crate::api::conversations;
-use crate::api::route::Route;
 use crate::app::App;
 use crate::error::Error;
-use crate::rpc;
 use crate::telemetry::http::RequestSpan;
 use crate::web::Body;
 use crate::web::RequestContext;
+use crate::web::extract::AdmittedRequest;
 use crate::web::reply;
 
 /// Answers a request.
@@ -31,8 +34,8 @@ pub async fn call(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> 
     let request_id = request_id(request.headers());
     let path = request.uri().path().to_owned();
     let route = Route::parse(request.method(), &path);
-    let name = route.as_ref().ok().map(Route::name);
-    let mut request_span = RequestSpan::begin(&request, name, &request_id);
+    let template = route.as_ref().ok().map(Route::template);
+    let mut request_span = RequestSpan::begin(&request, template, &request_id);
     let span = request_span.span().clone();
     async {
         let response = match dispatch(app, route, request, &request_id).await {
@@ -59,6 +62,7 @@ pub async fn call(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> 
     .await
 }
 
+/// Admits the caller and runs the handler.
 async fn dispatch(
     app: &Arc<App>,
     route: Result<Route, Error>,
@@ -81,38 +85,10 @@ async fn dispatch(
         headers: std::mem::take(&mut head.headers),
         caller,
     };
-    match route {
-        Route::Health => Ok(api::health::health(app, &context)),
-        Route::Live => Ok(api::health::live()),
-        Route::Ready => api::health::ready(app),
-        Route::OpenApi => Ok(api::openapi::show()),
-        Route::Metrics => api::metrics::show(),
-        Route::Exec => api::exec::events(app, &context, None, body).await,
-        Route::ExecTask => api::exec::task(app, &context, body).await,
-        Route::ExecStream => api::exec::task_stream(app, &context, body).await,
-        Route::Conversation(id) => conversations::show(app, &id),
-        Route::Conversations => conversations::list(app, &context),
-        Route::ConversationStart => conversations::start(app, &context, body).await,
-        Route::ConversationArchive(id) => conversations::archive(app, &id).await,
-        Route::ConversationAct(id, action) => {
-            conversations::act::act(app, &context, &id, action, body).await
-        }
-        Route::ConversationEvents(id) => conversations::events::events(app, &context, &id).await,
-        Route::ConversationHistory(id) => conversations::look::history(app, &id).await,
-        Route::ConversationDiff(id) => conversations::look::diff(app, &id),
-        Route::Approvals(id) => conversations::look::approvals(app, &id),
-        Route::Approve(id, approval) => {
-            conversations::look::approve(app, &context, &id, &approval, body).await
-        }
-        Route::JsonRpc => rpc::http::post(app, context, body).await,
-        Route::Socket => {
-            head.headers.clone_from(&context.headers);
-            rpc::ws::open(app, context, Request::from_parts(head, ()))
-        }
-    }
+    route.run(app, &mut AdmittedRequest::new(context, head, body)).await
 }
 
-/// The client's `X-Request-Id` where it is sane, else a new one.
+/// The client's `X-Request-Id` if it is 1 to 128 characters of `A-Za-z0-9._:-`, else a new one.
 fn request_id(headers: &HeaderMap) -> String {
     headers
         .get("x-request-id")

@@ -1,12 +1,44 @@
-//! The use cases: typed request in, typed result out. They know neither HTTP nor JSON-RPC.
+//! The use cases: typed request in, typed result out, with the rules between them. REST, JSON-RPC and
+//! the command line call the same functions; none of them knows HTTP or JSON-RPC.
 //!
+//! Changes of a conversation run detached ([`App::detached`]): they finish even if the client
+//! disconnects.
+//!
+//! - [`prompt`]: starts a turn; [`cancel_on_disconnect`] ties it to its client
+//! - [`turns`]: steer, interrupt, compact, rollback, review
+//! - [`conversations`]: show, list, start, archive, resume, fork
+//! - [`events`]: reads events; [`history`]: recorded turns and changes
+//! - [`approvals`]: lists and decides what a turn asks
 //! - [`commands`], [`patches`], [`terminals`]: programs in the sandbox; [`sandbox`]: whether it works
 //! - [`mcp`]: tool servers; [`login`]: keys of sessions; [`upstream`]: calls of upstreams
+//! - [`policy`]: what the operator permits
 
+pub(crate) mod approvals;
+pub(crate) mod cancel_on_disconnect;
 pub(crate) mod commands;
+pub(crate) mod conversations;
+pub(crate) mod events;
+pub(crate) mod history;
 pub(crate) mod login;
 pub(crate) mod mcp;
 pub(crate) mod patches;
+mod policy;
+pub(crate) mod prompt;
 mod sandbox;
 pub(crate) mod terminals;
+pub(crate) mod turns;
 pub(crate) mod upstream;
+
+use crate::app::App;
+use crate::conversation::ConversationRef;
+use crate::conversation::id::ConversationId;
+use crate::conversation::registry::unknown;
+use crate::error::Error;
+
+/// Finds a conversation by its id.
+///
+/// # Errors
+/// `NotFound`.
+pub(crate) fn find(app: &App, id: &ConversationId) -> Result<ConversationRef, Error> {
+    app.conversations().known(id).ok_or_else(|| unknown(id))
+}

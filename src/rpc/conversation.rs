@@ -12,38 +12,45 @@ use serde_json::Value;
 use serde_json::json;
 
 use super::call_context::CallContext;
-use crate::api::cancel_on_disconnect::CancelOnDrop;
-use crate::api::conversations::Document;
-pub(super) use crate::api::conversations::act::Cancelled;
-use crate::api::conversations::act::interrupt;
-pub(super) use crate::api::prompt::PromptRequest;
 use crate::app::App;
 use crate::conversation::ConversationRef;
 use crate::conversation::Turn;
+use crate::conversation::approvals::PendingApproval;
+use crate::conversation::id::ConversationId;
 use crate::conversation::id::ConversationKey;
+use crate::conversation::id::Seq;
+use crate::conversation::id::SessionId;
 use crate::conversation::log::Entry;
 use crate::conversation::report::Report;
 use crate::conversation::report::Status;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::ops;
+use crate::ops::conversations::ConversationSettings;
+use crate::ops::conversations::ConversationState;
+use crate::ops::conversations::ConversationView;
+pub(super) use crate::ops::prompt::PromptRequest;
+use crate::ops::prompt::StartedTurn;
+pub(super) use crate::ops::turns::Cancelled;
 use crate::stream;
 use crate::stream::Item;
 use crate::stream::StreamEnd;
 use crate::text::excerpt;
 
-/// What an answer's events may weigh. Those beyond it are on the event endpoint, and the answer says
-/// that they are missing.
+/// The most bytes of events in a result. A `GatewayTruncated` event stands for the others; the event
+/// endpoint has them.
 const MAX_EVENT_BYTES: usize = 16 << 20;
 
-/// What a turn came to.
+/// The outcome of a turn.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct AiResponse {
     /// Always `ai_response`.
     r#type: &'static str,
+    #[schemars(with = "ConversationId")]
     conversation_id: String,
+    #[schemars(with = "SessionId")]
     session_id: String,
     turn_id: String,
-    #[schemars(with = "String")]
     status: Status,
     /// The agent's last message.
     content: String,
@@ -52,29 +59,30 @@ pub(super) struct AiResponse {
     timestamp: String,
     /// Core's events, each under the PascalCase of its type.
     events: Vec<Value>,
-    #[schemars(with = "Option<Value>")]
+    #[schemars(with = "Option<Map<String, Value>>")]
     usage: Option<TokenUsage>,
-    /// What protects tool calls.
-    #[schemars(with = "String")]
+    /// What confines commands.
     sandbox: Mechanism,
-    #[schemars(with = "String")]
+    /// Whether the agent may run commands.
     tools: Tools,
+    /// What to do to get a sandbox.
     sandbox_fix: Option<&'static str>,
 }
 
-/// Runs a prompt and answers when its turn has ended.
+/// Runs a prompt and waits for its turn.
 pub(super) async fn prompt(
     call: &CallContext,
     request: PromptRequest,
 ) -> Result<AiResponse, Error> {
-    let (app, context) = (call.app(), call.request());
-    let (include_deltas, raw) = (request.include_deltas, request.raw_events);
-    let checked = request.check(app, call.caller())?;
-    let (turn, _tied) = checked.start(app, CancelOnDrop::wanted(context)).await?;
+    let app = call.app();
+    let include_deltas = request.include_deltas;
+    let tied = call.request().cancel_on_disconnect();
+    let StartedTurn { turn, cancel_on_drop: _cancel_on_drop, raw_events } =
+        ops::prompt::prompt(app, call.caller(), request, tied).await?;
 
     let (mut events, mut bytes) = (Vec::new(), 0);
     let until = StreamEnd::end_of(&turn);
-    let items = stream::events(app.reading(&turn.conversation, turn.after, until, raw));
+    let items = stream::events(app.reading(&turn.conversation, turn.after, until, raw_events));
     let mut items = std::pin::pin!(items);
     while let Some(item) = items.next().await {
         match item {
@@ -86,7 +94,9 @@ pub(super) async fn prompt(
                     }
                 }
             }
-            Item::Notice(own) => events.push(json!({ pascal(own.kind()): { "seq": own.seq } })),
+            Item::Notice(notice) => {
+                events.push(json!({ pascal(notice.kind()): { "seq": notice.seq } }));
+            }
             Item::Heartbeat => {}
         }
     }
@@ -94,10 +104,11 @@ pub(super) async fn prompt(
         events.push(json!({ "GatewayTruncated": { "limit_bytes": MAX_EVENT_BYTES } }));
     }
     let report = turn.report().await?;
-    answer(app, &turn, &report, events)
+    outcome(app, &turn, &report, events)
 }
 
-fn answer(
+/// Builds the result of a turn. A turn that failed is an error, with the result as `partial`.
+fn outcome(
     app: &App,
     turn: &Turn,
     report: &Report,
@@ -144,7 +155,7 @@ fn answer(
     }
 }
 
-/// An event under its type's name: `{"AgentMessage":{"message":"…"}}`.
+/// Keys an event by its type: `{"AgentMessage":{"message":"…"}}`.
 fn tagged(entry: &Entry) -> Option<Value> {
     let mut members = vec![b'{'];
     members.extend_from_slice(entry.members());
@@ -168,10 +179,12 @@ fn pascal(snake: &str) -> String {
     snake.split('_').map(capitalise).collect()
 }
 
-/// Which conversation the params mean.
+/// The names of a conversation; one is enough.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct ConversationParams {
+    #[schemars(with = "Option<SessionId>")]
     session_id: Option<String>,
+    #[schemars(with = "Option<ConversationId>")]
     conversation_id: Option<String>,
 }
 
@@ -187,10 +200,10 @@ impl ConversationParams {
         ConversationKey::parse(self.session_id.as_deref(), self.conversation_id.as_deref())
     }
 
-    /// The conversation.
+    /// Finds the conversation.
     ///
     /// # Errors
-    /// `NotFound` where there is none.
+    /// `InvalidRequest` without a name, or with a malformed one; `NotFound`.
     pub(super) fn require(&self, app: &App) -> Result<ConversationRef, Error> {
         app.conversations().find(&self.key()?).ok_or_else(|| {
             let name = self.conversation_id.as_deref().or(self.session_id.as_deref());
@@ -199,8 +212,8 @@ impl ConversationParams {
         })
     }
 
-    /// The conversation, or the result that says that there is none: clients ask to learn whether a
-    /// session exists.
+    /// Finds the conversation, or returns the result for an unknown one: clients call to learn
+    /// whether a session exists.
     fn find(self, app: &App) -> Result<Result<ConversationRef, NotFound>, Error> {
         let found = app.conversations().find(&self.key()?);
         Ok(found.ok_or(NotFound {
@@ -211,7 +224,7 @@ impl ConversationParams {
     }
 }
 
-/// A result about a conversation, if there is one.
+/// A result about a conversation that may be unknown.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum Found<T> {
@@ -230,43 +243,39 @@ pub(super) struct NotFound {
     conversation_id: Option<String>,
 }
 
-/// What a conversation is doing.
+/// The state of a conversation.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(super) struct StatusOf {
-    conversation_id: Value,
-    session_id: Value,
-    /// `idle`, `running`, `waiting_approval` or `closed`.
-    status: Value,
-    turn_id: Value,
-    last_seq: Value,
-    /// The rest of what `GET /api/v1/conversations/{id}` says.
-    metadata: Map<String, Value>,
+pub(super) struct ConversationStatus {
+    #[serde(flatten)]
+    state: ConversationState,
+    /// The newest event.
+    last_seq: Seq,
+    metadata: Metadata,
+}
+
+/// The other members of `GET /api/v1/conversations/{id}`.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Metadata {
+    #[serde(flatten)]
+    settings: ConversationSettings,
+    /// The oldest event that is kept.
+    oldest_seq: Seq,
+    /// What the running turn waits for.
+    pending_approvals: Vec<PendingApproval>,
 }
 
 pub(super) async fn status(
     call: &CallContext,
     params: ConversationParams,
-) -> Result<Found<StatusOf>, Error> {
+) -> Result<Found<ConversationStatus>, Error> {
     let known = match params.find(call.app())? {
         Ok(known) => known,
         Err(not_found) => return Ok(Found::NotFound(not_found)),
     };
-    let document = serde_json::to_value(Document::of(&known));
-    let mut document = document.map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
-    let mut take = |member: &str| {
-        document.as_object_mut().and_then(|document| document.remove(member)).unwrap_or_default()
-    };
-    Ok(Found::Known(StatusOf {
-        conversation_id: take("conversation_id"),
-        session_id: take("session_id"),
-        status: take("status"),
-        turn_id: take("turn_id"),
-        last_seq: take("last_seq"),
-        metadata: match document {
-            Value::Object(metadata) => metadata,
-            _ => Map::new(),
-        },
-    }))
+    let ConversationView { state, settings, last_seq, oldest_seq, pending_approvals } =
+        ConversationView::new(&known);
+    let metadata = Metadata { settings, oldest_seq, pending_approvals };
+    Ok(Found::Known(ConversationStatus { state, last_seq, metadata }))
 }
 
 pub(super) async fn cancel(
@@ -274,7 +283,7 @@ pub(super) async fn cancel(
     params: ConversationParams,
 ) -> Result<Found<Cancelled>, Error> {
     match params.find(call.app())? {
-        Ok(known) => Ok(Found::Known(interrupt(&known).await?)),
+        Ok(known) => Ok(Found::Known(ops::turns::interrupt(&known).await?)),
         Err(not_found) => Ok(Found::NotFound(not_found)),
     }
 }
@@ -284,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_events_key_is_the_pascal_case_of_its_type() {
+    fn event_key_is_its_type_in_pascal_case() {
         for (snake, expected) in [
             ("task_started", "TaskStarted"),
             ("agent_message", "AgentMessage"),

@@ -175,6 +175,6 @@ mod tests {
         }
         let prompt = &methods[0]["params"][0];
         assert_eq!((&prompt["name"], &prompt["required"]), (&json!("prompt"), &json!(true)));
-        crate::api::openapi::assert_references_resolve(&document);
+        crate::web::describe::assert_references_resolve(&document);
     }
 }

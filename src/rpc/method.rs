@@ -9,10 +9,10 @@ use super::auth;
 use super::call_context::CallContext;
 use super::conversation;
 use super::conversation::ConversationParams;
+use super::conversations;
 use super::discover;
 use super::exec;
 use super::interactive;
-use super::manage;
 use super::mcp;
 use super::proto;
 use super::proxy;
@@ -87,38 +87,38 @@ methods! {
     Prompt = "conversation.prompt", conversation::PromptRequest => conversation::AiResponse,
         conversation::prompt;
     /// The state of a conversation.
-    Status = "conversation.status", ConversationParams => conversation::Found<conversation::StatusOf>,
+    Status = "conversation.status", ConversationParams => conversation::Found<conversation::ConversationStatus>,
         conversation::status;
     /// Interrupts the running turn. Responds when the turn has stopped.
     Cancel = "conversation.cancel", ConversationParams => conversation::Found<conversation::Cancelled>,
         conversation::cancel;
     /// Starts a conversation. With a prompt, starts its first turn and does not wait for it.
-    Start = "conversation.start", manage::Start => manage::Document, manage::start;
+    Start = "conversation.start", conversations::Start => conversations::ConversationView, conversations::start;
     /// The conversations, newest first, in pages.
-    List = "conversation.list", manage::List => manage::Page, manage::list;
+    List = "conversation.list", conversations::List => conversations::Page, conversations::list;
     /// Loads a conversation from disk or from the archive.
-    Resume = "conversation.resume", ConversationParams => manage::Document, manage::resume;
+    Resume = "conversation.resume", ConversationParams => conversations::ConversationView, conversations::resume;
     /// Starts a conversation with the history of another.
-    Fork = "conversation.fork", manage::Fork => manage::Document, manage::fork;
+    Fork = "conversation.fork", conversations::Fork => conversations::ConversationView, conversations::fork;
     /// Ends a conversation and archives its record.
-    Archive = "conversation.archive", ConversationParams => manage::Archived, manage::archive;
+    Archive = "conversation.archive", ConversationParams => conversations::Archived, conversations::archive;
     /// The recorded turns of a conversation.
-    History = "conversation.history", ConversationParams => manage::History, manage::history;
+    History = "conversation.history", ConversationParams => conversations::History, conversations::history;
     /// Adds a prompt to the running turn.
-    Steer = "conversation.steer", manage::Steer => manage::Steered, manage::steer;
+    Steer = "conversation.steer", conversations::Steer => conversations::Steered, conversations::steer;
     /// Summarises the history to make room for more. Responds when that is done.
-    Compact = "conversation.compact", ConversationParams => manage::Ended, manage::compact;
+    Compact = "conversation.compact", ConversationParams => conversations::TurnOutcome, conversations::compact;
     /// Removes the last turns from what the model remembers. Files stay as they are.
-    Rollback = "conversation.rollback", manage::Rollback => manage::RolledBack, manage::rollback;
+    Rollback = "conversation.rollback", conversations::Rollback => conversations::RolledBack, conversations::rollback;
     /// Has the agent review code. Responds when the review has ended.
-    Review = "conversation.review", manage::ReviewParams => manage::Ended, manage::review;
+    Review = "conversation.review", conversations::ReviewParams => conversations::TurnOutcome, conversations::review;
     /// Answers a pending approval of the running turn.
-    Approve = "conversation.approve", manage::Approve => manage::Decided, manage::approve;
+    Approve = "conversation.approve", conversations::Approve => conversations::Decided, conversations::approve;
     /// Sends the events of a conversation as notifications: those after `after_seq`, then live ones.
     Subscribe = "conversation.subscribe", subscription::Subscribe => subscription::Subscribed,
         subscription::subscribe, WebSocket, ["conversation.event"];
     /// Ends a subscription.
-    Unsubscribe = "conversation.unsubscribe", subscription::Unsubscribe => subscription::Unsubscribed,
+    Unsubscribe = "conversation.unsubscribe", ConversationParams => subscription::Unsubscribed,
         subscription::unsubscribe, WebSocket;
     /// Starts a shell on a new terminal, in the sandbox.
     InteractiveStart = "interactive.start", interactive::TerminalRequest => interactive::TerminalView,

@@ -3,7 +3,8 @@
 //! A method decodes its params, calls [`crate::ops`] and encodes the result.
 //!
 //! - [`http`], [`ws`]: the two transports; [`dispatch`] runs the calls of either;
-//! - [`message`]: the messages of the specification; [`reply`]: the result of a method;
+//! - [`message`]: the messages of the specification; [`schema`]: their schemas; [`reply`]: the result of a
+//!   method;
 //! - [`method`]: the table of methods; [`spec`]: a row of it; [`discover`]: the table as a document;
 //! - [`call_context`]: the caller and transport of a call; [`socket`]: the socket that it came over;
 //!   [`subscriber`]: the events of a conversation as notifications;
@@ -13,18 +14,19 @@ mod apply;
 mod auth;
 mod call_context;
 mod conversation;
+mod conversations;
 mod discover;
 mod dispatch;
 mod exec;
 pub(crate) mod http;
 mod interactive;
-mod manage;
 mod mcp;
 mod message;
 mod method;
 mod proto;
 mod proxy;
 mod reply;
+pub(crate) mod schema;
 mod session;
 mod socket;
 mod spec;

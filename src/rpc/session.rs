@@ -33,12 +33,12 @@ pub(super) struct Session {
 
 impl Session {
     /// A session that is authenticated if the request that opened the socket was.
-    pub(super) fn new(app: Arc<App>, request: RequestContext, socket: Socket) -> Self {
+    pub(super) fn new(app: Arc<App>, request: Arc<RequestContext>, socket: Socket) -> Self {
         let authenticated = CancellationToken::new();
         if request.caller.is_some() {
             authenticated.cancel();
         }
-        Self { app, request: Arc::new(request), socket, authenticated }
+        Self { app, request, socket, authenticated }
     }
 
     /// Cancelled once the client is authenticated.

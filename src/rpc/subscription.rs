@@ -9,24 +9,26 @@ use super::conversation::ConversationParams;
 use super::reply::Reply;
 use super::subscriber;
 use super::subscriber::SubscribeOptions;
-use crate::api::prompt::allow_raw_events;
-use crate::conversation::ConversationRef;
+use crate::conversation::id::ConversationId;
 use crate::conversation::id::Seq;
+use crate::conversation::id::SessionId;
 use crate::error::Error;
-use crate::error::Kind;
+use crate::ops::events;
 
-/// Which events of which conversation.
+/// A conversation and which of its events to send.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Subscribe {
+    #[schemars(with = "Option<SessionId>")]
     session_id: Option<String>,
+    #[schemars(with = "Option<ConversationId>")]
     conversation_id: Option<String>,
-    /// The newest event that the client has; 0, the default, for all that are kept.
+    /// The newest event that the client has; default 0, for all that are kept.
     #[serde(default)]
     after_seq: Seq,
-    /// Also the pieces of what a later event holds whole.
+    /// Whether to send the deltas of what a later event holds whole; default true.
     #[serde(default = "yes")]
     include_deltas: bool,
-    /// Also `raw_response_*` events, where the operator allows it.
+    /// Whether to send `raw_response_*` events too, where the operator permits it.
     #[serde(default)]
     raw_events: bool,
 }
@@ -35,11 +37,13 @@ fn yes() -> bool {
     true
 }
 
-/// The subscription stands; `conversation.event` notifications follow.
+/// The subscription is active; `conversation.event` notifications follow.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Subscribed {
     subscribed: bool,
+    #[schemars(with = "SessionId")]
     session_id: String,
+    #[schemars(with = "ConversationId")]
     conversation_id: String,
     /// The newest event at this moment.
     last_seq: Seq,
@@ -53,30 +57,11 @@ pub(super) async fn subscribe(
 ) -> Result<Reply<Subscribed>, Error> {
     let socket = call.require_socket()?;
     let app = call.app();
-    allow_raw_events(app.config(), params.raw_events)?;
     let named = ConversationParams::new(params.session_id, params.conversation_id);
-    let conversation = match named.require(app)? {
-        ConversationRef::Live(conversation) => conversation,
-        ConversationRef::Stored(_) => {
-            return Err(Error::new(
-                Kind::Gone { oldest_seq: 1 },
-                "the conversation rests on disk: expected a prompt or conversation.resume first, which \
-                 takes it up again and numbers its events from 1",
-            ));
-        }
-    };
+    let (after, raw) = (params.after_seq, params.raw_events);
+    let conversation = events::subscribe(app, named.require(app)?, after, raw)?;
     let last_seq = conversation.log().last_seq();
-    if params.after_seq > last_seq {
-        return Err(Error::invalid(format!(
-            "after_seq: expected the seq of an event, at most {last_seq}, got {}",
-            params.after_seq
-        )));
-    }
-    let options = SubscribeOptions {
-        after: params.after_seq,
-        deltas: params.include_deltas,
-        raw: params.raw_events,
-    };
+    let options = SubscribeOptions { after, deltas: params.include_deltas, raw };
     let events = subscriber::subscribe(socket, app, &conversation, options)?;
     let subscribed = Subscribed {
         subscribed: true,
@@ -88,28 +73,21 @@ pub(super) async fn subscribe(
     Ok(Reply::from(subscribed).then(events))
 }
 
-/// Which conversation.
-#[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct Unsubscribe {
-    session_id: Option<String>,
-    conversation_id: Option<String>,
-}
-
 /// The subscription has ended.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Unsubscribed {
     /// Whether there was one.
     unsubscribed: bool,
+    #[schemars(with = "ConversationId")]
     conversation_id: String,
 }
 
 pub(super) async fn unsubscribe(
     call: &CallContext,
-    params: Unsubscribe,
+    params: ConversationParams,
 ) -> Result<Unsubscribed, Error> {
     let socket = call.require_socket()?;
-    let known =
-        ConversationParams::new(params.session_id, params.conversation_id).require(call.app())?;
+    let known = params.require(call.app())?;
     let id = known.id();
     Ok(Unsubscribed { unsubscribed: socket.end_subscription(id), conversation_id: id.to_string() })
 }

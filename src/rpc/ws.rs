@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use http::Response;
+use http::StatusCode;
 use http::header;
 use hyper_tungstenite::HyperWebsocket;
 use hyper_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -22,6 +22,10 @@ use crate::error::Kind;
 use crate::shutdown::CountGuard;
 use crate::web::Body;
 use crate::web::RequestContext;
+use crate::web::describe::Operation;
+use crate::web::extract::CancelOnDisconnect;
+use crate::web::extract::Upgrade;
+use crate::web::respond::Respond;
 use crate::ws::connection;
 use crate::ws::connection::Close;
 use crate::ws::outbox;
@@ -33,11 +37,11 @@ const AUTHENTICATE_WITHIN: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// `UpgradeRequired` if the request is not a WebSocket handshake.
-pub(crate) fn open(
+pub(crate) async fn open(
     app: &Arc<App>,
-    context: RequestContext,
-    mut request: Request<()>,
-) -> Result<Response<Body>, Error> {
+    context: &Arc<RequestContext>,
+    (_, Upgrade(mut request)): (CancelOnDisconnect, Upgrade),
+) -> Result<Opened, Error> {
     let version = request.headers().get(header::SEC_WEBSOCKET_VERSION);
     let is_supported = version.is_some_and(|version| version == "13");
     if !(is_supported && hyper_tungstenite::is_upgrade_request(&request)) {
@@ -51,14 +55,33 @@ pub(crate) fn open(
         .map_err(|error| Error::invalid(format!("expected a WebSocket handshake: {error}")))?;
     let permit = app.socket_permit();
     let counted = app.shutdown().connection();
-    app.shutdown().spawn(serve(upgraded, Arc::clone(app), context, permit, counted));
-    Ok(response.map(|_| Body::whole("")))
+    let serving = serve(upgraded, Arc::clone(app), Arc::clone(context), permit, counted);
+    app.shutdown().spawn(serving);
+    Ok(Opened(response.map(|_| Body::whole(""))))
+}
+
+/// The response to a handshake.
+#[derive(Debug)]
+pub(crate) struct Opened(Response<Body>);
+
+impl Respond for Opened {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.responds(
+            StatusCode::SWITCHING_PROTOCOLS,
+            "The socket is open. Without a key in a header, `auth` comes first.",
+            &[],
+        );
+    }
+
+    fn into_response(self) -> Response<Body> {
+        self.0
+    }
 }
 
 async fn serve(
     upgraded: HyperWebsocket,
     app: Arc<App>,
-    context: RequestContext,
+    context: Arc<RequestContext>,
     permit: Option<OwnedSemaphorePermit>,
     counted: CountGuard,
 ) {

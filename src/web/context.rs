@@ -25,6 +25,12 @@ impl RequestContext {
         self.caller.as_ref().map_or("", |caller| &caller.name)
     }
 
+    /// Whether the client asks that the turn ends with its connection.
+    pub fn cancel_on_disconnect(&self) -> bool {
+        let header = self.headers.get("x-cancel-on-disconnect");
+        header.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"true"))
+    }
+
     /// Iterates over the decoded parameters of the query.
     pub fn query(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         let decode = |text| percent_encoding::percent_decode_str(text).decode_utf8_lossy();

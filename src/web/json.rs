@@ -7,7 +7,6 @@ use http::header;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 use crate::error::Kind;
@@ -55,21 +54,6 @@ pub async fn read(
         let limit = limits.body_timeout.as_millis();
         Error::new(Kind::BodyTimeout, format!("expected the whole body within {limit} ms"))
     })?
-}
-
-/// Reads and decodes a body that may be absent.
-///
-/// # Errors
-/// Those of [`read`] and [`decode`].
-pub async fn optional<T: DeserializeOwned + Default>(
-    headers: &HeaderMap,
-    body: Incoming,
-    limits: &Limits,
-) -> Result<T, Error> {
-    if http_body::Body::is_end_stream(&body) {
-        return Ok(T::default());
-    }
-    decode(&read(headers, body, limits).await?)
 }
 
 /// Decodes JSON. Errors name the invalid member.

@@ -1,11 +1,17 @@
-//! HTTP: response bodies, replies, the JSON reader, and the head of a request.
+//! HTTP in and out: bodies, arguments and results of handlers, the bounded JSON reader, replies, and
+//! the head of a request.
 
 mod body;
 mod context;
+pub(crate) mod describe;
+pub(crate) mod extract;
 pub mod json;
 mod limits;
+mod query;
 pub mod reply;
+pub(crate) mod respond;
 
 pub use self::body::Body;
 pub use self::context::RequestContext;
 pub use self::limits::Limits;
+pub(crate) use self::respond::Json;

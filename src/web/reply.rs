@@ -66,7 +66,9 @@ pub fn problem(error: &Error, request_id: &str, instance: &str) -> Response<Body
             headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
         }
         Kind::MethodNotAllowed { allow } => {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+            if let Ok(allow) = HeaderValue::from_str(allow) {
+                headers.insert(header::ALLOW, allow);
+            }
         }
         Kind::Unavailable | Kind::Overloaded => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

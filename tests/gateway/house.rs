@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::path::PathBuf;
 
-use codex_gateway::api::route::Route;
+use codex_gateway::gateway::route::Route;
 use codex_gateway::rpc::Method;
 use codex_gateway::telemetry::names::METRICS;
 
@@ -92,7 +92,8 @@ fn only_the_manifest_names_the_codex_source() {
 #[test]
 fn readme_lists_every_endpoint_and_method() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    for (method, path) in Route::TABLE {
+    for route in Route::TABLE {
+        let (method, path) = (route.method, route.template);
         assert!(readme.contains(&format!("`{method} {path}`")), "README lacks {method} {path}");
     }
     for method in Method::ALL {

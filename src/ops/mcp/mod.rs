@@ -44,10 +44,9 @@ pub(crate) async fn connect(
 ) -> Result<ConnectedServer, Error> {
     let server = config.validate(app)?;
     let conversation_id = scope.as_ref().map(|known| known.id().to_string());
-    let app_ = Arc::clone(app);
-    let connecting = app.detached(async move {
-        let servers = app_.conversations().servers();
-        let force = &app_.shutdown().force;
+    let connecting = app.detached(|app| async move {
+        let servers = app.conversations().servers();
+        let force = &app.shutdown().force;
         tokio::select! {
             connected = servers.connect(scope.as_ref(), server) => connected,
             () = force.cancelled() => {
@@ -141,9 +140,9 @@ pub(crate) async fn disconnect(
     name: String,
 ) -> Result<DisconnectedServer, Error> {
     server_config::validate_name("name", &name)?;
-    let (app_, name_) = (Arc::clone(app), name.clone());
-    let disconnecting = app.detached(async move {
-        let conversations = app_.conversations();
+    let name_ = name.clone();
+    let disconnecting = app.detached(|app| async move {
+        let conversations = app.conversations();
         let live = |id: &_| match conversations.known(id) {
             Some(ConversationRef::Live(conversation)) => Some(conversation),
             Some(ConversationRef::Stored(_)) | None => None,

@@ -8,9 +8,9 @@ use codex_gateway_engine::terminal::TerminalSpec;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::super::policy::allow_sandbox;
 use super::super::sandbox::require_sandbox;
 use super::size::size;
-use crate::api::prompt::allow_sandbox;
 use crate::app::App;
 use crate::conversation::id::ConversationKey;
 use crate::conversation::registry::unknown;
@@ -94,9 +94,8 @@ pub(crate) async fn start(
         detached: request.detached,
         own_folder: own_folder.clone(),
     };
-    let app_ = Arc::clone(app);
-    let starting = app.detached(async move {
-        match app_.terminals().start(options).await {
+    let starting = app.detached(|app| async move {
+        match app.terminals().start(options).await {
             Ok(terminal) => Ok(StopOnDrop { terminal, armed: true }),
             Err(error) => {
                 if let Some(folder) = own_folder {

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 use super::messages::Answer;
 use super::messages::Event;
 use super::messages::UserInput;
-use crate::api::prompt::PromptRequest;
 use crate::error::Error;
+use crate::ops::prompt::PromptRequest;
 
 impl UserInput {
     /// The request as `conversation.prompt` takes it: the same checks apply.

@@ -23,13 +23,12 @@ use super::call_context::CallContext;
 use super::conversation::ConversationParams;
 use super::reply::Reply;
 use super::socket::Socket;
-use crate::api::cancel_on_disconnect::CancelOnDrop;
-use crate::api::conversations::act;
-use crate::api::conversations::look;
-use crate::api::prompt::PromptRequest;
 use crate::conversation::ConversationRef;
 use crate::conversation::id::Seq;
 use crate::error::Error;
+use crate::ops;
+use crate::ops::prompt::PromptRequest;
+use crate::ops::prompt::StartedTurn;
 use crate::stream;
 use crate::stream::Item;
 use crate::stream::StreamEnd;
@@ -89,8 +88,9 @@ async fn prompt(
     stream_id: &str,
 ) -> Result<(Accepted, Option<impl Future<Output = ()> + Send + use<>>), Error> {
     let app = call.app();
-    let checked = request.check(app, call.caller())?;
-    let (turn, tied) = checked.start(app, CancelOnDrop::wanted(call.request())).await?;
+    let tied = call.request().cancel_on_disconnect();
+    let StartedTurn { turn, cancel_on_drop, raw_events: _ } =
+        ops::prompt::prompt(app, call.caller(), request, tied).await?;
     let accepted = Accepted {
         conversation_id: turn.conversation.id().to_string(),
         session_id: turn.conversation.session_id().to_string(),
@@ -104,14 +104,14 @@ async fn prompt(
         let stream_id = stream_id.to_owned();
         async move {
             send(&socket, &stream_id, stream::events(reading)).await;
-            drop((tied, counted));
+            drop((cancel_on_drop, counted));
         }
     });
     Ok((accepted, events))
 }
 
 async fn interrupt(known: &ConversationRef) -> Result<Accepted, Error> {
-    let turn_id = act::interrupt(known).await?.turn_id;
+    let turn_id = ops::turns::interrupt(known).await?.turn_id;
     Ok(accepted(known, turn_id, last_seq(known)))
 }
 
@@ -126,7 +126,7 @@ async fn approve(
     };
     let after_seq = last_seq(known);
     let (approval_id, answer) = answer.read()?;
-    look::decide(call.app(), known.id(), &approval_id, answer, call.caller()).await?;
+    ops::approvals::approve(call.app(), call.caller(), known.id(), approval_id, answer).await?;
     Ok(accepted(known, turn_id.map(|id| id.to_string()), after_seq))
 }
 

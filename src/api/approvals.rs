@@ -1,0 +1,37 @@
+//! `/api/v1/conversations/{id}/approvals`: what the running turn asks.
+
+use std::sync::Arc;
+
+use crate::app::App;
+use crate::conversation::id::ConversationId;
+use crate::error::Error;
+use crate::ops;
+use crate::ops::approvals::Answer;
+use crate::ops::approvals::Approvals;
+use crate::ops::approvals::Decided;
+use crate::web::Json;
+use crate::web::RequestContext;
+
+/// The id of a pending approval, as the agent chose it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalId(pub String);
+
+/// `GET …/{id}/approvals`
+pub(crate) async fn list(
+    app: &Arc<App>,
+    _context: &RequestContext,
+    id: ConversationId,
+) -> Result<Json<Approvals>, Error> {
+    ops::approvals::approvals(app, &id).map(Json)
+}
+
+/// `POST …/{id}/approvals/{approval_id}`
+pub(crate) async fn approve(
+    app: &Arc<App>,
+    context: &RequestContext,
+    id: ConversationId,
+    ApprovalId(approval_id): ApprovalId,
+    Json(answer): Json<Answer>,
+) -> Result<Json<Decided>, Error> {
+    ops::approvals::approve(app, context.caller(), &id, approval_id, answer).await.map(Json)
+}

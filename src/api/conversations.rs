@@ -1,0 +1,75 @@
+//! `/api/v1/conversations`: list, start, show, archive, resume, fork.
+
+use std::sync::Arc;
+
+use crate::app::App;
+use crate::conversation::id::ConversationId;
+use crate::error::Error;
+use crate::ops;
+use crate::ops::conversations::Archived;
+use crate::ops::conversations::ConversationDetail;
+use crate::ops::conversations::ConversationView;
+use crate::ops::conversations::Fork;
+use crate::ops::conversations::List;
+use crate::ops::conversations::Page;
+use crate::ops::conversations::Start;
+use crate::web::Json;
+use crate::web::RequestContext;
+use crate::web::extract::OptionalJson;
+use crate::web::extract::Query;
+use crate::web::respond::Created;
+
+/// `GET /api/v1/conversations`
+pub(crate) async fn list(
+    app: &Arc<App>,
+    _context: &RequestContext,
+    Query(list): Query<List>,
+) -> Result<Json<Page>, Error> {
+    ops::conversations::list(app, &list).map(Json)
+}
+
+/// `POST /api/v1/conversations`
+pub(crate) async fn start(
+    app: &Arc<App>,
+    context: &RequestContext,
+    OptionalJson(start): OptionalJson<Start>,
+) -> Result<Created<ConversationView>, Error> {
+    ops::conversations::start(app, context.caller(), start).await.map(Created)
+}
+
+/// `GET …/{id}`
+pub(crate) async fn show(
+    app: &Arc<App>,
+    _context: &RequestContext,
+    id: ConversationId,
+) -> Result<Json<ConversationDetail>, Error> {
+    ops::conversations::show(app, &id).map(Json)
+}
+
+/// `DELETE …/{id}`
+pub(crate) async fn archive(
+    app: &Arc<App>,
+    _context: &RequestContext,
+    id: ConversationId,
+) -> Result<Json<Archived>, Error> {
+    ops::conversations::archive(app, id).await.map(Json)
+}
+
+/// `POST …/{id}/resume`
+pub(crate) async fn resume(
+    app: &Arc<App>,
+    context: &RequestContext,
+    id: ConversationId,
+) -> Result<Json<ConversationView>, Error> {
+    ops::conversations::resume(app, context.caller(), id).await.map(Json)
+}
+
+/// `POST …/{id}/fork`
+pub(crate) async fn fork(
+    app: &Arc<App>,
+    _context: &RequestContext,
+    id: ConversationId,
+    OptionalJson(fork): OptionalJson<Fork>,
+) -> Result<Created<ConversationView>, Error> {
+    ops::conversations::fork(app, &id, fork).await.map(Created)
+}

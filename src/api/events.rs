@@ -1,0 +1,163 @@
+//! Streams of core's events as JSON lines or SSE, and `GET /api/v1/conversations/{id}/events`.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::Stream;
+use futures::StreamExt;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+use crate::app::App;
+use crate::conversation::id::ConversationId;
+use crate::conversation::id::Seq;
+use crate::error::Error;
+use crate::ops;
+use crate::stream;
+use crate::stream::Item;
+use crate::stream::StreamEnd;
+use crate::text::excerpt;
+use crate::web::Body;
+use crate::web::Limits;
+use crate::web::RequestContext;
+use crate::web::describe::Operation;
+use crate::web::extract::AdmittedRequest;
+use crate::web::extract::Extract;
+use crate::web::extract::Query;
+use crate::web::reply;
+use crate::web::respond::Respond;
+
+/// A stream of events, framed as the client asks.
+#[derive(Debug)]
+pub(crate) struct EventStream(Response<Body>);
+
+impl EventStream {
+    /// Frames events as `Accept` asks: JSON lines unless it names SSE. `owned` is dropped with the
+    /// stream.
+    pub(crate) fn new<S>(context: &RequestContext, items: S, owned: impl Any + Send) -> Self
+    where
+        S: Stream<Item = Item> + Send + 'static,
+    {
+        let accept = context.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        let (content_type, frame): (_, fn(Item) -> Bytes) = match accept.unwrap_or_default() {
+            accept if accept.contains("text/event-stream") => {
+                ("text/event-stream", stream::sse::frame)
+            }
+            accept if accept.contains("application/jsonl") => {
+                ("application/jsonl", stream::jsonl::frame)
+            }
+            _ => ("application/x-ndjson", stream::jsonl::frame),
+        };
+        Self(reply::stream(content_type, Body::stream(items.map(frame), owned)))
+    }
+}
+
+impl Respond for EventStream {
+    fn describe(operation: &mut Operation<'_>) {
+        let event = operation.schemas.encoded::<Event>();
+        operation.responds(
+            StatusCode::OK,
+            "Events as they happen: one a line, or one per SSE event in `data`, as `Accept` asks. \
+             The last event of a turn ends its stream.",
+            &[
+                ("application/x-ndjson", event.clone()),
+                ("application/jsonl", event),
+                ("text/event-stream", sse_event("message")),
+            ],
+        );
+    }
+
+    fn into_response(self) -> Response<Body> {
+        self.0
+    }
+}
+
+/// The schema of an SSE event whose data is JSON text.
+pub(crate) fn sse_event(default_type: &str) -> Value {
+    json!({
+        "type": "object",
+        "required": ["data"],
+        "properties": {
+            "id": { "type": "string", "description": "The `seq` of the newest event." },
+            "event": { "type": "string", "default": default_type },
+            "data": { "type": "string", "contentMediaType": "application/json" },
+        },
+    })
+}
+
+/// An event of codex-core, with two members in front.
+#[derive(Debug, JsonSchema)]
+#[expect(dead_code, reason = "events are encoded by the log, once; this is their schema")]
+pub(crate) struct Event {
+    /// Its number within the conversation; the first is 1.
+    seq: Seq,
+    #[schemars(with = "ConversationId")]
+    conversation_id: String,
+    /// The submission that it belongs to.
+    id: String,
+    msg: EventMessage,
+}
+
+/// Core's own form. Types that begin with `gateway_` are the gateway's.
+#[derive(Debug, JsonSchema)]
+#[expect(dead_code, reason = "events are encoded by the log, once; this is their schema")]
+pub(crate) struct EventMessage {
+    r#type: String,
+    #[serde(flatten)]
+    members: Map<String, Value>,
+}
+
+/// `Last-Event-ID`: where a browser's `EventSource` left off.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LastEventId(Option<Seq>);
+
+impl Extract for LastEventId {
+    fn describe(operation: &mut Operation<'_>) {
+        let schema = json!({ "type": "integer", "minimum": 0, "maximum": u64::MAX });
+        operation.header("Last-Event-ID", schema, "Replaces `after`.");
+    }
+
+    async fn extract(request: &mut AdmittedRequest, _limits: &Limits) -> Result<Self, Error> {
+        let value = request.context.headers.get("last-event-id");
+        let Some(text) = value.and_then(|value| value.to_str().ok()) else {
+            return Ok(Self(None));
+        };
+        let seq = text.parse().map_err(|_| {
+            let got = excerpt(text);
+            Error::invalid(format!("Last-Event-ID: expected the seq of an event, got {got}"))
+        });
+        seq.map(|seq| Self(Some(seq)))
+    }
+}
+
+/// Which events to stream.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Range {
+    /// The newest event that the client has; 0 for all that are kept.
+    after: Seq,
+    /// Whether to stay for the events to come.
+    follow: bool,
+}
+
+/// `GET …/{id}/events`
+pub(crate) async fn events(
+    app: &Arc<App>,
+    context: &RequestContext,
+    id: ConversationId,
+    (LastEventId(last), Query(Range { after, follow })): (LastEventId, Query<Range>),
+) -> Result<EventStream, Error> {
+    // A reconnecting EventSource repeats its URL: where it left off is what counts.
+    let after = last.unwrap_or(after);
+    let conversation = ops::events::read(app, &id, after)?;
+    let until = if follow { StreamEnd::Never } else { StreamEnd::CaughtUp };
+    let items = stream::events(app.reading(&conversation, after, until, false));
+    Ok(EventStream::new(context, items, app.stream_guard()))
+}

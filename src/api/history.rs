@@ -1,0 +1,30 @@
+//! `GET /api/v1/conversations/{id}/history` and `diff`.
+
+use std::sync::Arc;
+
+use crate::app::App;
+use crate::conversation::id::ConversationId;
+use crate::error::Error;
+use crate::ops;
+use crate::ops::history::Diff;
+use crate::ops::history::History;
+use crate::web::Json;
+use crate::web::RequestContext;
+
+/// `GET …/{id}/history`
+pub(crate) async fn history(
+    app: &Arc<App>,
+    _context: &RequestContext,
+    id: ConversationId,
+) -> Result<Json<History>, Error> {
+    ops::history::history(app, &id).await.map(Json)
+}
+
+/// `GET …/{id}/diff`
+pub(crate) async fn diff(
+    app: &Arc<App>,
+    _context: &RequestContext,
+    id: ConversationId,
+) -> Result<Json<Diff>, Error> {
+    ops::history::diff(app, &id).map(Json)
+}

@@ -1,0 +1,159 @@
+//! `GET /openapi.json`: the table of routes as an OpenAPI 3.1 document. Parameters, bodies, responses
+//! and their schemas come from the types that the handlers really decode and encode. (The methods of
+//! `/jsonrpc` and `/ws` describe themselves with `rpc.discover`.)
+
+use std::sync::Arc;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::Response;
+use http::StatusCode;
+use http::header;
+use serde_json::Map;
+use serde_json::Value;
+use serde_json::json;
+
+use super::route::Route;
+use super::route::Spec;
+use crate::access::Access;
+use crate::app::App;
+use crate::error::Error;
+use crate::error::Problem;
+use crate::web::Body;
+use crate::web::RequestContext;
+use crate::web::describe::Operation;
+use crate::web::describe::Schemas;
+use crate::web::respond::Respond;
+
+static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
+
+/// The encoded document.
+#[derive(Debug)]
+pub(super) struct Document(Bytes);
+
+impl Respond for Document {
+    fn describe(operation: &mut Operation<'_>) {
+        let schema = json!({ "type": "object" });
+        operation.responds(StatusCode::OK, "OpenAPI 3.1.", &[("application/json", schema)]);
+    }
+
+    fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(Body::whole(self.0));
+        let content_type = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        response
+    }
+}
+
+/// `GET /openapi.json`
+pub(super) async fn show(_app: &Arc<App>, _context: &RequestContext) -> Result<Document, Error> {
+    Ok(Document(DOCUMENT.clone()))
+}
+
+fn document() -> Value {
+    let mut schemas = Schemas::new();
+    let mut paths = Map::new();
+    for spec in Route::TABLE {
+        let operation = operation(spec, &mut schemas);
+        let methods = paths.entry(spec.template).or_insert_with(|| json!({}));
+        if let Some(methods) = methods.as_object_mut() {
+            methods.insert(spec.method.to_ascii_lowercase(), operation);
+        }
+    }
+    schemas.encoded::<Problem>();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "codex-gateway",
+            "version": env!("CARGO_PKG_VERSION"),
+            "summary": "OpenAI's Codex agent behind HTTP, in one process.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.into_definitions(),
+            "headers": headers(),
+            "securitySchemes": {
+                "apiKey": { "type": "apiKey", "in": "header", "name": "X-API-Key" },
+                "bearer": { "type": "http", "scheme": "bearer" },
+            },
+        },
+    })
+}
+
+fn operation(spec: &Spec, schemas: &mut Schemas) -> Value {
+    let mut operation = Operation::new(schemas);
+    (spec.describe)(&mut operation);
+    let security = match spec.access {
+        Access::Open => json!([]),
+        Access::Key => json!([{ "apiKey": [] }, { "bearer": [] }]),
+        Access::Socket => json!([{ "apiKey": [] }, { "bearer": [] }, {}]),
+    };
+    if spec.access != Access::Open {
+        operation.fails(&[401, 403]);
+    }
+    operation.into_value(&operation_id(spec.name), spec.summary, security)
+}
+
+/// `ConversationStart` → `conversationStart`
+fn operation_id(route: &str) -> String {
+    let mut letters = route.chars();
+    let first = letters.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(letters).collect()
+}
+
+/// Headers of responses.
+fn headers() -> Value {
+    json!({
+        "X-Request-Id": {
+            "description": "The id of the request: the client's `X-Request-Id`, or a generated one.",
+            "schema": { "type": "string" },
+        },
+        "WWW-Authenticate": {
+            "description": "How to authenticate (RFC 9110, section 11.6.1).",
+            "schema": { "type": "string" },
+        },
+        "Retry-After": {
+            "description": "Seconds to wait before the next attempt.",
+            "schema": { "type": "integer", "minimum": 0 },
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::web::describe::assert_references_resolve;
+
+    #[test]
+    fn every_route_is_described_and_references_resolve() {
+        let document = document();
+        let mut ids = HashSet::new();
+        for spec in Route::TABLE {
+            let operation = &document["paths"][spec.template][spec.method.to_ascii_lowercase()];
+            assert!(ids.insert(operation["operationId"].as_str().unwrap()), "{spec:?}");
+            assert!(operation["summary"].as_str().unwrap().ends_with('.'), "{spec:?}");
+            let declared = operation["parameters"].as_array().into_iter().flatten();
+            let in_path = declared.filter(|parameter| parameter["in"] == "path").count();
+            assert_eq!(in_path, spec.template.matches('{').count(), "{spec:?}");
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                let description = response["description"].as_str().unwrap();
+                assert!(description.ends_with('.'), "{spec:?} {status}: {description:?}");
+            }
+        }
+        assert_references_resolve(&document);
+    }
+
+    #[test]
+    fn types_have_distinct_schema_names() {
+        // A second type of the same name would be called `Name2`.
+        let document = document();
+        let names = document["components"]["schemas"].as_object().unwrap().keys();
+        let numbered: Vec<_> = names.filter(|name| name.ends_with(char::is_numeric)).collect();
+        assert_eq!(numbered, Vec::<&String>::new());
+    }
+}

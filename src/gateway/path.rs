@@ -1,0 +1,81 @@
+//! Templates of paths (`/api/v1/conversations/{id}`), matched segment by segment, and the types of
+//! their parameters.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+use serde_json::json;
+
+use crate::api::approvals::ApprovalId;
+use crate::conversation::id::ConversationId;
+use crate::error::Error;
+use crate::web::describe::Operation;
+
+/// Returns the values of a template's parameters, percent-decoded, if the path has its shape.
+pub(super) fn matches<'a>(template: &str, path: &'a str) -> Option<Vec<Cow<'a, str>>> {
+    let mut segments = path.trim_matches('/').split('/');
+    let mut values = Vec::new();
+    for expected in template.trim_matches('/').split('/') {
+        let segment = segments.next()?;
+        if expected.starts_with('{') {
+            values.push(percent_decode_str(segment).decode_utf8_lossy());
+        } else if segment != expected {
+            return None;
+        }
+    }
+    segments.next().is_none().then_some(values)
+}
+
+/// A parameter of a path.
+pub(super) trait PathParameter: Sized {
+    /// Adds it to the description of the operation.
+    fn describe(name: &str, operation: &mut Operation<'_>);
+
+    /// # Errors
+    /// `InvalidRequest` where the segment is not such a parameter.
+    fn parse(segment: &str) -> Result<Self, Error>;
+}
+
+impl PathParameter for ConversationId {
+    fn describe(name: &str, operation: &mut Operation<'_>) {
+        let schema = json!({ "type": "string", "format": "uuid" });
+        operation.path(name, schema, "The conversation.");
+    }
+
+    fn parse(segment: &str) -> Result<Self, Error> {
+        Self::parse(segment)
+    }
+}
+
+impl PathParameter for ApprovalId {
+    fn describe(name: &str, operation: &mut Operation<'_>) {
+        let schema = json!({ "type": "string", "minLength": 1 });
+        operation.path(name, schema, "The pending approval.");
+    }
+
+    fn parse(segment: &str) -> Result<Self, Error> {
+        Ok(Self(segment.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn template_matches_shape_and_decodes_parameters() {
+        for (template, path, expected) in [
+            ("/exec", "/exec", Some(vec![])),
+            ("/exec", "/exec/", Some(vec![])),
+            ("/exec", "/exec/x", None),
+            ("/a/{id}", "/a/7", Some(vec!["7"])),
+            ("/a/{id}", "/a", None),
+            ("/a/{id}/b", "/a/x%3Ay/b", Some(vec!["x:y"])),
+            ("/a/{id}/b", "/a/7/c", None),
+        ] {
+            let values = matches(template, path);
+            let values = values.as_ref().map(|values| values.iter().map(|one| &**one).collect());
+            assert_eq!(values, expected, "{template} {path}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What a running turn asks, and the decisions.
+
+use std::sync::Arc;
+
+pub(crate) use codex_gateway_engine::approval::Answer;
+use codex_gateway_engine::approval::Decision;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::find;
+use crate::app::App;
+use crate::conversation::ConversationRef;
+use crate::conversation::approvals::PendingApproval;
+use crate::conversation::id::ConversationId;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::text::excerpt;
+
+/// What the running turn of a conversation asks.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Approvals {
+    #[schemars(with = "ConversationId")]
+    conversation_id: String,
+    /// Oldest first.
+    approvals: Vec<PendingApproval>,
+}
+
+/// Lists what the running turn asks, oldest first.
+///
+/// # Errors
+/// `NotFound`.
+pub(crate) fn approvals(app: &App, id: &ConversationId) -> Result<Approvals, Error> {
+    let approvals = match find(app, id)? {
+        ConversationRef::Live(conversation) => conversation.pending_approvals(),
+        ConversationRef::Stored(_) => Vec::new(),
+    };
+    Ok(Approvals { conversation_id: id.to_string(), approvals })
+}
+
+/// The decision reached the agent.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Decided {
+    decided: bool,
+    #[schemars(with = "ConversationId")]
+    conversation_id: String,
+    approval_id: String,
+    decision: Decision,
+}
+
+/// Decides what the running turn asks; the turn goes on.
+///
+/// # Errors
+/// `NotFound` where no such approval is pending; `InvalidRequest` where the answer does not fit;
+/// propagates `EngineError`.
+pub(crate) async fn approve(
+    app: &Arc<App>,
+    caller: &str,
+    id: &ConversationId,
+    approval_id: String,
+    answer: Answer,
+) -> Result<Decided, Error> {
+    let decision = answer.decision;
+    let ConversationRef::Live(conversation) = find(app, id)? else {
+        return Err(Error::new(
+            Kind::NotFound,
+            format!("approval_id: no approval is pending, got {}", excerpt(&approval_id)),
+        ));
+    };
+    let (caller, approval) = (caller.to_owned(), approval_id.clone());
+    let deciding =
+        app.detached(|_| async move { conversation.answer(&approval, answer, &caller).await });
+    deciding.await?;
+    Ok(Decided { decided: true, conversation_id: id.to_string(), approval_id, decision })
+}

@@ -1,0 +1,242 @@
+//! The running turn and turns without a prompt: steer, interrupt, compact, rollback, review.
+
+use std::sync::Arc;
+
+use codex_gateway_engine::Prompt;
+use codex_gateway_engine::Review;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::Value;
+use tracing::Instrument;
+use tracing::Span;
+
+use super::find;
+use super::prompt::time_limit;
+use super::prompt::validate_images;
+use super::prompt::validate_text;
+use crate::app::App;
+use crate::conversation::Conversation;
+use crate::conversation::ConversationRef;
+use crate::conversation::Turn;
+use crate::conversation::id::ConversationId;
+use crate::conversation::id::SessionId;
+use crate::conversation::limits::TIMEOUT_RANGE_MS;
+use crate::conversation::report::Failure;
+use crate::conversation::report::Status;
+use crate::error::Error;
+
+/// Whether a turn was interrupted.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Cancelled {
+    /// False where none was running, or it completed first.
+    cancelled: bool,
+    #[schemars(with = "SessionId")]
+    session_id: String,
+    #[schemars(with = "ConversationId")]
+    conversation_id: String,
+    /// The interrupted turn.
+    pub(crate) turn_id: Option<String>,
+}
+
+/// Interrupts the running turn and waits until it has stopped.
+///
+/// # Errors
+/// The turn is lost.
+pub(crate) async fn interrupt(known: &ConversationRef) -> Result<Cancelled, Error> {
+    let stopped = match known {
+        ConversationRef::Live(conversation) => conversation.stop(None),
+        ConversationRef::Stored(_) => None,
+    };
+    let turn_id = match stopped {
+        Some(turn) => {
+            let report = turn.report().await?;
+            (report.status != Status::Completed).then(|| turn.id.to_string())
+        }
+        None => None,
+    };
+    Ok(Cancelled {
+        cancelled: turn_id.is_some(),
+        session_id: known.session_id().to_string(),
+        conversation_id: known.id().to_string(),
+        turn_id,
+    })
+}
+
+/// What to add to the running turn.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct Steer {
+    /// Not blank.
+    #[schemars(length(min = 1), regex(pattern = r"\S"))]
+    pub(crate) prompt: String,
+    /// `data:image/…;base64,…` URIs.
+    #[serde(default)]
+    #[schemars(inner(regex(pattern = "^data:image/")))]
+    pub(crate) images: Vec<String>,
+}
+
+/// Whether the prompt was added.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Steered {
+    /// False where no turn was running.
+    steered: bool,
+    #[schemars(with = "ConversationId")]
+    conversation_id: String,
+    /// The steered turn.
+    turn_id: Option<String>,
+}
+
+/// Adds a prompt to the running turn.
+///
+/// # Errors
+/// `InvalidRequest` for a blank prompt or an image that is not a data URI; `NotFound`; `Forbidden`
+/// where another caller has logged the session in; propagates `EngineError`.
+pub(crate) async fn steer(
+    app: &App,
+    caller: &str,
+    id: &ConversationId,
+    steer: Steer,
+) -> Result<Steered, Error> {
+    validate_text(&steer.prompt)?;
+    validate_images(&steer.images)?;
+    let prompt = Prompt { text: steer.prompt, images: steer.images, ..Prompt::default() };
+    let known = find(app, id)?;
+    app.conversations().credentials().admit(known.session_id().as_str(), caller)?;
+    let turn = match known {
+        ConversationRef::Live(conversation) => conversation.steer(&prompt).await?,
+        ConversationRef::Stored(_) => None,
+    };
+    Ok(Steered {
+        steered: turn.is_some(),
+        conversation_id: id.to_string(),
+        turn_id: turn.map(|turn| turn.id.to_string()),
+    })
+}
+
+/// The outcome of a turn without a prompt.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct TurnOutcome {
+    #[schemars(with = "ConversationId")]
+    conversation_id: String,
+    #[schemars(with = "SessionId")]
+    session_id: String,
+    turn_id: String,
+    status: Status,
+    /// The agent's last message.
+    content: String,
+    /// The findings of a review, in core's form.
+    review: Option<Value>,
+    error: Option<Failure>,
+}
+
+/// Loads a conversation, starts a turn of it and waits for its end. The turn is traced below the
+/// caller's span.
+async fn run_turn<F>(
+    app: &Arc<App>,
+    caller: &str,
+    id: ConversationId,
+    start: impl Fn(Arc<Conversation>) -> F + Send + Sync + 'static,
+) -> Result<TurnOutcome, Error>
+where
+    F: Future<Output = Result<Turn, Error>> + Send,
+{
+    let caller = caller.to_owned();
+    let span = Span::current();
+    let starting = app.detached(|app| async move {
+        let start = |conversation| start(conversation).instrument(span.clone());
+        app.conversations().with_live(&id, &caller, start).await
+    });
+    let turn = starting.await?;
+    let report = turn.report().await?;
+    Ok(TurnOutcome {
+        conversation_id: turn.conversation.id().to_string(),
+        session_id: turn.conversation.session_id().to_string(),
+        turn_id: turn.id.to_string(),
+        status: report.status,
+        content: report.message.clone(),
+        review: report.review.clone(),
+        error: report.error.clone(),
+    })
+}
+
+/// Summarises the history to make room for more.
+///
+/// # Errors
+/// `NotFound`; `Busy` while a turn runs; propagates `EngineError`.
+pub(crate) async fn compact(
+    app: &Arc<App>,
+    caller: &str,
+    id: ConversationId,
+) -> Result<TurnOutcome, Error> {
+    run_turn(app, caller, id, |conversation| async move { conversation.compact().await }).await
+}
+
+/// What to review.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct ReviewRequest {
+    pub(crate) target: Review,
+    /// The turn's time limit.
+    #[schemars(range(min = 1000, max = 3_600_000))]
+    pub(crate) timeout_ms: Option<u64>,
+}
+
+/// Has the agent review code.
+///
+/// # Errors
+/// `InvalidRequest` for a time limit out of range; otherwise as of [`compact`].
+pub(crate) async fn review(
+    app: &Arc<App>,
+    caller: &str,
+    id: ConversationId,
+    request: ReviewRequest,
+) -> Result<TurnOutcome, Error> {
+    let limit = time_limit(request.timeout_ms, &TIMEOUT_RANGE_MS)?;
+    let limit = limit.unwrap_or(app.config().turns.default_timeout);
+    run_turn(app, caller, id, move |conversation: Arc<Conversation>| {
+        let target = request.target.clone();
+        async move { conversation.review(target, limit).await }
+    })
+    .await
+}
+
+/// How many turns to remove.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct Rollback {
+    /// At least 1.
+    #[schemars(range(min = 1, max = 4_294_967_295_u64))]
+    pub(crate) turns: u32,
+}
+
+/// The turns are removed from what the model remembers. Files stay as they are.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct RolledBack {
+    rolled_back: bool,
+    #[schemars(with = "ConversationId")]
+    conversation_id: String,
+    turns: u32,
+}
+
+/// Removes the last turns from what the model remembers.
+///
+/// # Errors
+/// `InvalidRequest` for 0 turns; otherwise as of [`compact`].
+pub(crate) async fn rollback(
+    app: &Arc<App>,
+    caller: &str,
+    id: ConversationId,
+    Rollback { turns }: Rollback,
+) -> Result<RolledBack, Error> {
+    if turns == 0 {
+        return Err(Error::invalid("turns: expected 1 or more, got 0"));
+    }
+    let conversation_id = id.to_string();
+    let caller = caller.to_owned();
+    let rolling = app.detached(|app| async move {
+        let start = |conversation: Arc<Conversation>| async move {
+            conversation.start_rollback(turns).await
+        };
+        app.conversations().with_live(&id, &caller, start).await?.confirmed().await
+    });
+    rolling.await?;
+    Ok(RolledBack { rolled_back: true, conversation_id, turns })
+}
