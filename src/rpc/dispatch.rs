@@ -1,4 +1,4 @@
-//! Runs the calls of a message, whichever transport it came over.
+//! Runs the calls of a message, for both transports.
 
 use futures::future::join_all;
 use tracing::Instrument;

@@ -7,6 +7,8 @@ use super::call_context::CallContext;
 use super::conversation::ConversationParams;
 use crate::app::App;
 use crate::conversation::ConversationRef;
+use crate::conversation::id::ConversationId;
+use crate::conversation::id::SessionId;
 use crate::error::Error;
 use crate::ops::mcp;
 pub(super) use crate::ops::mcp::ConnectedServer;
@@ -18,7 +20,9 @@ pub(super) use crate::ops::mcp::ServerList;
 #[derive(Deserialize, JsonSchema)]
 pub(super) struct Connect {
     server_config: ServerConfig,
+    #[schemars(with = "Option<SessionId>")]
     session_id: Option<String>,
+    #[schemars(with = "Option<ConversationId>")]
     conversation_id: Option<String>,
 }
 
@@ -31,7 +35,9 @@ pub(super) async fn connect(call: &CallContext, params: Connect) -> Result<Conne
 /// A conversation.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct List {
+    #[schemars(with = "Option<SessionId>")]
     session_id: Option<String>,
+    #[schemars(with = "Option<ConversationId>")]
     conversation_id: Option<String>,
 }
 
@@ -45,7 +51,9 @@ pub(super) async fn list(call: &CallContext, params: List) -> Result<ServerList,
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Disconnect {
     name: String,
+    #[schemars(with = "Option<SessionId>")]
     session_id: Option<String>,
+    #[schemars(with = "Option<ConversationId>")]
     conversation_id: Option<String>,
 }
 

@@ -15,7 +15,7 @@ const MAX_BATCH: usize = 100;
 /// JSON's whitespace (RFC 8259, section 2).
 const WHITESPACE: [char; 4] = [' ', '\t', '\n', '\r'];
 
-/// A message of a client, parsed once: counting, refusing and running its calls take it from here.
+/// A message of a client. Parsed once, it can be counted, refused or answered.
 #[derive(Debug)]
 pub(super) enum Message<'a> {
     Call(ParsedCall<'a>),
@@ -102,7 +102,7 @@ fn present<'de, D: serde::Deserializer<'de>>(
 }
 
 impl<'a> Call<'a> {
-    /// Parses a call. The response that refuses it has its id, as far as that could be read.
+    /// Parses a call. The response that refuses it carries the id, if that is valid.
     fn parse(text: &'a str) -> ParsedCall<'a> {
         let refuse = |id: Value, detail: &str| {
             Response::new(id, Err(Error::new(Kind::InvalidMessage, detail)))

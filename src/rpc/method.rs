@@ -14,6 +14,7 @@ use super::discover;
 use super::exec;
 use super::interactive;
 use super::mcp;
+use super::prompt;
 use super::proto;
 use super::proxy;
 use super::reply::Reply;
@@ -84,8 +85,7 @@ macro_rules! methods {
 
 methods! {
     /// Runs a prompt. Responds when the turn has ended.
-    Prompt = "conversation.prompt", conversation::PromptRequest => conversation::AiResponse,
-        conversation::prompt;
+    Prompt = "conversation.prompt", prompt::PromptRequest => prompt::AiResponse, prompt::prompt;
     /// The state of a conversation.
     Status = "conversation.status", ConversationParams => conversation::Found<conversation::ConversationStatus>,
         conversation::status;

@@ -23,6 +23,7 @@ mod interactive;
 mod mcp;
 mod message;
 mod method;
+mod prompt;
 mod proto;
 mod proxy;
 mod reply;

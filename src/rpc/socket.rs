@@ -1,4 +1,4 @@
-//! The WebSocket of a client, as the methods that it calls hold it.
+//! The WebSocket of a client: the handle that calls, subscriptions and terminals send through.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -89,7 +89,7 @@ impl Socket {
         self.send(message.to_string()).await
     }
 
-    /// Reserves the slots of a message with so many calls.
+    /// Reserves one slot per call.
     ///
     /// # Errors
     /// `Overloaded` if too many calls are running; `Unavailable` while the process drains.
@@ -151,7 +151,7 @@ impl Socket {
 /// A subscription of a socket to a conversation.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Subscription {
-    /// Cancelled when it has ended or is to end.
+    /// Cancelled once the subscription has ended or is to end.
     pub(super) end: CancellationToken,
     pub(super) gate: Arc<Gate>,
 }

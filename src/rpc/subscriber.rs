@@ -27,7 +27,7 @@ use crate::ws::outbox::Closed;
 pub(super) struct SubscribeOptions {
     /// The event to begin after.
     pub(super) after: Seq,
-    /// Whether to send the pieces of what a later event holds whole.
+    /// Whether to send deltas, whose text a later event repeats.
     pub(super) deltas: bool,
     /// Whether to send the events that carry the system prompt.
     pub(super) raw: bool,

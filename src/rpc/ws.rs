@@ -116,7 +116,7 @@ async fn serve(
     drop((permit, counted));
 }
 
-/// Returns once the client has not authenticated in time; never if it has.
+/// Returns if the client does not authenticate in time.
 async fn authentication_timeout(authenticated: &CancellationToken) {
     if tokio::time::timeout(AUTHENTICATE_WITHIN, authenticated.cancelled()).await.is_ok() {
         std::future::pending::<()>().await;

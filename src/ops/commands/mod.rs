@@ -81,7 +81,6 @@ pub(crate) struct CommandResult {
     /// The folder that the command worked in.
     cwd: String,
     /// The sandbox mechanism.
-    #[schemars(with = "String")]
     sandbox: Mechanism,
 }
 

@@ -24,6 +24,7 @@ pub(crate) struct LoginRequest {
     #[schemars(with = "Credentials")]
     credentials: Value,
     /// The session. Default: a new name.
+    #[schemars(with = "Option<SessionId>")]
     session_id: Option<String>,
 }
 
@@ -31,6 +32,7 @@ pub(crate) struct LoginRequest {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LoggedIn {
     logged_in: bool,
+    #[schemars(with = "SessionId")]
     session_id: String,
     provider: String,
     /// The account, or the beginning of the key's SHA-256.
@@ -72,6 +74,7 @@ pub(crate) fn login(app: &App, caller: &str, request: LoginRequest) -> Result<Lo
 /// The session to log out.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct LogoutRequest {
+    #[schemars(with = "SessionId")]
     session_id: String,
 }
 
@@ -79,6 +82,7 @@ pub(crate) struct LogoutRequest {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LoggedOut {
     logged_out: bool,
+    #[schemars(with = "SessionId")]
     session_id: String,
 }
 

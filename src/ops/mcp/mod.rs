@@ -16,6 +16,7 @@ use serde::Serialize;
 pub(crate) use self::server_config::ServerConfig;
 use crate::app::App;
 use crate::conversation::ConversationRef;
+use crate::conversation::id::ConversationId;
 use crate::conversation::servers::Connected;
 use crate::error::Error;
 use crate::error::Kind;
@@ -29,6 +30,7 @@ pub(crate) struct ConnectedServer {
     tools: Vec<McpTool>,
     /// Absent if the server is for every conversation that starts afterwards.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<ConversationId>")]
     conversation_id: Option<String>,
 }
 
@@ -63,6 +65,7 @@ pub(crate) async fn connect(
 pub(crate) struct ServerList {
     servers: Vec<Server>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<ConversationId>")]
     conversation_id: Option<String>,
 }
 

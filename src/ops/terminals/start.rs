@@ -12,7 +12,9 @@ use super::super::policy::allow_sandbox;
 use super::super::sandbox::require_sandbox;
 use super::size::size;
 use crate::app::App;
+use crate::conversation::id::ConversationId;
 use crate::conversation::id::ConversationKey;
+use crate::conversation::id::SessionId;
 use crate::conversation::registry::unknown;
 use crate::error::Error;
 use crate::terminal::ExitReason;
@@ -25,7 +27,9 @@ const DEFAULT_SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct TerminalRequest {
     /// A conversation, whose folder and sandbox it starts in. An unknown name stands for a new folder.
+    #[schemars(with = "Option<SessionId>")]
     session_id: Option<String>,
+    #[schemars(with = "Option<ConversationId>")]
     conversation_id: Option<String>,
     /// A program: an absolute path or a name on PATH. Default: bash, else sh.
     shell: Option<String>,

@@ -1,4 +1,4 @@
-//! Conversions between the protobuf messages and what they stand for in JSON.
+//! Conversions between protobuf messages and JSON.
 
 use codex_gateway_engine::approval;
 use serde::Deserialize;
