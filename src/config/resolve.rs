@@ -54,6 +54,7 @@ impl Config {
     }
 
     /// Resolves with a given environment, in which blank variables count as unset.
+    // Long: one field of `Config` after another; the sections are functions of their own.
     pub(crate) fn resolve(
         overrides: &Overrides,
         env: Env<'_>,

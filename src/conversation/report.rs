@@ -197,6 +197,7 @@ impl Draft {
     }
 
     /// Takes one event in.
+    // Long: one arm per kind of event.
     pub(super) fn fold(&mut self, msg: &EventMsg, cwd: &Path) {
         match msg {
             EventMsg::AgentMessageContentDelta(delta) if self.partial.len() < OUTPUT_LIMIT => {

@@ -64,6 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
+    // Long: a table.
     fn only_public_addresses_are_allowed_by_default() {
         // address, allowed by default, allowed with allow_private
         for (address, public, private) in [

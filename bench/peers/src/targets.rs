@@ -37,6 +37,7 @@ pub(crate) fn table(results: &Results) -> String {
 }
 
 // Long, because it is a table: first the derived figures, then one entry per target.
+// Long: a table.
 fn targets(results: &Results) -> Vec<Target> {
     let Results { turns, bursts, idle, .. } = results;
     let times = |name, limit: f64, result| Target {

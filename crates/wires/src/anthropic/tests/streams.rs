@@ -112,6 +112,7 @@ fn text_is_passed_on_as_it_comes() {
 }
 
 #[test]
+// Long: a recorded stream.
 fn thinking_becomes_reasoning_with_its_block() {
     let stream = whole(
         &[

@@ -380,6 +380,7 @@ fn an_error_inside_the_stream_is_a_failure() {
 }
 
 #[test]
+// Long: a table.
 fn errors_have_the_codes_that_core_knows() {
     let context =
         "This model's maximum context length is 8192 tokens. However, you requested 9000 tokens.";

@@ -173,6 +173,7 @@ fn garbage_is_a_failure_that_names_gemini() {
 }
 
 #[test]
+// Long: a table.
 fn errors_have_the_codes_that_core_knows() {
     let limits = |id: &str| {
         json!([{"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": id}]},

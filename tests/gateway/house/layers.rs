@@ -1,0 +1,107 @@
+//! Imports point down the layers of `src/lib.rs`, and no files import each other in a circle.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use super::sources::Module;
+use super::sources::circles;
+use super::sources::imports;
+use super::sources::root;
+
+/// The doors that may be behind a door: each of these pairs is one step of a request's path.
+const DOORS_BEHIND_DOORS: [(&str, &str); 4] =
+    [("gateway", "api"), ("gateway", "rpc"), ("server", "gateway"), ("cli", "server")];
+
+/// Modules that are one thing in several files: they may import each other.
+const PARTS_OF_ONE_TYPE: &[&[&str]] = &[
+    // `impl Conversation` in several files.
+    &["conversation", "conversation/approvals", "conversation/supervisor", "conversation/turn"],
+    // The table of routes, and the document made from it, which is one of the routes.
+    &["gateway/openapi", "gateway/route"],
+];
+
+/// Returns the folders of each layer, as the page in `src/lib.rs` lists them.
+fn layers() -> Vec<(String, Vec<String>)> {
+    let lib = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let (_, section) = lib.split_once("//! # Layers").unwrap();
+    let block = section.split("//! ```").nth(1).unwrap();
+    let rows = block.lines().filter_map(|line| line.strip_prefix("//! "));
+    let rows: Vec<(String, Vec<String>)> = rows
+        .filter_map(|row| {
+            let mut words = row.split_whitespace().map(str::to_owned);
+            Some((words.next()?, words.collect()))
+        })
+        .collect();
+    let names: Vec<&str> = rows.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["foundation", "services", "application", "doors"]);
+    rows
+}
+
+/// Returns which folders each folder of `src/` imports.
+fn folders() -> BTreeMap<String, BTreeSet<String>> {
+    let mut folders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (module, imports) in imports() {
+        let Some(folder) = module.first() else { continue };
+        let others = imports.iter().filter_map(|import| import.first());
+        let entry = folders.entry(folder.clone()).or_default();
+        entry.extend(others.filter(|other| *other != folder).cloned());
+    }
+    folders
+}
+
+#[test]
+fn imports_point_down_the_layers() {
+    let layers = layers();
+    let order: Vec<&String> = layers.iter().flat_map(|(_, folders)| folders).collect();
+    let place = |folder: &String| order.iter().position(|known| *known == folder);
+    let doors = &layers.last().unwrap().1;
+    let folders = folders();
+    for folder in &order {
+        assert!(folders.contains_key(*folder), "src/lib.rs lists {folder}, which is not there");
+    }
+    let mut wrong = Vec::new();
+    for (folder, imports) in &folders {
+        let own = place(folder).unwrap_or_else(|| panic!("src/lib.rs does not list {folder}"));
+        for import in imports {
+            let upward = place(import).is_none_or(|other| other >= own);
+            let sideways = doors.contains(folder)
+                && doors.contains(import)
+                && !DOORS_BEHIND_DOORS.contains(&(folder.as_str(), import.as_str()));
+            if upward || sideways {
+                wrong.push(format!("{folder} imports {import}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "against the layers of src/lib.rs: {wrong:#?}");
+}
+
+#[test]
+fn files_do_not_import_in_circles() {
+    let mut graph: BTreeMap<Module, BTreeSet<Module>> = imports();
+    graph.remove(&Module::new());
+    let named = |module: &Module| module.join("/");
+    let circles: Vec<BTreeSet<String>> = circles(&graph)
+        .into_iter()
+        .map(|circle| circle.iter().map(named).collect::<BTreeSet<_>>())
+        .filter(|circle| {
+            !PARTS_OF_ONE_TYPE
+                .iter()
+                .any(|parts| circle.iter().all(|module| parts.contains(&module.as_str())))
+        })
+        .collect();
+    assert!(circles.is_empty(), "files that import each other: {circles:#?}");
+}
+
+#[test]
+fn a_circle_is_found() {
+    let graph = |edges: &[(&'static str, &'static str)]| {
+        let mut graph: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (from, to) in edges {
+            graph.entry(from).or_default().insert(to);
+        }
+        graph
+    };
+    assert!(circles(&graph(&[("a", "b"), ("b", "c"), ("a", "c")])).is_empty());
+    let found = circles(&graph(&[("a", "b"), ("b", "c"), ("c", "b"), ("c", "d")]));
+    assert_eq!(found, [BTreeSet::from(["b", "c"])]);
+}
