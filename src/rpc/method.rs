@@ -87,33 +87,45 @@ methods! {
     /// Runs a prompt. Responds when the turn has ended.
     Prompt = "conversation.prompt", prompt::PromptRequest => prompt::AiResponse, prompt::prompt;
     /// The state of a conversation.
-    Status = "conversation.status", ConversationParams => conversation::Found<conversation::ConversationStatus>,
+    Status = "conversation.status",
+        ConversationParams => conversation::Found<conversation::ConversationStatus>,
         conversation::status;
     /// Interrupts the running turn. Responds when the turn has stopped.
-    Cancel = "conversation.cancel", ConversationParams => conversation::Found<conversation::Cancelled>,
+    Cancel = "conversation.cancel",
+        ConversationParams => conversation::Found<conversation::Cancelled>,
         conversation::cancel;
     /// Starts a conversation. With a prompt, starts its first turn and does not wait for it.
-    Start = "conversation.start", conversations::Start => conversations::ConversationView, conversations::start;
+    Start = "conversation.start", conversations::Start => conversations::ConversationView,
+        conversations::start;
     /// The conversations, newest first, in pages.
     List = "conversation.list", conversations::List => conversations::Page, conversations::list;
     /// Loads a conversation from disk or from the archive.
-    Resume = "conversation.resume", ConversationParams => conversations::ConversationView, conversations::resume;
+    Resume = "conversation.resume", ConversationParams => conversations::ConversationView,
+        conversations::resume;
     /// Starts a conversation with the history of another.
-    Fork = "conversation.fork", conversations::Fork => conversations::ConversationView, conversations::fork;
+    Fork = "conversation.fork", conversations::Fork => conversations::ConversationView,
+        conversations::fork;
     /// Ends a conversation and archives its record.
-    Archive = "conversation.archive", ConversationParams => conversations::Archived, conversations::archive;
+    Archive = "conversation.archive", ConversationParams => conversations::Archived,
+        conversations::archive;
     /// The recorded turns of a conversation.
-    History = "conversation.history", ConversationParams => conversations::History, conversations::history;
+    History = "conversation.history", ConversationParams => conversations::History,
+        conversations::history;
     /// Adds a prompt to the running turn.
-    Steer = "conversation.steer", conversations::Steer => conversations::Steered, conversations::steer;
+    Steer = "conversation.steer", conversations::Steer => conversations::Steered,
+        conversations::steer;
     /// Summarises the history to make room for more. Responds when that is done.
-    Compact = "conversation.compact", ConversationParams => conversations::TurnOutcome, conversations::compact;
+    Compact = "conversation.compact", ConversationParams => conversations::TurnOutcome,
+        conversations::compact;
     /// Removes the last turns from what the model remembers. Files stay as they are.
-    Rollback = "conversation.rollback", conversations::Rollback => conversations::RolledBack, conversations::rollback;
+    Rollback = "conversation.rollback", conversations::Rollback => conversations::RolledBack,
+        conversations::rollback;
     /// Has the agent review code. Responds when the review has ended.
-    Review = "conversation.review", conversations::ReviewParams => conversations::TurnOutcome, conversations::review;
+    Review = "conversation.review", conversations::ReviewParams => conversations::TurnOutcome,
+        conversations::review;
     /// Answers a pending approval of the running turn.
-    Approve = "conversation.approve", conversations::Approve => conversations::Decided, conversations::approve;
+    Approve = "conversation.approve", conversations::Approve => conversations::Decided,
+        conversations::approve;
     /// Sends the events of a conversation as notifications: those after `after_seq`, then live ones.
     Subscribe = "conversation.subscribe", subscription::Subscribe => subscription::Subscribed,
         subscription::subscribe, WebSocket, ["conversation.event"];
@@ -121,13 +133,15 @@ methods! {
     Unsubscribe = "conversation.unsubscribe", ConversationParams => subscription::Unsubscribed,
         subscription::unsubscribe, WebSocket;
     /// Starts a shell on a new terminal, in the sandbox.
-    InteractiveStart = "interactive.start", interactive::TerminalRequest => interactive::TerminalView,
+    InteractiveStart = "interactive.start",
+        interactive::TerminalRequest => interactive::TerminalView,
         interactive::start, Any, ["interactive.output", "interactive.exited"];
     /// Writes input to a terminal.
     InteractiveInput = "interactive.input", interactive::InputRequest => interactive::AcceptedInput,
         interactive::input;
     /// Resizes a terminal.
-    InteractiveResize = "interactive.resize", interactive::ResizeRequest => interactive::ResizedTerminal,
+    InteractiveResize = "interactive.resize",
+        interactive::ResizeRequest => interactive::ResizedTerminal,
         interactive::resize;
     /// Ends a terminal and all its processes.
     InteractiveStop = "interactive.stop", interactive::StopRequest => interactive::StoppedTerminal,
@@ -136,7 +150,8 @@ methods! {
     InteractiveRead = "interactive.read", interactive::ReadRequest => interactive::TerminalOutput,
         interactive::read;
     /// Moves a terminal to this socket, which is sent the output after an offset, or from now on.
-    InteractiveAttach = "interactive.attach", interactive::AttachRequest => interactive::TerminalView,
+    InteractiveAttach = "interactive.attach",
+        interactive::AttachRequest => interactive::TerminalView,
         interactive::attach, WebSocket, ["interactive.output", "interactive.exited"];
     /// Calls an upstream that the operator configured.
     Proxy = "bff.proxy", proxy::UpstreamRequest => proxy::UpstreamResponse,

@@ -2,9 +2,9 @@
 //!
 //! A method decodes its params, calls [`crate::ops`] and encodes the result.
 //!
-//! - [`http`], [`ws`]: the two transports; [`dispatch`] runs the calls of either;
-//! - [`message`]: the messages of the specification; [`schema`]: their schemas; [`reply`]: the result of a
-//!   method;
+//! - [`http`], [`ws`] with [`session`]: the two transports; [`dispatch`] runs the calls of either;
+//! - [`message`]: the messages of the specification; [`schema`]: their schemas;
+//! - [`reply`]: the result of a method;
 //! - [`method`]: the table of methods; [`spec`]: a row of it; [`discover`]: the table as a document;
 //! - [`call_context`]: the caller and transport of a call; [`socket`]: the socket that it came over;
 //!   [`subscriber`]: the events of a conversation as notifications;

@@ -25,7 +25,7 @@ pub(super) struct Subscribe {
     /// The newest event that the client has; default 0, for all that are kept.
     #[serde(default)]
     after_seq: Seq,
-    /// Whether to send the deltas of what a later event holds whole; default true.
+    /// Whether to send deltas, whose text a later event repeats; default true.
     #[serde(default = "yes")]
     include_deltas: bool,
     /// Whether to send `raw_response_*` events too, where the operator permits it.

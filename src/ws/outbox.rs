@@ -99,7 +99,7 @@ impl Outbox {
     }
 }
 
-/// A gate for some of the messages. Once it is shut, none of them follows a message that is sent later.
+/// A gate for some of the messages. Once it is shut, none of them follows a later message.
 #[derive(Debug)]
 pub struct Gate(Mutex<bool>);
 
