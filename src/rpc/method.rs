@@ -126,7 +126,8 @@ methods! {
     /// Answers a pending approval of the running turn.
     Approve = "conversation.approve", conversations::Approve => conversations::Decided,
         conversations::approve;
-    /// Sends the events of a conversation as notifications: those after `after_seq`, then live ones.
+    /// Sends the events of a conversation as notifications: those after `after_seq`, then live
+    /// ones.
     Subscribe = "conversation.subscribe", subscription::Subscribe => subscription::Subscribed,
         subscription::subscribe, WebSocket, ["conversation.event"];
     /// Ends a subscription.
@@ -161,8 +162,8 @@ methods! {
         exec::exec, Any, ["exec.output"];
     /// Applies a patch to a folder, as a whole or not at all.
     Apply = "apply", apply::PatchRequest => apply::PatchResult, apply::apply;
-    /// Connects an MCP server after a trial start. A conversation gets its tools with its next turn;
-    /// if none is named, every conversation that starts afterwards gets them.
+    /// Connects an MCP server after a trial start. A conversation gets its tools with its next
+    /// turn; if none is named, every conversation that starts afterwards gets them.
     McpConnect = "mcp.connect", mcp::Connect => mcp::ConnectedServer, mcp::connect;
     /// The MCP servers of a conversation; if none is named, those of new conversations.
     McpList = "mcp.list", mcp::List => mcp::ServerList, mcp::list;

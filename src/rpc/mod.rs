@@ -5,8 +5,8 @@
 //! - [`http`], [`ws`] with [`session`]: the two transports; [`dispatch`] runs the calls of either;
 //! - [`message`]: the messages of the specification; [`schema`]: their schemas;
 //! - [`reply`]: the result of a method;
-//! - [`method`]: the table of methods; [`spec`]: a row of it; [`discover`]: the table as a document;
-//! - [`call_context`]: the caller and transport of a call; [`socket`]: the socket that it came over;
+//! - [`method`]: the table of methods; [`spec`]: a row of it; [`discover`]: its OpenRPC document;
+//! - [`call_context`]: the caller and transport of a call; [`socket`]: the socket of a call;
 //!   [`subscriber`]: the events of a conversation as notifications;
 //! - a file per noun: the methods.
 

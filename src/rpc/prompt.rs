@@ -27,8 +27,8 @@ use crate::stream;
 use crate::stream::Item;
 use crate::stream::StreamEnd;
 
-/// The most bytes of events in a result. A `GatewayTruncated` event stands for the others; the event
-/// endpoint has them.
+/// The most bytes of events in a result. A `GatewayTruncated` event stands for the others; the
+/// event endpoint has them.
 const MAX_EVENT_BYTES: usize = 16 << 20;
 
 /// The outcome of a turn.

@@ -1,8 +1,8 @@
 //! The events of a conversation as notifications of a socket: replayed from any number on, then
 //! live, without a gap or a repeat.
 //!
-//! A subscription is a cursor over the conversation's log, so a slow client holds up nothing. Events
-//! that it reads too late are announced by a `gateway_lagged` event.
+//! A subscription is a cursor over the conversation's log, so a slow client holds up nothing. A
+//! `gateway_lagged` event announces the events that it reads too late.
 
 use std::sync::Arc;
 

@@ -156,8 +156,8 @@ impl Terminal {
     /// Writes input. Never waits, so that input keeps its order.
     ///
     /// # Errors
-    /// `TooLarge` for more than the queue holds; `Overloaded` if the queue is too full; `NotFound` if
-    /// the terminal has ended.
+    /// `TooLarge` for more than the queue holds; `Overloaded` if the queue is too full; `NotFound`
+    /// if the terminal has ended.
     pub(crate) fn write(&self, bytes: Vec<u8>) -> Result<(), Error> {
         if bytes.len() > MAX_INPUT_BYTES {
             return Err(Error::new(
@@ -216,8 +216,8 @@ impl Terminal {
         }
     }
 
-    /// Reads at most `limit` bytes of output after the first `after` bytes. Waits until there is some,
-    /// or the terminal has exited.
+    /// Reads at most `limit` bytes of output after the first `after` bytes. Waits until there is
+    /// some, or the terminal has exited.
     pub(crate) async fn next(&self, after: u64, limit: usize) -> Output {
         let mut changed = self.changed.subscribe();
         loop {

@@ -62,8 +62,8 @@ impl Outbox {
         self.queue.send(Waiting { message, _room: room }).map_err(|_| Closed)
     }
 
-    /// Queues a text message once there is room, unless the gate is shut by then. Returns whether the
-    /// gate was open.
+    /// Queues a text message once there is room, unless the gate is shut by then. Returns whether
+    /// the gate was open.
     ///
     /// # Errors
     /// The connection is closed.

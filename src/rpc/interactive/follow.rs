@@ -31,8 +31,8 @@ impl Drop for StopOnDisconnect {
     }
 }
 
-/// Gives the terminal to a socket, now. The task sends the socket the output after the first `after`
-/// bytes, then the exit: run it once the call is answered. The terminal ends with the task.
+/// Gives the terminal to a socket, now. The task sends the socket the output after the first
+/// `after` bytes, then the exit: run it once the call is answered. The terminal ends with the task.
 pub(super) fn follow(
     terminal: &Arc<Terminal>,
     socket: Socket,
