@@ -15,7 +15,7 @@
 //!        → conversation::Conversation    prompt, interrupt, cursor
 //!          conversation::pump            core event → JSON, once
 //!          conversation::log::EventLog   under one lock: number, store, wake
-//!        → stream::events                cursor + heartbeat + gap notice + goodbye
+//!        → stream::EventReader           cursor + heartbeat + gap notice + goodbye
 //!        → stream::{jsonl, sse, task}    framing only
 //!        → web::Body                     owns what ends with it; Drop ends everything
 //!        → hyper → socket
@@ -41,7 +41,7 @@
 //! - A route without an access rule does not compile ([`gateway::route::Route::access`]).
 //! - An event is encoded once, and numbered and stored under one lock. A reader that comes too late
 //!   learns how many events it missed.
-//! - A conversation runs one turn at a time, stopped in one place (`conversation::keeper`).
+//! - A conversation runs one turn at a time, stopped in one place (`conversation::supervisor`).
 //! - A stream cannot fail, it can only end. Hyper never sees an error.
 //! - [`shutdown::Shutdown`] tracks every task; draining precedes forcing.
 

@@ -158,6 +158,6 @@ pub(crate) async fn events(
     let after = last.unwrap_or(after);
     let conversation = ops::events::read(app, &id, after)?;
     let until = if follow { StreamEnd::Never } else { StreamEnd::CaughtUp };
-    let items = stream::events(app.reading(&conversation, after, until, false));
+    let items = app.event_reader(&conversation, after, until, false).into_stream();
     Ok(EventStream::new(context, items, app.stream_guard()))
 }

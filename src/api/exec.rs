@@ -23,10 +23,9 @@ use crate::error::Error;
 use crate::ops::prompt::PromptRequest;
 use crate::ops::prompt::StartedTurn;
 use crate::ops::prompt::prompt;
-use crate::stream;
 use crate::stream::Item;
 use crate::stream::StreamEnd;
-use crate::stream::task::TaskView;
+use crate::stream::task_view::TaskView;
 use crate::web::Body;
 use crate::web::Json;
 use crate::web::RequestContext;
@@ -104,7 +103,7 @@ pub(crate) async fn task(
 
 fn items(app: &App, turn: &Turn, raw: bool) -> impl Stream<Item = Item> + Send + 'static {
     let until = StreamEnd::end_of(turn);
-    stream::events(app.reading(&turn.conversation, turn.after, until, raw))
+    app.event_reader(&turn.conversation, turn.after, until, raw).into_stream()
 }
 
 /// The task view of a turn, as SSE.

@@ -11,9 +11,9 @@ use crate::conversation::id::ConversationId;
 use crate::conversation::id::SessionId;
 use crate::conversation::limits::TIMEOUT_RANGE_MS;
 use crate::conversation::report::Change;
-use crate::conversation::report::Failure;
-use crate::conversation::report::Report;
-use crate::conversation::report::Status;
+use crate::conversation::report::TurnError;
+use crate::conversation::report::TurnReport;
+use crate::conversation::report::TurnStatus;
 
 /// The outcome of a turn.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -25,9 +25,9 @@ pub(crate) struct Task {
     turn_id: String,
     /// As a process would exit: 0, 1, 124 at the time limit, 130 when it was cancelled.
     exit_code: i32,
-    status: Status,
+    status: TurnStatus,
     task_result: TaskResult,
-    error: Option<Failure>,
+    error: Option<TurnError>,
     /// Paths relative to the conversation's folder, here and below.
     files_created: Vec<String>,
     files_modified: Vec<String>,
@@ -79,7 +79,7 @@ struct ArtifactMetadata {
 
 impl Task {
     /// The document of a turn that has ended.
-    pub(super) fn new(app: &App, turn: &Turn, report: &Report) -> Self {
+    pub(super) fn new(app: &App, turn: &Turn, report: &TurnReport) -> Self {
         let sandbox = &app.facts().sandbox;
         Self {
             session_id: turn.conversation.session_id().to_string(),
@@ -88,7 +88,7 @@ impl Task {
             exit_code: report.status.exit_code(),
             status: report.status,
             task_result: TaskResult {
-                success: report.status == Status::Completed,
+                success: report.status == TurnStatus::Completed,
                 summary: report.message.clone(),
                 artifacts: artifacts(report),
                 next_steps: next_steps(app, report),
@@ -109,7 +109,7 @@ impl Task {
     }
 }
 
-fn artifacts(report: &Report) -> Vec<Artifact> {
+fn artifacts(report: &TurnReport) -> Vec<Artifact> {
     let created = report.files.iter().filter_map(|(path, change)| match change {
         Change::Created { content, truncated } => Some(Artifact {
             artifact_type: "file",
@@ -123,18 +123,18 @@ fn artifacts(report: &Report) -> Vec<Artifact> {
     created.collect()
 }
 
-fn next_steps(app: &App, report: &Report) -> Vec<String> {
+fn next_steps(app: &App, report: &TurnReport) -> Vec<String> {
     let mut steps = Vec::new();
     match report.status {
-        Status::TimedOut => steps.push(format!(
+        TurnStatus::TimedOut => steps.push(format!(
             "The turn was interrupted after {} ms: send a longer timeout_ms (at most {}), or go on \
              with the same session_id.",
             report.duration_ms,
             TIMEOUT_RANGE_MS.end()
         )),
-        Status::Cancelled => steps.push("Go on with the same session_id.".to_owned()),
-        Status::Failed => steps.push("See error, then send the prompt again.".to_owned()),
-        Status::Completed => {}
+        TurnStatus::Cancelled => steps.push("Go on with the same session_id.".to_owned()),
+        TurnStatus::Failed => steps.push("See error, then send the prompt again.".to_owned()),
+        TurnStatus::Completed => {}
     }
     steps.extend(app.facts().sandbox.fix.map(|fix| format!("To sandbox tools: {fix}.")));
     steps

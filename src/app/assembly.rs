@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::conversation::registry;
 use crate::conversation::registry::Registry;
 use crate::conversation::sessions::Sessions;
-use crate::conversation::workspace;
+use crate::conversation::workspaces;
 use crate::patch;
 use crate::proxy::Proxies;
 use crate::proxy::mcp_egress::EgressProxy;
@@ -59,7 +59,7 @@ impl Assembly {
     /// A folder cannot be created, the bridge cannot listen, or core does not start.
     pub async fn open(mut config: Config, helpers: HelperPaths) -> anyhow::Result<Self> {
         config.workspace_root =
-            workspace::prepare_root(&config.workspace_root).with_context(|| {
+            workspaces::prepare_root(&config.workspace_root).with_context(|| {
                 format!("cannot create the workspace root {}", config.workspace_root.display())
             })?;
         let shutdown = Shutdown::default();
@@ -91,7 +91,7 @@ impl Assembly {
         let conversations = Registry::new(registry::Parts {
             engine: Arc::clone(&engine),
             sessions,
-            root: config.workspace_root.clone(),
+            workspace_root: config.workspace_root.clone(),
             calls,
             credentials,
             egress,
@@ -109,8 +109,8 @@ impl Assembly {
         let limits = config.terminals.clone();
         let terminals = Terminals::new(Arc::clone(&engine), limits, shutdown.clone());
         let conversations = Arc::new(conversations);
-        shutdown.spawn(Arc::clone(&conversations).keep_house());
-        shutdown.spawn(Arc::clone(&conversations).keep_pool());
+        shutdown.spawn(Arc::clone(&conversations).run_eviction());
+        shutdown.spawn(Arc::clone(&conversations).run_prestart());
         let app = App::new(Components {
             config,
             facts,

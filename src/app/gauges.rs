@@ -6,7 +6,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::global;
 
 use super::state::App;
-use crate::conversation::report::Status;
+use crate::conversation::report::TurnStatus;
 use crate::telemetry::metrics;
 use crate::telemetry::names;
 use crate::telemetry::names::Metric;
@@ -28,7 +28,7 @@ pub(crate) fn register(app: &Arc<App>) {
     let runtime = tokio::runtime::Handle::current();
     metrics::gauge(names::TASKS, move || Some(runtime.metrics().num_alive_tasks() as u64));
 
-    metrics().begin(&app.facts().model_provider, &Status::ALL.map(Status::as_str));
+    metrics().begin(&app.facts().model_provider, &TurnStatus::ALL.map(TurnStatus::as_str));
 
     let labels = [
         KeyValue::new(names::VERSION, env!("CARGO_PKG_VERSION")),

@@ -20,6 +20,7 @@ use crate::error::Kind;
 use crate::proxy::Proxies;
 use crate::shutdown::CountGuard;
 use crate::shutdown::Shutdown;
+use crate::stream::EventReader;
 use crate::stream::ReadOptions;
 use crate::stream::StreamEnd;
 use crate::stream::span::StreamSpan;
@@ -167,15 +168,15 @@ impl App {
         })
     }
 
-    /// Returns the options of a reader of a conversation's events.
-    pub(crate) fn reading(
+    /// Returns a reader of a conversation's events after `after`.
+    pub(crate) fn event_reader(
         &self,
         conversation: &Conversation,
         after: Seq,
         until: StreamEnd,
         raw: bool,
-    ) -> ReadOptions {
-        ReadOptions {
+    ) -> EventReader {
+        EventReader::new(ReadOptions {
             cursor: conversation.log().cursor(after),
             conversation_id: conversation.id().clone(),
             until,
@@ -183,6 +184,6 @@ impl App {
             heartbeat: self.config().turns.heartbeat,
             drain: self.shutdown().drain.clone(),
             span: StreamSpan::begin(),
-        }
+        })
     }
 }

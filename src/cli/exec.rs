@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use codex_gateway_engine::arg0::HelperPaths;
-use futures::StreamExt;
 
 use super::eprint_lossy;
 use super::terminal::Terminal;
@@ -18,6 +17,7 @@ use crate::ops::prompt::PromptRequest;
 use crate::ops::prompt::StartedTurn;
 use crate::ops::prompt::prompt;
 use crate::stream;
+use crate::stream::EventReader;
 use crate::stream::Item;
 use crate::stream::ReadOptions;
 use crate::stream::StreamEnd;
@@ -47,7 +47,7 @@ pub(super) struct Exec {
 pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> anyhow::Result<u8> {
     let mut config = config;
     // One prompt, one conversation.
-    config.turns.started_ahead = 0;
+    config.turns.prestarted = 0;
     let (app, engine) = Assembly::open(config, helpers).await?.into_app();
     let shutdown = app.shutdown().clone();
     let sandbox = &app.facts().sandbox;
@@ -70,7 +70,7 @@ pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> any
         followed = following.as_mut() => followed?,
         interrupted = tokio::signal::ctrl_c() => {
             interrupted.context("cannot wait for ctrl-c")?;
-            turn.cancel();
+            turn.interrupt();
             following.await?;
         }
     }
@@ -95,7 +95,7 @@ async fn follow(
     json: bool,
     shutdown: &crate::shutdown::Shutdown,
 ) -> anyhow::Result<()> {
-    let items = stream::events(ReadOptions {
+    let mut reader = EventReader::new(ReadOptions {
         cursor: turn.cursor(),
         conversation_id: turn.conversation.id().clone(),
         until: StreamEnd::end_of(turn),
@@ -104,9 +104,8 @@ async fn follow(
         drain: shutdown.drain.clone(),
         span: StreamSpan::default(),
     });
-    let mut items = std::pin::pin!(items);
     let mut terminal = Terminal::new();
-    while let Some(item) = items.next().await {
+    while let Some(item) = reader.next().await {
         if json {
             let mut out = std::io::stdout().lock();
             out.write_all(&stream::jsonl::frame(item))?;

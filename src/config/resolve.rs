@@ -173,7 +173,7 @@ fn turn_limits(
         max_queued: file.max_queued_prompts.unwrap_or(16),
         max_live: at_least("max_live_conversations", file.max_live_conversations, 1, 1000)?,
         idle: millis("conversation_idle_ms", file.conversation_idle_ms, 1_800_000)?,
-        started_ahead: file.conversations_ahead.unwrap_or(pre_started),
+        prestarted: file.conversations_ahead.unwrap_or(pre_started),
         event_log_bytes: at_least("event_log_bytes", file.event_log_bytes, 4096, 8 << 20)?,
         heartbeat: millis("heartbeat_ms", file.heartbeat_ms, 15_000)?,
     })

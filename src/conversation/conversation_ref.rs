@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use codex_gateway_engine::Sandbox;
 
-use super::Conversation;
+use super::handle::Conversation;
 use super::id::ConversationId;
 use super::id::SessionId;
 use super::sessions::StoredConversation;
@@ -44,7 +44,7 @@ impl ConversationRef {
         }
     }
 
-    /// The folder it works in.
+    /// The working folder.
     pub fn cwd(&self) -> &Path {
         match self {
             Self::Live(conversation) => &conversation.cwd,

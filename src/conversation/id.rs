@@ -1,4 +1,4 @@
-//! Names: of a conversation, of a session, of a turn; the number of an event.
+//! Ids and names of conversations, sessions and turns; the seq of an event.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::text::excerpt;
 
-/// The number of an event within its conversation. The first is 1.
+/// The sequence number of an event within its conversation. The first is 1.
 pub type Seq = u64;
 
 /// The id of a turn: the id of the submission that started it.
@@ -39,7 +39,7 @@ pub struct ConversationKey {
 }
 
 impl ConversationKey {
-    /// A key as a client wrote it.
+    /// Parses the two names.
     ///
     /// # Errors
     /// `InvalidRequest` where one of the names is malformed.
@@ -64,15 +64,15 @@ impl From<SessionId> for ConversationKey {
 }
 
 impl ConversationId {
-    /// An id as core gave it.
+    /// An id from core.
     pub fn new(id: &str) -> Self {
         Self(id.into())
     }
 
-    /// An id as a client wrote it.
+    /// Parses an id.
     ///
     /// # Errors
-    /// It is not a UUID.
+    /// `InvalidRequest` where it is not a UUID.
     pub fn parse(text: &str) -> Result<Self, Error> {
         match uuid::Uuid::try_parse(text) {
             Ok(id) => Ok(Self(id.hyphenated().to_string().into())),
@@ -83,17 +83,17 @@ impl ConversationId {
         }
     }
 
-    /// The id.
+    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl SessionId {
-    /// A name as a client wrote it.
+    /// Parses a name.
     ///
     /// # Errors
-    /// It is not 1 to 128 characters of `A-Za-z0-9._:-`.
+    /// `InvalidRequest` where it is not 1 to 128 characters of `A-Za-z0-9._:-`.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
         if (1..=128).contains(&text.len()) && text.bytes().all(plain) {
@@ -110,7 +110,7 @@ impl SessionId {
         Self(uuid::Uuid::now_v7().to_string().into())
     }
 
-    /// The name.
+    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_session_id_is_short_and_plain() {
+    fn session_id_is_short_and_plain() {
         for (text, valid) in [
             ("a", true),
             ("Team.A:ticket_7-x", true),

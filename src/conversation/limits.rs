@@ -1,27 +1,27 @@
-//! Bounds of turns and their events.
+//! The bounds of conversations, turns and events.
 
 use std::time::Duration;
 
-/// Shortest and longest `timeout_ms` of a turn.
+/// The shortest and longest `timeout_ms` of a turn.
 pub const TIMEOUT_RANGE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
 
-/// Bounds of turns and their events.
+/// The bounds of conversations, turns and events.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// A turn's time limit unless the request names one.
+    /// The time limit of a turn whose request names none.
     pub default_timeout: Duration,
-    /// The longest prompt.
+    /// The longest prompt, in characters.
     pub prompt_limit_chars: usize,
-    /// Prompts that may wait for a conversation's running turn.
+    /// The largest number of prompts queued for one conversation.
     pub max_queued: usize,
-    /// Conversations kept live; above it, those idle longest rest on disk.
+    /// The target number of live conversations. Above it, those idle longest are evicted.
     pub max_live: usize,
-    /// How long an idle conversation stays live.
+    /// The time after which an idle conversation is evicted.
     pub idle: Duration,
-    /// How many threads are started before anybody asks for one.
-    pub started_ahead: usize,
-    /// How much of a conversation's events is kept in memory.
+    /// The number of pre-started threads.
+    pub prestarted: usize,
+    /// The size of a conversation's event log, in bytes.
     pub event_log_bytes: usize,
-    /// The pause after which a silent stream gets a comment.
+    /// The pause after which a silent stream gets a heartbeat.
     pub heartbeat: Duration,
 }

@@ -2,7 +2,7 @@
 //!
 //! Not a broadcast: an event is encoded once, then numbered, kept and announced under one short
 //! lock. Readers are [`Cursor`]s, so replay, resume, fan-out and lag are one operation: *read from
-//! n*. What is kept is bounded in bytes; a cursor that asks for what is gone is told how much.
+//! n*. The log is bounded in bytes; a cursor that asks for dropped events learns how many it missed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use super::id::Seq;
 use super::id::TurnId;
 use crate::sync::Mutex;
 
-/// How much a cursor takes at a time: enough to fill a socket's buffer, little enough to be fair.
+/// Bytes that a cursor takes at a time: enough to fill a socket's buffer, few enough to be fair.
 const READ_BYTES: usize = 64 * 1024;
 
-/// One event as it goes out.
+/// One event, encoded.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Its number.
+    /// Its sequence number.
     pub seq: Seq,
     /// `{"seq":…,"conversation_id":…,"id":…,"msg":{"type":…}}` and a line feed.
     pub line: Bytes,
-    /// Where in `line` the value of `msg.type` begins and ends.
+    /// The range of the value of `msg.type` in `line`.
     kind: (u32, u32),
     /// The turn that this event ends.
     pub ends: Option<TurnId>,
@@ -56,12 +56,12 @@ impl Entry {
         rest.strip_prefix(b",").unwrap_or(rest)
     }
 
-    /// It carries the system prompt.
+    /// Whether it carries the system prompt.
     pub fn is_raw(&self) -> bool {
         self.kind().starts_with("raw_response_")
     }
 
-    /// A piece of something that a later event holds whole.
+    /// Whether it is a piece of a later event.
     pub fn is_delta(&self) -> bool {
         self.kind().ends_with("_delta")
     }
@@ -70,7 +70,7 @@ impl Entry {
 const MSG_KEY: &str = r#""msg":"#;
 const MSG_OPEN: &str = r#""msg":{"type":""#;
 
-/// The log.
+/// The event log of a conversation.
 #[derive(Debug)]
 pub struct EventLog {
     prefix: String,
@@ -83,11 +83,12 @@ pub struct EventLog {
 struct Kept {
     entries: VecDeque<Entry>,
     bytes: usize,
-    closed: bool,
+    /// No event follows.
+    complete: bool,
 }
 
 impl EventLog {
-    /// An empty log that keeps at most about `limit` bytes, and always the newest event.
+    /// An empty log that keeps about `limit` bytes, and always the newest event.
     pub fn new(conversation: &ConversationId, limit: usize) -> Arc<Self> {
         Arc::new(Self {
             prefix: format!(r#","conversation_id":"{conversation}","#),
@@ -129,24 +130,24 @@ impl EventLog {
         Entry { seq, line: line.into(), kind, ends }
     }
 
-    /// The number of the newest event; 0 before the first.
+    /// The seq of the newest event; 0 before the first.
     pub fn last_seq(&self) -> Seq {
         *self.last.borrow()
     }
 
-    /// The number of the oldest event that is kept.
+    /// The seq of the oldest kept event.
     pub fn oldest_seq(&self) -> Seq {
         self.lock().entries.front().map_or(1, |entry| entry.seq)
     }
 
-    /// What the kept events weigh.
+    /// The size of the kept events in bytes.
     pub fn bytes(&self) -> usize {
         self.lock().bytes
     }
 
-    /// No event follows: readers end when they have read what is kept.
-    pub fn close(&self) {
-        self.lock().closed = true;
+    /// Completes the log. Readers end when they have read the kept events.
+    pub fn complete(&self) {
+        self.lock().complete = true;
         self.last.send_modify(|_| {});
     }
 
@@ -164,7 +165,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-/// A place in a log.
+/// A position in a log.
 #[derive(Debug)]
 pub struct Cursor {
     log: Arc<EventLog>,
@@ -172,34 +173,34 @@ pub struct Cursor {
     wake: watch::Receiver<Seq>,
 }
 
-/// What a cursor found.
+/// The result of a read.
 #[derive(Debug)]
 pub enum Read {
     /// The next events.
     Events(Vec<Entry>),
-    /// The next events are gone; reading goes on with the oldest kept.
+    /// The next events were dropped. The next read begins with the oldest kept one.
     Lagged {
-        /// How many are gone.
+        /// The number of dropped events.
         missed: u64,
     },
-    /// Nothing yet.
+    /// No event yet.
     Pending,
-    /// Nothing, ever.
+    /// No event follows.
     Ended,
 }
 
 impl Cursor {
-    /// The number of the last event read.
+    /// The seq of the last event read.
     pub fn after(&self) -> Seq {
         self.after
     }
 
-    /// How many events lie after the last one read.
+    /// The number of events after the last one read.
     pub fn behind(&self) -> u64 {
         self.log.last_seq().saturating_sub(self.after)
     }
 
-    /// Takes what is there, without waiting.
+    /// Reads the next events, without waiting.
     pub fn read(&mut self) -> Read {
         self.wake.mark_unchanged();
         let kept = self.log.lock();
@@ -227,7 +228,7 @@ impl Cursor {
                 self.after = last.seq;
                 Read::Events(entries)
             }
-            None if kept.closed => Read::Ended,
+            None if kept.complete => Read::Ended,
             None => Read::Pending,
         }
     }
@@ -313,7 +314,7 @@ mod tests {
                     tokio::task::yield_now().await;
                 }
             }
-            log.close();
+            log.complete();
         };
         let (seen, ()) = tokio::join!(futures::future::join_all(readers), writer);
         let expected: Vec<Seq> = (1..=1000).collect();

@@ -1,5 +1,5 @@
-//! Which session name belongs to which conversation: a file of JSON lines, appended to. The last
-//! line of a session wins; a line that a crash cut short is skipped.
+//! The session file: the stored conversations and their session names, as appended JSON lines. The
+//! last line of a conversation wins. A line that a crash cut short is skipped.
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -13,33 +13,33 @@ use chrono::Utc;
 use serde::Deserialize;
 use serde::Serialize;
 
-use crate::conversation::Defaults;
-use crate::conversation::id::ConversationId;
-use crate::conversation::id::SessionId;
+use super::id::ConversationId;
+use super::id::SessionId;
+use super::settings::Settings;
 use crate::sync::Mutex;
 
-/// One conversation, as it is remembered.
+/// One conversation as it is stored.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct StoredConversation {
     /// The session's name, chosen by the client or generated.
     pub session_id: SessionId,
     /// Codex's thread id.
     pub conversation_id: ConversationId,
-    /// The folder it works in.
+    /// The working folder.
     pub cwd: PathBuf,
-    /// What a prompt gets that does not choose for itself.
+    /// The settings of a prompt that chooses none.
     #[serde(flatten)]
-    pub defaults: Defaults,
+    pub defaults: Settings,
     /// The id of the model's provider.
     pub model_provider: String,
-    /// When it began.
+    /// The time of its start.
     pub created_at: DateTime<Utc>,
-    /// It is in the archive.
+    /// Whether it is archived.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub archived: bool,
 }
 
-/// The file.
+/// The session file.
 #[derive(Debug, Clone)]
 pub struct Sessions {
     inner: Arc<Mutex<Inner>>,
@@ -48,19 +48,18 @@ pub struct Sessions {
 #[derive(Debug)]
 struct Inner {
     file: std::fs::File,
-    /// By conversation.
-    records: HashMap<ConversationId, StoredConversation>,
-    /// When they began, and their ids.
+    stored: HashMap<ConversationId, StoredConversation>,
+    /// The conversations by their start.
     order: BTreeSet<(DateTime<Utc>, ConversationId)>,
     /// The newest conversation of each session.
     sessions: HashMap<SessionId, ConversationId>,
 }
 
 impl Sessions {
-    /// Opens the file, or makes it.
+    /// Opens the file, or creates it.
     ///
     /// # Errors
-    /// It cannot be read or written.
+    /// Propagates I/O errors.
     pub fn open(path: &Path) -> std::io::Result<Self> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
@@ -72,89 +71,87 @@ impl Sessions {
         };
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
         if text.last().is_some_and(|last| *last != b'\n') {
-            // A crash in mid-line: what follows starts on a line of its own.
+            // A crash cut the last line short. The next one starts on a line of its own.
             file.write_all(b"\n")?;
         }
         let mut inner = Inner {
             file,
-            records: HashMap::new(),
+            stored: HashMap::new(),
             order: BTreeSet::new(),
             sessions: HashMap::new(),
         };
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice::<StoredConversation>(line) {
-                Ok(record) => inner.remember(record),
+                Ok(stored) => inner.add(stored),
                 Err(error) => tracing::warn!(%error, "a line of the session file was skipped"),
             }
         }
         Ok(Self { inner: Arc::new(Mutex::new(inner)) })
     }
 
-    /// Remembers a conversation.
+    /// Stores a conversation.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn insert(&self, record: StoredConversation) -> std::io::Result<()> {
-        let mut line = serde_json::to_vec(&record)?;
+    /// Propagates I/O errors.
+    pub fn insert(&self, stored: StoredConversation) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(&stored)?;
         line.push(b'\n');
         let mut inner = self.inner.lock();
         // One short line into the page cache: less than a hop to another thread would cost.
         inner.file.write_all(&line)?;
-        inner.remember(record);
+        inner.add(stored);
         Ok(())
     }
 
-    /// The conversation of a session.
+    /// The newest conversation of a session.
     pub fn by_session(&self, session: &SessionId) -> Option<StoredConversation> {
         let inner = self.inner.lock();
-        inner.records.get(inner.sessions.get(session)?).cloned()
+        inner.stored.get(inner.sessions.get(session)?).cloned()
     }
 
     /// The folders of all conversations.
     pub fn folders(&self) -> Vec<PathBuf> {
         let inner = self.inner.lock();
-        inner.records.values().map(|record| record.cwd.clone()).collect()
+        inner.stored.values().map(|stored| stored.cwd.clone()).collect()
     }
 
-    /// A conversation.
+    /// A conversation by its id.
     pub fn by_conversation(&self, id: &ConversationId) -> Option<StoredConversation> {
         let inner = self.inner.lock();
-        inner.records.get(id).cloned()
+        inner.stored.get(id).cloned()
     }
 
-    /// Conversations from the newest on, or from the one that began before `before`. By when they began,
-    /// and not by their ids: a thread may have waited to become a conversation.
+    /// At most `limit` conversations that began before `before`, the newest first. Ordered by their start and
+    /// not by their ids, because a pre-started thread is older than its conversation.
     pub fn newest_first(
         &self,
         before: Option<&ConversationId>,
         limit: usize,
     ) -> Vec<StoredConversation> {
         let inner = self.inner.lock();
-        let bound = match before.map(|id| inner.records.get(id)) {
+        let bound = match before.map(|id| inner.stored.get(id)) {
             None => None,
-            Some(Some(record)) => Some(place(record)),
-            // Nothing began before what never began.
+            Some(Some(stored)) => Some(order_key(stored)),
             Some(None) => return Vec::new(),
         };
         let older = inner.order.iter().rev();
-        let older = older.filter(|place| bound.as_ref().is_none_or(|bound| *place < bound));
-        older.filter_map(|(_, id)| inner.records.get(id)).take(limit).cloned().collect()
+        let older = older.filter(|key| bound.as_ref().is_none_or(|bound| *key < bound));
+        older.filter_map(|(_, id)| inner.stored.get(id)).take(limit).cloned().collect()
     }
 }
 
-/// Where a record stands in the order of beginnings.
-fn place(record: &StoredConversation) -> (DateTime<Utc>, ConversationId) {
-    (record.created_at, record.conversation_id.clone())
+fn order_key(stored: &StoredConversation) -> (DateTime<Utc>, ConversationId) {
+    (stored.created_at, stored.conversation_id.clone())
 }
 
 impl Inner {
-    fn remember(&mut self, record: StoredConversation) {
-        // An old conversation that is archived does not take its name back from a newer one.
-        if !record.archived || !self.sessions.contains_key(&record.session_id) {
-            self.sessions.insert(record.session_id.clone(), record.conversation_id.clone());
+    fn add(&mut self, stored: StoredConversation) {
+        // Archiving an old conversation does not take its name back from a newer one.
+        if !stored.archived || !self.sessions.contains_key(&stored.session_id) {
+            self.sessions.insert(stored.session_id.clone(), stored.conversation_id.clone());
         }
-        self.order.insert(place(&record));
-        self.records.insert(record.conversation_id.clone(), record);
+        self.order.insert(order_key(&stored));
+        self.stored.insert(stored.conversation_id.clone(), stored);
     }
 }
 
@@ -166,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_cut_by_a_crash_loses_nothing_else() {
+    fn line_cut_by_a_crash_loses_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/sessions.jsonl");
         let id = |number: u128| ConversationId::new(&uuid::Uuid::from_u128(number).to_string());
@@ -174,7 +171,7 @@ mod tests {
             session_id: SessionId::parse(session).unwrap(),
             conversation_id: id(conversation),
             cwd: "/w".into(),
-            defaults: Defaults {
+            defaults: Settings {
                 model: "demo".into(),
                 sandbox: Sandbox::ReadOnly,
                 approval_policy: Approval::Never,

@@ -1,8 +1,6 @@
-//! A turn as it is seen from outside: its span (`invoke_agent`, OpenTelemetry's semantic conventions for
-//! generative AI), below that a span per tool call (`execute_tool`), and its metrics. Fed with core's
-//! events as they pass.
-
-use std::collections::HashMap;
+//! The trace of a turn: its span (`invoke_agent`, OpenTelemetry's semantic conventions for generative AI)
+//! and its metrics, fed with core's events as they pass. Tool calls have spans below it
+//! (`tool_spans`).
 
 use codex_gateway_engine::protocol::EventMsg;
 use codex_gateway_engine::protocol::ResponseItem;
@@ -15,8 +13,9 @@ use tokio::time::Instant;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::conversation::report::Report;
-use crate::conversation::report::Status;
+use super::report::TurnReport;
+use super::report::TurnStatus;
+use super::tool_spans::ToolSpans;
 use crate::telemetry::captures_content;
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::names;
@@ -25,81 +24,34 @@ use crate::telemetry::trace;
 use crate::telemetry::trace::CauseAlive;
 use crate::telemetry::trace::TraceContext;
 
-/// Tool calls that are followed at a time; a model that announces more is not believed.
-const MAX_TOOLS: usize = 256;
-
-/// A turn under way.
+/// The span of a running turn.
 #[derive(Debug)]
-pub(crate) struct TurnSpan {
+pub(super) struct TurnSpan {
     span: Span,
-    /// What caused it.
+    /// The context of the request that started the turn.
     cause: Context,
     begun: Instant,
     provider: KeyValue,
     seen_event: bool,
     seen_token: bool,
-    tools: HashMap<String, ToolSpan>,
+    tools: ToolSpans,
 }
 
-/// Whose turn it is.
+/// The attributes of a turn.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Facts<'a> {
-    pub(crate) conversation: &'a str,
-    pub(crate) turn: &'a str,
-    pub(crate) provider: &'a str,
-    pub(crate) model: &'a str,
-    /// Left out unless content is captured.
-    pub(crate) prompt: Option<&'a str>,
-}
-
-#[derive(Debug)]
-struct ToolSpan {
-    span: Span,
-    begun: Instant,
-    kind: ToolKind,
-}
-
-/// A tool, as a label: servers and clients may name theirs as they like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ToolKind {
-    Command,
-    Patch,
-    Server,
-    WebSearch,
-    Image,
-    Other,
-}
-
-impl ToolKind {
-    fn of(name: &str, namespace: Option<&str>) -> Self {
-        match name {
-            _ if namespace.is_some() || name.starts_with("mcp__") => Self::Server,
-            "shell" | "shell_command" | "exec_command" | "local_shell" | "write_stdin" => {
-                Self::Command
-            }
-            "apply_patch" => Self::Patch,
-            "web_search" => Self::WebSearch,
-            "view_image" | "image_generation" => Self::Image,
-            _ => Self::Other,
-        }
-    }
-
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Command => "exec_command",
-            Self::Patch => "apply_patch",
-            Self::Server => "mcp",
-            Self::WebSearch => "web_search",
-            Self::Image => "image",
-            Self::Other => names::OTHER,
-        }
-    }
+pub(super) struct TurnFacts<'a> {
+    pub(super) conversation: &'a str,
+    pub(super) turn: &'a str,
+    pub(super) provider: &'a str,
+    pub(super) model: &'a str,
+    /// Recorded only where content is captured.
+    pub(super) prompt: Option<&'a str>,
 }
 
 impl TurnSpan {
-    /// A turn begins, caused by whatever is current.
-    pub(crate) fn begin(facts: Facts<'_>) -> Self {
-        let Facts { conversation, turn, provider, model, prompt } = facts;
+    /// Begins a span below the current context.
+    pub(super) fn begin(facts: TurnFacts<'_>) -> Self {
+        let TurnFacts { conversation, turn, provider, model, prompt } = facts;
         let cause = Context::current();
         let span = tracing::info_span!(
             "turn",
@@ -124,186 +76,60 @@ impl TurnSpan {
         let provider = KeyValue::new(names::PROVIDER, provider.to_owned());
         metrics().turns_started.add(1, std::slice::from_ref(&provider));
         Self {
+            tools: ToolSpans::new(span.clone()),
             span,
             cause,
             begun: Instant::now(),
             provider,
             seen_event: false,
             seen_token: false,
-            tools: HashMap::new(),
         }
     }
 
     /// The span.
-    pub(crate) fn span(&self) -> &Span {
+    pub(super) fn span(&self) -> &Span {
         &self.span
     }
 
-    /// What its model calls are traced below.
-    pub(crate) fn context(&self) -> Context {
+    /// The parent context of the turn's model calls.
+    pub(super) fn context(&self) -> Context {
         self.span.context()
     }
 
-    /// What core's own spans are traced below.
-    pub(crate) fn for_core(&self) -> Option<TraceContext> {
+    /// The parent of core's own spans.
+    pub(super) fn for_core(&self) -> Option<TraceContext> {
         trace::for_core(&self.span)
     }
 
-    /// One of the turn's events.
-    pub(crate) fn see(&mut self, msg: &EventMsg) {
-        if !self.seen_event {
-            self.seen_event = true;
+    /// Observes one of the turn's events.
+    pub(super) fn observe(&mut self, msg: &EventMsg) {
+        if !std::mem::replace(&mut self.seen_event, true) {
             let seconds = self.begun.elapsed().as_secs_f64();
             self.span.set_attribute(attribute::FIRST_EVENT, seconds);
             metrics().turn_first_event.record(seconds, std::slice::from_ref(&self.provider));
         }
-        match msg {
-            EventMsg::AgentMessageContentDelta(_)
-            | EventMsg::ReasoningContentDelta(_)
-            | EventMsg::ReasoningRawContentDelta(_)
-            | EventMsg::AgentMessage(_)
-            | EventMsg::AgentReasoning(_) => self.first_token(),
-            EventMsg::RawResponseItem(raw) => self.see_item(&raw.item),
-            EventMsg::ExecCommandBegin(begin) => {
-                let tool = self.tool(&begin.call_id, "exec_command", ToolKind::Command);
-                if captures_content() {
-                    tool.span.set_attribute(attribute::ARGUMENTS, begin.command.join(" "));
-                }
-            }
-            EventMsg::ExecCommandEnd(end) => {
-                if let Some(tool) = self.tools.get(&end.call_id) {
-                    tool.span.set_attribute(attribute::EXIT_CODE, i64::from(end.exit_code));
-                    if captures_content() {
-                        tool.span.set_attribute(attribute::RESULT, end.aggregated_output.clone());
-                    }
-                }
-                self.tool_ended(&end.call_id, end.exit_code == 0);
-            }
-            EventMsg::PatchApplyBegin(begin) => {
-                let tool = self.tool(&begin.call_id, "apply_patch", ToolKind::Patch);
-                tool.span.set_attribute(attribute::FILES, begin.changes.len() as i64);
-            }
-            EventMsg::PatchApplyEnd(end) => self.tool_ended(&end.call_id, end.success),
-            EventMsg::McpToolCallBegin(begin) => {
-                let invocation = &begin.invocation;
-                let tool = self.tool(&begin.call_id, &invocation.tool, ToolKind::Server);
-                tool.span.set_attribute(attribute::SERVER, invocation.server.clone());
-                if let Some(arguments) =
-                    invocation.arguments.as_ref().filter(|_| captures_content())
-                {
-                    tool.span.set_attribute(attribute::ARGUMENTS, arguments.to_string());
-                }
-            }
-            EventMsg::McpToolCallEnd(end) => {
-                let well = end.result.as_ref().is_ok_and(|result| result.is_error != Some(true));
-                self.tool_ended(&end.call_id, well);
-            }
-            EventMsg::WebSearchBegin(begin) => {
-                self.tool(&begin.call_id, "web_search", ToolKind::WebSearch);
-            }
-            EventMsg::WebSearchEnd(end) => self.tool_ended(&end.call_id, true),
-            EventMsg::ImageGenerationBegin(begin) => {
-                self.tool(&begin.call_id, "image_generation", ToolKind::Image);
-            }
-            EventMsg::ImageGenerationEnd(end) => self.tool_ended(&end.call_id, true),
-            // The rest of core's events, present and future, is of no tool.
-            _ => {}
-        }
-    }
-
-    /// What the model says, item by item: calls of tools that have no events of their own, too.
-    fn see_item(&mut self, item: &ResponseItem) {
-        match item {
-            ResponseItem::FunctionCall { name, namespace, call_id, .. }
-            | ResponseItem::CustomToolCall { name, namespace, call_id, .. } => {
-                self.first_token();
-                let kind = ToolKind::of(name, namespace.as_deref());
-                // Commands have several names, one per family of models.
-                let name = if kind == ToolKind::Command { kind.as_str() } else { name };
-                self.tool(call_id, name, kind);
-            }
-            ResponseItem::FunctionCallOutput { call_id, output, .. }
-            | ResponseItem::CustomToolCallOutput { call_id, output, .. } => {
-                self.tool_ended(call_id, output.success != Some(false));
-            }
-            // No call of a tool.
-            _ => {}
-        }
-    }
-
-    fn first_token(&mut self) {
-        if !std::mem::replace(&mut self.seen_token, true) {
+        if !self.seen_token && is_token(msg) {
+            self.seen_token = true;
             let seconds = self.begun.elapsed().as_secs_f64();
             self.span.set_attribute(attribute::FIRST_TOKEN, seconds);
             metrics().turn_first_token.record(seconds, std::slice::from_ref(&self.provider));
         }
+        self.tools.observe(msg);
     }
 
-    /// The span of a tool call, new where it is not known yet.
-    fn tool(&mut self, call_id: &str, name: &str, kind: ToolKind) -> &ToolSpan {
-        if self.tools.len() >= MAX_TOOLS && !self.tools.contains_key(call_id) {
-            self.tools.clear();
-        }
-        let parent = &self.span;
-        self.tools.entry(call_id.to_owned()).or_insert_with(|| {
-            let span = tracing::info_span!(
-                parent: parent,
-                "tool",
-                otel.name = format!("execute_tool {name}"),
-                otel.kind = "internal",
-                gen_ai.tool.name = name,
-            );
-            let tool_type = match kind {
-                ToolKind::Server => "extension",
-                ToolKind::Command
-                | ToolKind::Patch
-                | ToolKind::WebSearch
-                | ToolKind::Image
-                | ToolKind::Other => "function",
-            };
-            for (key, value) in [
-                (names::OPERATION, "execute_tool"),
-                (attribute::CALL, call_id),
-                (attribute::TOOL_TYPE, tool_type),
-                (attribute::OPENINFERENCE, "TOOL"),
-            ] {
-                span.set_attribute(key, value.to_owned());
-            }
-            // Started now, not when something first asks for it.
-            let _ = span.context();
-            ToolSpan { span, begun: Instant::now(), kind }
-        })
-    }
-
-    fn tool_ended(&mut self, call_id: &str, well: bool) {
-        let Some(ToolSpan { span, begun, kind }) = self.tools.remove(call_id) else { return };
-        if !well {
-            span.set_attribute(names::ERROR_TYPE, "tool_error");
-            span.set_status(SpanStatus::error("the tool failed"));
-        }
-        let tool = KeyValue::new(names::TOOL, kind.as_str());
-        metrics().tool_duration.record(begun.elapsed().as_secs_f64(), std::slice::from_ref(&tool));
-        trace::end(&span);
-        let outcome = KeyValue::new(names::OUTCOME, if well { "ok" } else { "error" });
-        metrics().tool_calls.add(1, &[tool, outcome]);
-    }
-
-    /// The turn has ended.
-    pub(crate) fn end(mut self, report: &Report) {
-        let calls: Vec<String> = self.tools.keys().cloned().collect();
-        for call_id in calls {
-            self.tool_ended(&call_id, false);
-        }
+    /// Ends the span, and those of tool calls without an end.
+    pub(super) fn end(mut self, report: &TurnReport) {
+        self.tools.end_all();
         let Self { span, cause, begun, provider, .. } = self;
         span.set_attribute(names::STATUS, report.status.as_str());
         if let Some(usage) = &report.usage {
             set_usage(&span, usage);
         }
         match report.status {
-            Status::Completed => {}
-            // Somebody wanted it to end.
-            Status::Cancelled => span.set_attribute(names::ERROR_TYPE, report.status.as_str()),
-            Status::Failed | Status::TimedOut => {
+            TurnStatus::Completed => {}
+            // Intended, so not an error of the span.
+            TurnStatus::Cancelled => span.set_attribute(names::ERROR_TYPE, report.status.as_str()),
+            TurnStatus::Failed | TurnStatus::TimedOut => {
                 span.set_attribute(names::ERROR_TYPE, report.status.as_str());
                 span.set_status(SpanStatus::error(report.status.as_str()));
             }
@@ -321,6 +147,23 @@ impl TurnSpan {
     }
 }
 
+/// Whether the model has begun to answer: with text, reasoning or a tool call.
+fn is_token(msg: &EventMsg) -> bool {
+    match msg {
+        EventMsg::AgentMessageContentDelta(_)
+        | EventMsg::ReasoningContentDelta(_)
+        | EventMsg::ReasoningRawContentDelta(_)
+        | EventMsg::AgentMessage(_)
+        | EventMsg::AgentReasoning(_) => true,
+        EventMsg::RawResponseItem(raw) => matches!(
+            raw.item,
+            ResponseItem::FunctionCall { .. } | ResponseItem::CustomToolCall { .. }
+        ),
+        // Core's events grow with upstream. No other comes from the model directly.
+        _ => false,
+    }
+}
+
 fn set_usage(span: &Span, usage: &TokenUsage) {
     for (key, tokens) in [
         (attribute::INPUT_TOKENS, usage.input_tokens),
@@ -332,7 +175,7 @@ fn set_usage(span: &Span, usage: &TokenUsage) {
     }
 }
 
-/// A message as the semantic conventions write it.
+/// A message in the JSON of the semantic conventions.
 fn message(role: &str, text: &str) -> String {
     serde_json::json!([{ "role": role, "parts": [{ "type": "text", "content": text }] }])
         .to_string()

@@ -1,4 +1,4 @@
-//! What is begun on a conversation: a prompt's turn, a review, a compaction; one at a time.
+//! How turns start: a prompt's turn, a review, a compaction. One at a time per conversation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,34 +8,29 @@ use codex_gateway_engine::EngineError;
 use codex_gateway_engine::Prompt;
 use codex_gateway_engine::Review;
 use codex_gateway_engine::Submission;
+use codex_gateway_engine::TraceContext;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::oneshot;
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
+use tracing::Span;
 
-use super::Conversation;
-use super::Defaults;
-use super::Running;
+use super::handle::Conversation;
 use super::id::Seq;
 use super::id::TurnId;
-use super::keeper;
 use super::log::Cursor;
-use super::report::Draft;
-use super::report::Report;
+use super::report::TurnReport;
+use super::state::RunningTurn;
+use super::supervisor;
 use crate::error::Error;
 use crate::error::Kind;
 
-/// How soon a prompt that is to steer a turn looks again for one.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// The pause before a prompt that is to steer a turn looks for one again.
+const STEER_PAUSE: Duration = Duration::from_millis(5);
 
-/// How long core may take to roll a conversation back.
-const ROLLBACK_WITHIN: Duration = Duration::from_secs(30);
-
-/// What to do with a prompt while a turn runs.
+/// How to handle a prompt while a turn runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IfBusy {
@@ -44,111 +39,263 @@ pub enum IfBusy {
     Reject,
     /// Add it to the running turn.
     Steer,
-    /// Let it wait for its turn.
+    /// Start it after the running turn.
     Queue,
 }
 
-/// A turn, for whoever follows it.
+/// A handle on a turn.
 #[derive(Debug, Clone)]
 pub struct Turn {
     /// Its conversation.
     pub conversation: Arc<Conversation>,
     /// Its id.
     pub id: TurnId,
-    /// The last event before it. A conversation's first turn takes in what came while it started.
+    /// The last event before the turn. A conversation's first turn includes the events of its start.
     pub after: Seq,
-    pub(super) report: watch::Receiver<Option<Arc<Report>>>,
+    reports: watch::Receiver<Option<Arc<TurnReport>>>,
 }
 
 impl Turn {
-    /// A reader of the turn's events, from the first.
+    /// A cursor that begins at the turn's first event.
     pub fn cursor(&self) -> Cursor {
         self.conversation.log.cursor(self.after)
     }
 
     /// A receiver of the turn's report, set once the turn has ended.
-    pub(crate) fn report_receiver(&self) -> watch::Receiver<Option<Arc<Report>>> {
-        self.report.clone()
+    pub(crate) fn report_receiver(&self) -> watch::Receiver<Option<Arc<TurnReport>>> {
+        self.reports.clone()
     }
 
-    /// Waits for the end.
-    pub async fn report(&self) -> Result<Arc<Report>, Error> {
-        let mut report = self.report.clone();
-        let report = report.wait_for(Option::is_some).await.ok().and_then(|report| report.clone());
+    /// Waits for the turn's end.
+    ///
+    /// # Errors
+    /// `Internal` if the turn was dropped without an end.
+    pub async fn report(&self) -> Result<Arc<TurnReport>, Error> {
+        let mut reports = self.reports.clone();
+        let report = reports.wait_for(Option::is_some).await.ok().and_then(|report| report.clone());
         report.ok_or_else(|| Error::new(Kind::Internal, "the turn was lost"))
     }
 
-    /// Tells the turn to stop, if it is still running.
-    pub fn cancel(&self) {
-        self.conversation.stop(Some(&self.id));
+    /// Interrupts the turn if it is still running. Does not wait for its end.
+    pub fn interrupt(&self) {
+        self.conversation.interrupt(Some(&self.id));
     }
 }
 
+/// A turn that is registered and not yet submitted to core.
+struct Registered {
+    turn: Turn,
+    interrupt: CancellationToken,
+    span: Span,
+    trace: Option<TraceContext>,
+}
+
 impl Conversation {
-    /// Starts a turn, or does with the prompt what `if_busy` says. To be called from a task that no
-    /// client can take along: a submission is not to be dropped half-way.
+    /// Starts a turn, or handles the prompt as `if_busy` says. Not cancel-safe: a submission must not be
+    /// dropped half-way, so callers run in a task that goes on without the client.
     ///
     /// # Errors
-    /// `Busy` where a turn runs and `if_busy` is to reject; `Overloaded` where too many wait;
-    /// `Unavailable` while draining; what core says of the prompt.
-    pub async fn prompt(
+    /// `Busy` where a turn runs and `if_busy` is to reject; `Overloaded` where too many prompts are
+    /// queued; `Unavailable` while the process drains; `NotFound` where the conversation has ended;
+    /// propagates `EngineError`.
+    pub(super) async fn prompt(
         self: &Arc<Self>,
         prompt: Prompt,
         limit: Duration,
         if_busy: IfBusy,
     ) -> Result<Turn, Error> {
-        loop {
-            let slot = match self.free_slot() {
-                Ok(slot) => slot,
-                Err(busy) => match if_busy {
-                    IfBusy::Reject => return Err(busy),
-                    IfBusy::Queue => self.queue().await?,
-                    IfBusy::Steer => match self.steer(&prompt).await? {
-                        Some(turn) => return Ok(turn),
-                        // Core's turn is not there yet, or no longer, or it is no turn that holds the
-                        // place: soon there is a turn, or the prompt starts one of its own.
-                        None => {
-                            tokio::time::sleep(LOOK_AGAIN).await;
-                            continue;
-                        }
-                    },
-                },
-            };
-            return self.begin(slot, Submission::Prompt(prompt), limit).await;
+        match if_busy {
+            IfBusy::Reject => self.start(Submission::Prompt(prompt), limit).await,
+            IfBusy::Queue => self.queue(Submission::Prompt(prompt), limit).await,
+            IfBusy::Steer => self.steer_or_start(&prompt, limit).await,
         }
     }
 
-    /// Starts a turn that sums up the history, to make room for more.
+    /// Starts a turn that summarises the history to free context.
     ///
     /// # Errors
-    /// As of [`Self::prompt`].
+    /// `Busy` where a turn runs; otherwise as for a prompt.
     pub async fn compact(self: &Arc<Self>) -> Result<Turn, Error> {
-        self.begin(self.free_slot()?, Submission::Compact, self.own_turn_limit).await
+        self.start(Submission::Compact, self.own_turn_limit).await
     }
 
     /// Starts a turn that reviews code.
     ///
     /// # Errors
-    /// As of [`Self::prompt`].
+    /// `Busy` where a turn runs; otherwise as for a prompt.
     pub async fn review(self: &Arc<Self>, review: Review, limit: Duration) -> Result<Turn, Error> {
-        self.begin(self.free_slot()?, Submission::Review(review), limit).await
+        self.start(Submission::Review(review), limit).await
     }
 
-    /// Begins to take the last turns out of what the model remembers. Files stay as they are.
+    /// Interrupts the running turn: any, or only this one. Returns it, if it was running. Does not wait
+    /// for its end.
+    pub fn interrupt(self: &Arc<Self>, only: Option<&TurnId>) -> Option<Turn> {
+        let state = self.lock();
+        let running = state.running.as_ref()?;
+        if only.is_some_and(|only| *only != running.id) {
+            return None;
+        }
+        running.interrupt.cancel();
+        Some(self.turn(running, self.log.last_seq()))
+    }
+
+    /// Adds a prompt to the running turn. Returns it, or `None` where no turn is running.
     ///
     /// # Errors
-    /// `Busy` where a turn runs; propagates `EngineError`.
-    pub async fn start_rollback(self: &Arc<Self>, turns: u32) -> Result<PendingRollback, Error> {
-        let slot = self.free_slot()?;
-        let id = new_turn_id();
-        let (sender, answered) = oneshot::channel();
-        self.lock().awaited = Some((id.clone(), sender));
-        self.thread.submit(id.to_string(), Submission::Rollback { turns }, None).await?;
-        Ok(PendingRollback { conversation: Arc::clone(self), answered, _slot: slot })
+    /// Propagates `EngineError`.
+    pub async fn steer(self: &Arc<Self>, prompt: &Prompt) -> Result<Option<Turn>, Error> {
+        let after = self.log.last_seq();
+        let turn = self.lock().running.as_ref().map(|running| self.turn(running, after));
+        let Some(turn) = turn else { return Ok(None) };
+        let steer = Submission::Steer {
+            turn_id: turn.id.to_string(),
+            text: prompt.text.clone(),
+            images: prompt.images.clone(),
+        };
+        match self.thread.submit(new_submission_id().to_string(), steer, None).await {
+            Ok(()) => Ok(Some(turn)),
+            Err(EngineError::NoActiveTurn) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
-    fn free_slot(&self) -> Result<OwnedSemaphorePermit, Error> {
+    /// Starts a turn at once.
+    async fn start(
+        self: &Arc<Self>,
+        mut submission: Submission,
+        limit: Duration,
+    ) -> Result<Turn, Error> {
+        match self.register(self.free_slot()?, &mut submission)? {
+            Some(registered) => self.submit(registered, submission, limit).await,
+            None => Err(self.busy()),
+        }
+    }
+
+    /// Starts a turn after the running one and those that were queued before.
+    async fn queue(
+        self: &Arc<Self>,
+        mut submission: Submission,
+        limit: Duration,
+    ) -> Result<Turn, Error> {
+        if let Ok(slot) = self.free_slot()
+            && let Some(registered) = self.register(slot, &mut submission)?
+        {
+            return self.submit(registered, submission, limit).await;
+        }
+        let _queued = self.queued.try_acquire().map_err(|_| {
+            Error::new(Kind::Overloaded, "too many prompts are waiting for this conversation")
+        })?;
+        // Held until the turn has started: a prompt that finds a turn of core's own in its place stays
+        // ahead of those that were queued later.
+        let _next = self.unless_draining(self.queue_head.acquire()).await?;
+        loop {
+            let slot = self.unless_draining(Arc::clone(&self.slot).acquire_owned()).await?;
+            let slot = slot.map_err(|_| self.ended())?;
+            if let Some(registered) = self.register(slot, &mut submission)? {
+                return self.submit(registered, submission, limit).await;
+            }
+        }
+    }
+
+    /// Adds the prompt to the running turn, or starts one with it.
+    async fn steer_or_start(
+        self: &Arc<Self>,
+        prompt: &Prompt,
+        limit: Duration,
+    ) -> Result<Turn, Error> {
+        loop {
+            if let Ok(slot) = self.free_slot() {
+                let mut submission = Submission::Prompt(prompt.clone());
+                if let Some(registered) = self.register(slot, &mut submission)? {
+                    return self.submit(registered, submission, limit).await;
+                }
+            }
+            if let Some(turn) = self.steer(prompt).await? {
+                return Ok(turn);
+            }
+            // The turn has not begun in core yet or has just ended, or a rollback holds the slot.
+            tokio::time::sleep(STEER_PAUSE).await;
+        }
+    }
+
+    /// Takes the slot of the conversation, which allows one turn or rollback at a time.
+    pub(super) fn free_slot(&self) -> Result<OwnedSemaphorePermit, Error> {
         Arc::clone(&self.slot).try_acquire_owned().map_err(|_| self.busy())
+    }
+
+    async fn unless_draining<T>(&self, wait: impl Future<Output = T>) -> Result<T, Error> {
+        tokio::select! {
+            done = wait => Ok(done),
+            () = self.shutdown.drain.cancelled() => Err(draining()),
+        }
+    }
+
+    /// Makes the submission's turn the running one. Returns `None` if core has begun a turn of its own while
+    /// the slot was on its way to the caller; that turn takes the slot.
+    fn register(
+        self: &Arc<Self>,
+        slot: OwnedSemaphorePermit,
+        submission: &mut Submission,
+    ) -> Result<Option<Registered>, Error> {
+        if self.shutdown.drain.is_cancelled() {
+            return Err(draining());
+        }
+        let mut state = self.lock();
+        if state.closed {
+            return Err(self.ended());
+        }
+        let text = match submission {
+            Submission::Prompt(prompt) => {
+                state.settings.update(prompt, &self.defaults);
+                Some(prompt.text.as_str())
+            }
+            Submission::Answer(..)
+            | Submission::Compact
+            | Submission::Interrupt
+            | Submission::Review(_)
+            | Submission::Rollback { .. }
+            | Submission::Steer { .. } => None,
+        };
+        let id = new_submission_id();
+        let span = self.begin_span(&id, &state.settings.model, text);
+        let (trace, current) = (span.for_core(), span.span().clone());
+        let running = RunningTurn::new(id, state.usage.clone(), span, Some(slot));
+        let is_first = !std::mem::replace(&mut state.has_had_turns, true);
+        let turn = self.turn(&running, if is_first { 0 } else { self.log.last_seq() });
+        let interrupt = running.interrupt.clone();
+        state.updated_at = Utc::now();
+        state.running = Some(running);
+        Ok(Some(Registered { turn, interrupt, span: current, trace }))
+    }
+
+    /// Submits a registered turn to core, under supervision.
+    async fn submit(
+        self: &Arc<Self>,
+        registered: Registered,
+        submission: Submission,
+        limit: Duration,
+    ) -> Result<Turn, Error> {
+        let Registered { turn, interrupt, span, trace } = registered;
+        if let Err(error) = self.thread.submit(turn.id.to_string(), submission, trace).await {
+            let mut state = self.lock();
+            if state.running(&turn.id).is_some() {
+                state.running = None;
+                self.calls.untrace(self.id.as_str());
+            }
+            return Err(error.into());
+        }
+        let supervisor = supervisor::run(Arc::clone(self), turn.id.clone(), limit, interrupt);
+        self.shutdown.spawn(supervisor.instrument(span));
+        Ok(turn)
+    }
+
+    fn turn(self: &Arc<Self>, running: &RunningTurn, after: Seq) -> Turn {
+        Turn {
+            conversation: Arc::clone(self),
+            id: running.id.clone(),
+            after,
+            reports: running.reports.subscribe(),
+        }
     }
 
     fn busy(&self) -> Error {
@@ -159,144 +306,10 @@ impl Conversation {
              \"steer\" or \"queue\"",
         )
     }
-
-    async fn queue(&self) -> Result<OwnedSemaphorePermit, Error> {
-        let _place = Arc::clone(&self.waiting).try_acquire_owned().map_err(|_| {
-            Error::new(Kind::Overloaded, "too many prompts are waiting for this conversation")
-        })?;
-        tokio::select! {
-            slot = Arc::clone(&self.slot).acquire_owned() => slot.map_err(|_| self.gone()),
-            () = self.shutdown.drain.cancelled() => Err(draining()),
-        }
-    }
-
-    /// Adds a prompt to the running turn. `None` where none is running.
-    ///
-    /// # Errors
-    /// What core says of it.
-    pub async fn steer(self: &Arc<Self>, prompt: &Prompt) -> Result<Option<Turn>, Error> {
-        let after = self.log.last_seq();
-        let Some((turn_id, report)) = self
-            .lock()
-            .running
-            .as_ref()
-            .map(|running| (running.id.clone(), running.report.subscribe()))
-        else {
-            return Ok(None);
-        };
-        let steer = Submission::Steer {
-            turn_id: turn_id.to_string(),
-            text: prompt.text.clone(),
-            images: prompt.images.clone(),
-        };
-        match self.thread.submit(new_turn_id().to_string(), steer, None).await {
-            Ok(()) => Ok(Some(Turn { conversation: Arc::clone(self), id: turn_id, after, report })),
-            Err(EngineError::NoActiveTurn) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn begin(
-        self: &Arc<Self>,
-        slot: OwnedSemaphorePermit,
-        mut submission: Submission,
-        limit: Duration,
-    ) -> Result<Turn, Error> {
-        if self.shutdown.drain.is_cancelled() {
-            return Err(draining());
-        }
-        let id = new_turn_id();
-        let (report, reports) = watch::channel(None);
-        let stop = CancellationToken::new();
-        let (trace, span);
-        let after = {
-            let mut state = self.lock();
-            if state.closed {
-                return Err(self.gone());
-            }
-            if let Submission::Prompt(prompt) = &mut submission {
-                self.settle(&mut state.settings, prompt);
-            }
-            let prompt = match &submission {
-                Submission::Prompt(prompt) => Some(prompt.text.as_str()),
-                Submission::Answer(..)
-                | Submission::Compact
-                | Submission::Interrupt
-                | Submission::Review(_)
-                | Submission::Rollback { .. }
-                | Submission::Steer { .. } => None,
-            };
-            let turn_span = self.trace(&id, &state.settings.model, prompt);
-            trace = turn_span.for_core();
-            span = turn_span.span().clone();
-            state.updated_at = Utc::now();
-            state.running = Some(Running {
-                id: id.clone(),
-                started: Instant::now(),
-                core_id: None,
-                draft: Draft::new(state.usage.clone()),
-                trace: turn_span,
-                stopped: None,
-                stop: stop.clone(),
-                report,
-                slot: Some(Arc::new(slot)),
-            });
-            if std::mem::replace(&mut state.has_had_turns, true) { self.log.last_seq() } else { 0 }
-        };
-        let turn = Turn { conversation: Arc::clone(self), id: id.clone(), after, report: reports };
-        // Callers run in a task of their own, so this is not dropped half-way by a client that leaves.
-        if let Err(error) = self.thread.submit(id.to_string(), submission, trace).await {
-            self.lock().running = None;
-            self.calls.untrace(self.id.as_str());
-            return Err(error.into());
-        }
-        self.shutdown.spawn(keeper::run(Arc::clone(self), id, limit, stop).instrument(span));
-        Ok(turn)
-    }
-
-    /// Core keeps what a prompt chose for the turns after it; here a choice is its turn's only. So what
-    /// the prompt leaves open is what the conversation started with, and core is told what changes.
-    fn settle(&self, settings: &mut Defaults, prompt: &mut Prompt) {
-        fn change<T: PartialEq + Clone>(current: &mut T, choice: &mut Option<T>, default: &T) {
-            let wanted = choice.take().unwrap_or_else(|| default.clone());
-            if *current != wanted {
-                current.clone_from(&wanted);
-                *choice = Some(wanted);
-            }
-        }
-        change(&mut settings.model, &mut prompt.model, &self.defaults.model);
-        change(&mut settings.sandbox, &mut prompt.sandbox, &self.defaults.sandbox);
-        let approval = &self.defaults.approval_policy;
-        change(&mut settings.approval_policy, &mut prompt.approval_policy, approval);
-    }
 }
 
-/// A rollback that core has been sent and has not confirmed. No turn starts until it is dropped.
-#[derive(Debug)]
-pub struct PendingRollback {
-    conversation: Arc<Conversation>,
-    answered: oneshot::Receiver<Result<(), String>>,
-    _slot: OwnedSemaphorePermit,
-}
-
-impl PendingRollback {
-    /// Waits for core to confirm.
-    ///
-    /// # Errors
-    /// `Engine` where core refuses or takes too long; `NotFound` where the conversation ends.
-    pub async fn confirmed(self) -> Result<(), Error> {
-        match tokio::time::timeout(ROLLBACK_WITHIN, self.answered).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(message))) => Err(Error::new(Kind::Engine, message)),
-            Ok(Err(_)) => Err(self.conversation.gone()),
-            Err(_) => {
-                Err(Error::new(Kind::Engine, "core did not roll the conversation back in time"))
-            }
-        }
-    }
-}
-
-fn new_turn_id() -> TurnId {
+/// A new id of a submission to core. The id of a submission that starts a turn is the turn's.
+pub(super) fn new_submission_id() -> TurnId {
     uuid::Uuid::now_v7().to_string().into()
 }
 

@@ -17,7 +17,7 @@ impl CancelOnDrop {
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         if let Some(turn) = &self.0 {
-            turn.cancel();
+            turn.interrupt();
         }
     }
 }

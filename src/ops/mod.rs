@@ -32,7 +32,7 @@ pub(crate) mod upstream;
 use crate::app::App;
 use crate::conversation::ConversationRef;
 use crate::conversation::id::ConversationId;
-use crate::conversation::registry::unknown;
+use crate::conversation::registry::not_found;
 use crate::error::Error;
 
 /// Finds a conversation by its id.
@@ -40,5 +40,5 @@ use crate::error::Error;
 /// # Errors
 /// `NotFound`.
 pub(crate) fn find(app: &App, id: &ConversationId) -> Result<ConversationRef, Error> {
-    app.conversations().known(id).ok_or_else(|| unknown(id))
+    app.conversations().get(id).ok_or_else(|| not_found(id))
 }

@@ -5,7 +5,6 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::conversation::workspace;
 use crate::error::Error;
 use crate::patch;
 use crate::patch::Patch;
@@ -76,7 +75,7 @@ pub(crate) async fn apply(app: &App, request: PatchRequest) -> Result<PatchResul
     }
     let _permit = app.command_permit()?;
     let root = &config.workspace_root;
-    let folder = workspace::existing(root, &request.repo_path, "repo_path").await?;
+    let folder = app.conversations().workspaces().existing(&request.repo_path, "repo_path").await?;
     let patch = Patch::parse(request.patch)?;
     // Commands in the sandbox cannot reach this folder.
     let scratch = config.codex_home.join("gateway");

@@ -22,8 +22,8 @@ use crate::conversation::Turn;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::SessionId;
 use crate::conversation::limits::TIMEOUT_RANGE_MS;
-use crate::conversation::report::Failure;
-use crate::conversation::report::Status;
+use crate::conversation::report::TurnError;
+use crate::conversation::report::TurnStatus;
 use crate::error::Error;
 
 /// Whether a turn was interrupted.
@@ -45,13 +45,13 @@ pub(crate) struct Cancelled {
 /// The turn is lost.
 pub(crate) async fn interrupt(known: &ConversationRef) -> Result<Cancelled, Error> {
     let stopped = match known {
-        ConversationRef::Live(conversation) => conversation.stop(None),
+        ConversationRef::Live(conversation) => conversation.interrupt(None),
         ConversationRef::Stored(_) => None,
     };
     let turn_id = match stopped {
         Some(turn) => {
             let report = turn.report().await?;
-            (report.status != Status::Completed).then(|| turn.id.to_string())
+            (report.status != TurnStatus::Completed).then(|| turn.id.to_string())
         }
         None => None,
     };
@@ -121,12 +121,12 @@ pub(crate) struct TurnOutcome {
     #[schemars(with = "SessionId")]
     session_id: String,
     turn_id: String,
-    status: Status,
+    status: TurnStatus,
     /// The agent's last message.
     content: String,
     /// The findings of a review, in core's form.
     review: Option<Value>,
-    error: Option<Failure>,
+    error: Option<TurnError>,
 }
 
 /// Loads a conversation, starts a turn of it and waits for its end. The turn is traced below the

@@ -3,7 +3,6 @@
 use codex_gateway_engine::protocol::TokenUsage;
 use codex_gateway_engine::sandbox::Mechanism;
 use codex_gateway_engine::sandbox::Tools;
-use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Map;
@@ -16,14 +15,14 @@ use crate::app::App;
 use crate::conversation::Turn;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::SessionId;
-use crate::conversation::report::Report;
-use crate::conversation::report::Status;
+use crate::conversation::report::ErrorSource;
+use crate::conversation::report::TurnReport;
+use crate::conversation::report::TurnStatus;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::ops;
 pub(super) use crate::ops::prompt::PromptRequest;
 use crate::ops::prompt::StartedTurn;
-use crate::stream;
 use crate::stream::Item;
 use crate::stream::StreamEnd;
 
@@ -41,7 +40,7 @@ pub(super) struct AiResponse {
     #[schemars(with = "SessionId")]
     session_id: String,
     turn_id: String,
-    status: Status,
+    status: TurnStatus,
     /// The agent's last message.
     content: String,
     model: String,
@@ -73,9 +72,8 @@ pub(super) async fn prompt(
 
     let (mut events, mut bytes) = (Vec::new(), 0);
     let until = StreamEnd::end_of(&turn);
-    let items = stream::events(app.reading(&turn.conversation, turn.after, until, raw_events));
-    let mut items = std::pin::pin!(items);
-    while let Some(item) = items.next().await {
+    let mut reader = app.event_reader(&turn.conversation, turn.after, until, raw_events);
+    while let Some(item) = reader.next().await {
         match item {
             Item::Events(entries) => {
                 for entry in entries.iter().filter(|entry| include_deltas || !entry.is_delta()) {
@@ -87,7 +85,8 @@ pub(super) async fn prompt(
                 }
             }
             Item::Notice(notice) => {
-                events.extend(event(notice.kind(), &json!({ "seq": notice.seq }).to_string()));
+                events
+                    .extend(event(notice.event_type(), &json!({ "seq": notice.seq }).to_string()));
             }
             Item::Heartbeat => {}
         }
@@ -104,7 +103,7 @@ pub(super) async fn prompt(
 fn outcome(
     app: &App,
     turn: &Turn,
-    report: &Report,
+    report: &TurnReport,
     events: Vec<Box<RawValue>>,
 ) -> Result<AiResponse, Error> {
     let conversation = &turn.conversation;
@@ -126,8 +125,8 @@ fn outcome(
     };
     let partial = |result| serde_json::to_value(result).unwrap_or_default();
     match report.status {
-        Status::Completed | Status::Cancelled => Ok(result),
-        Status::TimedOut => Err(Error::new(
+        TurnStatus::Completed | TurnStatus::Cancelled => Ok(result),
+        TurnStatus::TimedOut => Err(Error::new(
             Kind::TimedOut,
             format!(
                 "the turn was interrupted after {} ms: send a longer timeout_ms",
@@ -135,9 +134,9 @@ fn outcome(
             ),
         )
         .with("partial", partial(result))),
-        Status::Failed => {
+        TurnStatus::Failed => {
             let (kind, message) = match &report.error {
-                Some(failure) if failure.source == "model" => {
+                Some(failure) if failure.source == ErrorSource::Model => {
                     (Kind::Model, failure.message.as_str())
                 }
                 Some(failure) => (Kind::Engine, failure.message.as_str()),

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use futures::StreamExt;
 use hyper_tungstenite::tungstenite::Utf8Bytes;
 use serde_json::json;
 
@@ -17,7 +16,7 @@ use crate::app::App;
 use crate::conversation::Conversation;
 use crate::conversation::id::Seq;
 use crate::error::Error;
-use crate::stream;
+use crate::stream::EventReader;
 use crate::stream::Item;
 use crate::stream::StreamEnd;
 use crate::ws::outbox::Closed;
@@ -45,13 +44,12 @@ pub(super) fn subscribe(
     options: SubscribeOptions,
 ) -> Result<impl Future<Output = ()> + Send + use<>, Error> {
     let subscription = socket.add_subscription(conversation.id())?;
-    let reading = app.reading(conversation, options.after, StreamEnd::Never, options.raw);
+    let reader = app.event_reader(conversation, options.after, StreamEnd::Never, options.raw);
     let (socket, counted) = (socket.clone(), app.stream_guard());
     let conversation = Arc::clone(conversation);
     Ok(async move {
-        let items = stream::events(reading);
         tokio::select! {
-            _ = follow(&socket, &subscription, &conversation, items, options.deltas) => {}
+            _ = follow(&socket, &subscription, &conversation, reader, options.deltas) => {}
             () = subscription.end.cancelled() => {}
         }
         subscription.end.cancel();
@@ -63,27 +61,27 @@ async fn follow(
     socket: &Socket,
     subscription: &Subscription,
     conversation: &Conversation,
-    items: impl futures::Stream<Item = Item>,
+    mut reader: EventReader,
     deltas: bool,
 ) -> Result<(), Closed> {
     let send =
         async |message: Utf8Bytes| socket.outbox().send_through(&subscription.gate, message).await;
-    let mut items = std::pin::pin!(items);
-    while let Some(item) = items.next().await {
+    while let Some(item) = reader.next().await {
         match item {
             Item::Events(entries) => {
                 for entry in entries.iter().filter(|entry| deltas || !entry.is_delta()) {
                     send(notification(&entry.line)).await?;
-                    let ending = entry.ends.as_ref().and_then(|turn| conversation.ending(turn));
-                    if let Some(ending) = ending {
+                    let summary =
+                        entry.ends.as_ref().and_then(|turn| conversation.turn_summary(turn));
+                    if let Some(summary) = summary {
                         let message = json!({
                             "type": "task_completed",
                             "session_id": conversation.session_id(),
                             "conversation_id": conversation.id(),
-                            "turn_id": &*ending.turn_id,
-                            "status": ending.status,
-                            "summary": ending.summary,
-                            "files_created": ending.files_created,
+                            "turn_id": &*summary.turn_id,
+                            "status": summary.status,
+                            "summary": summary.summary,
+                            "files_created": summary.files_created,
                         });
                         send(message.to_string().into()).await?;
                     }

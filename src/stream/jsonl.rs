@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use bytes::BytesMut;
 
-use super::Item;
+use super::reader::Item;
 
 /// The frame of an item. A heartbeat is an empty line, which readers of JSON lines skip.
 pub fn frame(item: Item) -> Bytes {

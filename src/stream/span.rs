@@ -1,5 +1,4 @@
-//! A reading of events as it is seen from outside: its metrics, and how many events it carried on the span
-//! of its request.
+//! The metrics of a stream, and the number of its events as an attribute of the request's span.
 
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -8,10 +7,10 @@ use crate::conversation::log::Entry;
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::names::attribute;
 
-/// A reading under way.
+/// The metrics of an open stream.
 #[derive(Debug)]
 pub(crate) struct StreamSpan {
-    /// The request's.
+    /// The request's span.
     span: Span,
     events: i64,
 }
@@ -23,12 +22,12 @@ impl Default for StreamSpan {
 }
 
 impl StreamSpan {
-    /// A reading begins, caused by whatever is current.
+    /// Begins a stream of the current span's request.
     pub(crate) fn begin() -> Self {
         Self { span: Span::current(), events: 0 }
     }
 
-    /// The reader gets these; so many more are behind them.
+    /// Records events on their way to the client, and the number of those behind them.
     pub(crate) fn events(&mut self, entries: &[Entry], behind: u64) {
         self.events += entries.len() as i64;
         let metrics = metrics();
@@ -38,7 +37,7 @@ impl StreamSpan {
         metrics.stream_lag.record(behind, &[]);
     }
 
-    /// The reader came too late for these, and is told so.
+    /// Records events that the client missed.
     pub(crate) fn lost(&self, missed: u64) {
         metrics().stream_lost.add(missed, &[]);
     }

@@ -5,7 +5,7 @@ use bytes::BufMut;
 use bytes::Bytes;
 use bytes::BytesMut;
 
-use super::Item;
+use super::reader::Item;
 use crate::conversation::id::Seq;
 
 /// A comment, which clients skip and proxies see.
@@ -24,7 +24,7 @@ pub fn frame(item: Item) -> Bytes {
         }
         Item::Notice(notice) => {
             let mut out = BytesMut::new();
-            write(&mut out, Some(notice.seq), notice.kind(), notice.line().as_bytes());
+            write(&mut out, Some(notice.seq), notice.event_type(), notice.line().as_bytes());
             out.freeze()
         }
         Item::Heartbeat => Bytes::from_static(HEARTBEAT),

@@ -11,12 +11,13 @@ use crate::bridge::in_flight::InFlight;
 use crate::conversation::Activity;
 use crate::conversation::Conversation;
 use crate::conversation::IfBusy;
-use crate::conversation::ResumeState;
 use crate::conversation::Turn;
+use crate::conversation::handle::ResumeState;
+use crate::conversation::handle::Shared;
 use crate::conversation::id::SessionId;
 use crate::conversation::limits::Limits;
 use crate::conversation::log::Read;
-use crate::conversation::report::Status;
+use crate::conversation::report::TurnStatus;
 use crate::error::Error;
 use crate::shutdown::Shutdown;
 
@@ -29,7 +30,7 @@ async fn conversation(engine: &ScriptedEngine) -> Arc<Conversation> {
         max_queued: 1,
         max_live: 1,
         idle: LIMIT,
-        started_ahead: 0,
+        prestarted: 0,
         event_log_bytes: 1 << 20,
         heartbeat: LIMIT,
     };
@@ -41,7 +42,8 @@ async fn conversation(engine: &ScriptedEngine) -> Arc<Conversation> {
     let thread = engine.start(ThreadSpec::default()).await.unwrap();
     let session_id = SessionId::parse("s").unwrap();
     let (calls, shutdown) = (InFlight::default(), Shutdown::default());
-    Conversation::open(thread, session_id, resumed, calls, &limits, &shutdown, false)
+    let shared = Shared { calls, limits, raw_events: false, shutdown };
+    Conversation::open(thread, session_id, resumed, &shared)
 }
 
 async fn prompt(conversation: &Arc<Conversation>) -> Result<Turn, Error> {
@@ -62,7 +64,7 @@ async fn pushed_events_come_out_of_the_log() {
     thread.push(&turn.id, json!({ "type": "agent_message", "message": "hello" }));
     thread.complete_turn(&turn.id, "hello");
     let report = turn.report().await.unwrap();
-    assert_eq!((report.status, report.message.as_str()), (Status::Completed, "hello"));
+    assert_eq!((report.status, report.message.as_str()), (TurnStatus::Completed, "hello"));
     let Read::Events(entries) = turn.cursor().read() else { panic!("expected events") };
     let kinds: Vec<_> = entries.iter().map(|entry| entry.kind()).collect();
     assert_eq!(kinds, ["task_started", "agent_message", "task_complete"]);

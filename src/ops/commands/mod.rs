@@ -105,10 +105,10 @@ pub(crate) async fn run(
 ) -> Result<CommandResult, Error> {
     let timeout = request.validate(app)?;
     let _permit = app.command_permit()?;
-    let visit = app.conversations().visit(request.cwd.as_deref()).await?;
+    let leased = app.conversations().workspaces().lease(request.cwd.as_deref()).await?;
     let sandbox = request.sandbox.unwrap_or(Sandbox::WorkspaceWrite);
     let output_limit = request.max_output_bytes.unwrap_or(DEFAULT_OUTPUT_BYTES);
-    let command = program::command(request, visit.folder(), sandbox)?;
+    let command = program::command(request, leased.folder(), sandbox)?;
 
     let started = Instant::now();
     let mut process = app.conversations().engine().exec(command).await?;
@@ -136,7 +136,7 @@ pub(crate) async fn run(
         duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         stdout_truncated: stdout.truncated,
         stderr_truncated: stderr.truncated,
-        cwd: visit.folder().display().to_string(),
+        cwd: leased.folder().display().to_string(),
         sandbox: match sandbox {
             Sandbox::DangerFullAccess => Mechanism::None,
             Sandbox::ReadOnly | Sandbox::WorkspaceWrite => app.facts().sandbox.mechanism,

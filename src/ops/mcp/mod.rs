@@ -17,7 +17,7 @@ pub(crate) use self::server_config::ServerConfig;
 use crate::app::App;
 use crate::conversation::ConversationRef;
 use crate::conversation::id::ConversationId;
-use crate::conversation::servers::Connected;
+use crate::conversation::mcp_servers::McpConnection;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::text::rfc3339;
@@ -47,7 +47,7 @@ pub(crate) async fn connect(
     let server = config.validate(app)?;
     let conversation_id = scope.as_ref().map(|known| known.id().to_string());
     let connecting = app.detached(|app| async move {
-        let servers = app.conversations().servers();
+        let servers = app.conversations().mcp_servers();
         let force = &app.shutdown().force;
         tokio::select! {
             connected = servers.connect(scope.as_ref(), server) => connected,
@@ -56,7 +56,7 @@ pub(crate) async fn connect(
             }
         }
     });
-    let Connected { server, tools, .. } = connecting.await?;
+    let McpConnection { server, tools, .. } = connecting.await?;
     Ok(ConnectedServer { connected: true, name: server.name, tools, conversation_id })
 }
 
@@ -88,7 +88,7 @@ struct Server {
 
 /// Lists the servers of a scope.
 pub(crate) fn list(app: &App, scope: Option<&ConversationRef>) -> ServerList {
-    let servers = app.conversations().servers();
+    let servers = app.conversations().mcp_servers();
     let (connected, states) = match scope {
         Some(known) => (servers.of(known.id()), servers.states(known)),
         None => (servers.for_new(), HashMap::new()),
@@ -104,7 +104,7 @@ pub(crate) fn list(app: &App, scope: Option<&ConversationRef>) -> ServerList {
 }
 
 impl Server {
-    fn new(connected: Connected, state: Option<&McpState>) -> Self {
+    fn new(connected: McpConnection, state: Option<&McpState>) -> Self {
         let (state, error) = match state {
             None => ("connected", None),
             Some(McpState::Starting) => ("starting", None),
@@ -146,11 +146,11 @@ pub(crate) async fn disconnect(
     let name_ = name.clone();
     let disconnecting = app.detached(|app| async move {
         let conversations = app.conversations();
-        let live = |id: &_| match conversations.known(id) {
+        let live = |id: &_| match conversations.get(id) {
             Some(ConversationRef::Live(conversation)) => Some(conversation),
             Some(ConversationRef::Stored(_)) | None => None,
         };
-        conversations.servers().disconnect(scope.as_ref(), &name_, live).await
+        conversations.mcp_servers().disconnect(scope.as_ref(), &name_, live).await
     });
     if !disconnecting.await? {
         return Err(Error::new(

@@ -12,10 +12,11 @@ use super::super::policy::allow_sandbox;
 use super::super::sandbox::require_sandbox;
 use super::size::size;
 use crate::app::App;
+use crate::conversation::ConversationRef;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::ConversationKey;
 use crate::conversation::id::SessionId;
-use crate::conversation::registry::unknown;
+use crate::conversation::registry::not_found;
 use crate::error::Error;
 use crate::terminal::ExitReason;
 use crate::terminal::Terminal;
@@ -83,17 +84,17 @@ pub(crate) async fn start(
         ConversationKey::parse(request.session_id.as_deref(), request.conversation_id.as_deref())?;
     let known = conversations.find(&key);
     if let (None, Some(id)) = (&known, &key.conversation_id) {
-        return Err(unknown(id));
+        return Err(not_found(id));
     }
     let sandbox = request.sandbox.or_else(|| known.as_ref().map(|known| known.sandbox()));
     let sandbox = sandbox.unwrap_or(Sandbox::WorkspaceWrite);
     require_sandbox(app, "terminals")?;
     allow_sandbox(app.config(), Some(sandbox))?;
-    let place = conversations.place(known.as_ref(), request.cwd.as_deref()).await?;
-    let folder = place.folder.clone();
-    let own_folder = place.is_new.then_some(place.folder);
+    let conversation = known.as_ref().map(ConversationRef::cwd);
+    let dir = conversations.workspaces().working_dir(conversation, request.cwd.as_deref()).await?;
+    let own_folder = dir.is_new.then(|| dir.folder.clone());
     let options = TerminalOptions {
-        spec: TerminalSpec { shell: request.shell, cwd: folder, sandbox, size },
+        spec: TerminalSpec { shell: request.shell, cwd: dir.folder, sandbox, size },
         owner: caller.into(),
         detached: request.detached,
         own_folder: own_folder.clone(),

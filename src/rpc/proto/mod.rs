@@ -6,7 +6,6 @@ mod messages;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures::StreamExt;
 use prost::Message;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -29,7 +28,7 @@ use crate::error::Error;
 use crate::ops;
 use crate::ops::prompt::PromptRequest;
 use crate::ops::prompt::StartedTurn;
-use crate::stream;
+use crate::stream::EventReader;
 use crate::stream::Item;
 use crate::stream::StreamEnd;
 
@@ -99,11 +98,11 @@ async fn prompt(
     };
     let events = call.socket().cloned().map(|socket| {
         let until = StreamEnd::end_of(&turn);
-        let reading = app.reading(&turn.conversation, turn.after, until, false);
+        let reader = app.event_reader(&turn.conversation, turn.after, until, false);
         let counted = app.stream_guard();
         let stream_id = stream_id.to_owned();
         async move {
-            send(&socket, &stream_id, stream::events(reading)).await;
+            send(&socket, &stream_id, reader).await;
             drop((cancel_on_drop, counted));
         }
     });
@@ -147,9 +146,8 @@ fn last_seq(known: &ConversationRef) -> Seq {
 }
 
 /// Sends the events of a turn as notifications.
-async fn send(socket: &Socket, stream_id: &str, items: impl futures::Stream<Item = Item>) {
-    let mut items = std::pin::pin!(items);
-    while let Some(item) = items.next().await {
+async fn send(socket: &Socket, stream_id: &str, mut reader: EventReader) {
+    while let Some(item) = reader.next().await {
         let events: Vec<Event> = match item {
             Item::Events(entries) => {
                 entries.iter().filter_map(|entry| Event::from_line(&entry.line)).collect()

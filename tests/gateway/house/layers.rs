@@ -15,7 +15,15 @@ const DOORS_BEHIND_DOORS: [(&str, &str); 4] =
 /// Modules that are one thing in several files: they may import each other.
 const PARTS_OF_ONE_TYPE: &[&[&str]] = &[
     // `impl Conversation` in several files.
-    &["conversation", "conversation/approvals", "conversation/supervisor", "conversation/turn"],
+    &[
+        "conversation/approvals",
+        "conversation/handle",
+        "conversation/pump",
+        "conversation/rollback",
+        "conversation/state",
+        "conversation/supervisor",
+        "conversation/turn",
+    ],
     // The table of routes, and the document made from it, which is one of the routes.
     &["gateway/openapi", "gateway/route"],
 ];

@@ -393,11 +393,11 @@ async fn invalid_param_names_field_and_expectation() {
         (json!({ "patch": UNIFIED, "repo_path": "/tmp" }), "repo_path: expected a folder inside"),
         (
             json!({ "patch": UNIFIED, "repo_path": "none" }),
-            "repo_path: expected a folder that is there",
+            "repo_path: expected an existing folder",
         ),
         (
             json!({ "patch": UNIFIED, "repo_path": "r/kept.txt" }),
-            "repo_path: expected a folder that is there",
+            "repo_path: expected an existing folder",
         ),
         (
             json!({ "patch": "--- a/wide\n+++ b/wide\n@@ -1 +1 @@\n-a\n+b\n", "repo_path": "r" }),

@@ -16,13 +16,14 @@ use codex_gateway_engine::sandbox::Report as Sandbox;
 use serde_json::Value;
 use serde_json::json;
 
-use super::Item;
+use super::reader::Item;
 use super::sse;
 use crate::conversation::Turn;
 use crate::conversation::id::Seq;
 use crate::conversation::log::Entry;
-use crate::conversation::report::Report;
-use crate::conversation::report::Status;
+use crate::conversation::report::ErrorSource;
+use crate::conversation::report::TurnReport;
+use crate::conversation::report::TurnStatus;
 
 /// A line that never ends is cut into pieces of this size.
 const LINE_LIMIT: usize = 64 * 1024;
@@ -132,15 +133,16 @@ impl TaskView {
     }
 
     /// The last events.
-    pub fn ended(&self, seq: Seq, report: &Arc<Report>) -> Bytes {
+    pub fn ended(&self, seq: Seq, report: &Arc<TurnReport>) -> Bytes {
         let mut out = BytesMut::new();
         if let Some(error) = &report.error {
-            let code = if error.source == "model" { "model_error" } else { "engine_error" };
+            let code =
+                if error.source == ErrorSource::Model { "model_error" } else { "engine_error" };
             let data = json!({ "code": code, "message": error.message, "source": error.source });
             put(&mut out, seq, "error", &data);
         }
         let result = json!({
-            "success": report.status == Status::Completed,
+            "success": report.status == TurnStatus::Completed,
             "summary": report.message,
             "files_created": report.created(),
             "files_modified": report.modified(),

@@ -1,0 +1,125 @@
+//! Conversations that are not live: the archive, forks, recorded turns.
+
+use std::sync::Arc;
+
+use codex_gateway_engine::EngineError;
+use codex_gateway_engine::history::PastTurn;
+
+use super::conversation_ref::ConversationRef;
+use super::handle::Conversation;
+use super::id::ConversationId;
+use super::id::SessionId;
+use super::mcp_servers::specs;
+use super::open::cell;
+use super::open::resume_spec;
+use super::registry::Registry;
+use super::registry::not_found;
+use super::start_options::StartOptions;
+use crate::error::Error;
+use crate::error::Kind;
+
+impl Registry {
+    /// A live conversation, unarchived and resumed where it is not.
+    ///
+    /// # Errors
+    /// `InvalidRequest` where another conversation has its session name; otherwise as of
+    /// [`Self::open`].
+    pub async fn unarchive(
+        &self,
+        id: &ConversationId,
+        caller: &str,
+    ) -> Result<Arc<Conversation>, Error> {
+        if let Some(ConversationRef::Stored(mut stored)) = self.get(id)
+            && stored.archived
+        {
+            let name = &stored.session_id;
+            let newest = self.sessions.by_session(name);
+            if newest.is_some_and(|newest| newest.conversation_id != *id) {
+                return Err(Error::invalid(format!(
+                    "session_id: another conversation has the name {name} now; archive that one first"
+                )));
+            }
+            self.engine.archive(id.to_string(), false).await?;
+            stored.archived = false;
+            self.sessions.insert(stored).map_err(not_written)?;
+        }
+        self.load(id, caller).await
+    }
+
+    /// A live conversation, resumed where it is only stored.
+    async fn load(&self, id: &ConversationId, caller: &str) -> Result<Arc<Conversation>, Error> {
+        self.open(&id.clone().into(), &StartOptions::new(caller)).await
+    }
+
+    /// Ends a conversation, and archives it unless it is archived already.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown id; `Internal` where the session file cannot be written; propagates
+    /// `EngineError`.
+    pub async fn archive(&self, id: &ConversationId) -> Result<(), Error> {
+        if let Some(ConversationRef::Live(conversation)) = self.get(id) {
+            if let Some(turn) = conversation.interrupt(None) {
+                turn.report().await?;
+            }
+            conversation.close().await;
+            self.remove(&conversation);
+        }
+        let Some(mut stored) = self.sessions.by_conversation(id) else { return Err(not_found(id)) };
+        if stored.archived {
+            return Ok(());
+        }
+        match self.engine.archive(id.to_string(), true).await {
+            // Core recorded nothing, because the conversation had no turn.
+            Ok(()) | Err(EngineError::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        stored.archived = true;
+        self.sessions.insert(stored).map_err(not_written)
+    }
+
+    /// Starts a conversation with the history of another one, in the same folder.
+    ///
+    /// # Errors
+    /// `InvalidRequest` where the session name is taken, or the turn is not the conversation's;
+    /// `Forbidden` where the folder has become a link; propagates `EngineError`.
+    pub async fn fork(
+        &self,
+        source: &ConversationRef,
+        after_turn: Option<String>,
+        session_id: Option<SessionId>,
+    ) -> Result<Arc<Conversation>, Error> {
+        let session_id = session_id.unwrap_or_else(SessionId::generate);
+        if self.find(&session_id.clone().into()).is_some() {
+            return Err(Error::invalid(format!(
+                "session_id: expected a name that no conversation has, got {session_id}"
+            )));
+        }
+        let id = source.id();
+        let stored = self.sessions.by_conversation(id).ok_or_else(|| not_found(id))?;
+        self.workspaces.verify(&stored.cwd).await?;
+        let (mut spec, resumed) = resume_spec(&stored, None);
+        let servers = self.mcp_servers.for_start(Some(id));
+        spec.mcp_servers = specs(&servers);
+        let thread = self.engine.fork(id.to_string(), after_turn, spec).await?;
+        let conversation = self.adopt(thread, &session_id, resumed, servers);
+        self.names().insert(session_id, cell(&conversation));
+        self.store(&conversation);
+        Ok(conversation)
+    }
+
+    /// The recorded turns of a conversation.
+    ///
+    /// # Errors
+    /// Propagates `EngineError`.
+    pub async fn history(&self, id: &ConversationId) -> Result<Vec<PastTurn>, Error> {
+        match self.engine.history(id.to_string()).await {
+            // Core recorded nothing, because the conversation had no turn.
+            Err(EngineError::NotFound(_)) => Ok(Vec::new()),
+            history => Ok(history?),
+        }
+    }
+}
+
+fn not_written(error: std::io::Error) -> Error {
+    Error::new(Kind::Internal, format!("the session file cannot be written: {error}"))
+}

@@ -1,0 +1,297 @@
+//! How a request gets its conversation: prompt, start, resume.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use chrono::Utc;
+use codex_gateway_engine::Approval;
+use codex_gateway_engine::EngineError;
+use codex_gateway_engine::Prompt;
+use codex_gateway_engine::Sandbox;
+use codex_gateway_engine::ThreadSpec;
+use tokio::sync::OnceCell;
+use tracing::Instrument;
+
+use super::conversation_ref::ConversationRef;
+use super::handle::Conversation;
+use super::handle::ResumeState;
+use super::id::ConversationId;
+use super::id::ConversationKey;
+use super::id::SessionId;
+use super::mcp_servers::specs;
+use super::prestart::PrestartedThread;
+use super::registry::Cell;
+use super::registry::Registry;
+use super::registry::not_found;
+use super::sessions::StoredConversation;
+use super::start_options::StartOptions;
+use super::state::Activity;
+use super::turn::IfBusy;
+use super::turn::Turn;
+use crate::error::Error;
+use crate::error::Kind;
+use crate::telemetry::trace;
+
+impl Registry {
+    /// Starts a turn in the conversation that `key` names, or handles the prompt as `if_busy` says. `options`
+    /// decide what `prompt` leaves open. Not cancel-safe: call it from a task that goes on without the
+    /// client, so that no conversation is left half started.
+    ///
+    /// Opens the conversation outside of the request's span, because core's tasks would hold it for as
+    /// long as the conversation lives.
+    ///
+    /// # Errors
+    /// As of [`Self::open`]; `InvalidRequest` where the conversation uses another provider than
+    /// `options` choose; `Busy` where a turn runs and `if_busy` is to reject; `Overloaded` where too many
+    /// prompts are queued.
+    pub async fn prompt(
+        &self,
+        key: &ConversationKey,
+        options: &StartOptions,
+        prompt: Prompt,
+        timeout: Duration,
+        if_busy: IfBusy,
+    ) -> Result<Turn, Error> {
+        let prompt = &prompt;
+        self.with_open(key, options, |conversation| async move {
+            let in_use = conversation.model_provider();
+            options.model.check_provider(in_use)?;
+            let mut prompt = prompt.clone();
+            prompt.model = prompt.model.or_else(|| options.model.for_turn(in_use));
+            prompt.sandbox = prompt.sandbox.or(options.sandbox);
+            prompt.approval_policy = prompt.approval_policy.or(options.approval_policy);
+            let turn = conversation.prompt(prompt, timeout, if_busy);
+            turn.instrument(options.span.clone()).await
+        })
+        .await
+    }
+
+    /// Runs `work` on a live conversation, resumed where it is only stored. Runs it again if it fails because
+    /// the conversation was closed in between; so `work` must not fail after it has submitted something.
+    ///
+    /// # Errors
+    /// As of [`Self::open`]; any error of `work`.
+    pub async fn with_live<T, F>(
+        &self,
+        id: &ConversationId,
+        caller: &str,
+        work: impl Fn(Arc<Conversation>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.with_open(&id.clone().into(), &StartOptions::new(caller), work).await
+    }
+
+    async fn with_open<T, F>(
+        &self,
+        key: &ConversationKey,
+        options: &StartOptions,
+        work: impl Fn(Arc<Conversation>) -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        loop {
+            let conversation = self.open(key, options).await?;
+            match work(Arc::clone(&conversation)).await {
+                // Closed between the two calls. The next round resumes it.
+                Err(_) if conversation.snapshot().activity == Activity::Closed => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// The conversation that `key` names, resumed where it is only stored, or a new one.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown or archived `conversation_id`; `InvalidRequest` where the two names
+    /// disagree or `cwd` is not the conversation's; `Forbidden` where another caller has logged the
+    /// session in; `Unavailable` while the process drains; propagates `EngineError`.
+    pub async fn open(
+        &self,
+        key: &ConversationKey,
+        options: &StartOptions,
+    ) -> Result<Arc<Conversation>, Error> {
+        if self.shared.shutdown.drain.is_cancelled() {
+            return Err(Error::new(Kind::Unavailable, "the gateway is shutting down"));
+        }
+        let Some(session_id) = self.session_of(key)? else {
+            // The name is new, so no concurrent caller needs its cell.
+            let conversation = self.start(&SessionId::generate(), options).await?;
+            self.names().insert(conversation.session_id.clone(), cell(&conversation));
+            return Ok(conversation);
+        };
+        self.credentials.admit(session_id.as_str(), &options.caller)?;
+        let by_id = key.conversation_id.is_some();
+        let conversation = self.open_session(&session_id, options, by_id).await?;
+        if let Some(cwd) = &options.cwd
+            && !self.workspaces.is_same(cwd, &conversation.cwd)
+        {
+            return Err(Error::invalid(format!(
+                "cwd: the conversation already works in {}; a folder is chosen when it starts",
+                conversation.cwd.display()
+            )));
+        }
+        Ok(conversation)
+    }
+
+    /// The session that `key` means; `None` for a new one.
+    fn session_of(&self, key: &ConversationKey) -> Result<Option<SessionId>, Error> {
+        let Some(id) = &key.conversation_id else { return Ok(key.session_id.clone()) };
+        let owner = match self.get(id) {
+            Some(ConversationRef::Stored(stored)) if stored.archived => {
+                return Err(Error::new(
+                    Kind::NotFound,
+                    format!("conversation {id} is in the archive: send conversation.resume first"),
+                ));
+            }
+            Some(known) => known.session_id().clone(),
+            None => return Err(not_found(id)),
+        };
+        match &key.session_id {
+            Some(session_id) if *session_id != owner => Err(Error::invalid(format!(
+                "session_id: conversation {id} belongs to session {owner}; send one of the two"
+            ))),
+            Some(_) | None => Ok(Some(owner)),
+        }
+    }
+
+    /// A session's live conversation, resumed or started where there is none. `by_id`: the client named the
+    /// conversation, so a new one is no substitute.
+    async fn open_session(
+        &self,
+        session_id: &SessionId,
+        options: &StartOptions,
+        by_id: bool,
+    ) -> Result<Arc<Conversation>, Error> {
+        loop {
+            let cell = Arc::clone(self.names().entry(session_id.clone()).or_default());
+            let conversation = cell
+                .get_or_try_init(|| async {
+                    match self.sessions.by_session(session_id) {
+                        Some(stored) if !stored.archived => {
+                            self.resume(stored, options, by_id).await
+                        }
+                        Some(_) | None => self.start(session_id, options).await,
+                    }
+                })
+                .await;
+            let conversation = match conversation {
+                Ok(conversation) => Arc::clone(conversation),
+                Err(error) => {
+                    // A failed start leaves no empty cell, unless others wait for it.
+                    self.names().retain(|name, cell| {
+                        name != session_id || cell.initialized() || Arc::strong_count(cell) > 2
+                    });
+                    return Err(error);
+                }
+            };
+            if conversation.snapshot().activity != Activity::Closed {
+                return Ok(conversation);
+            }
+            // Its thread has ended or is about to. The next round resumes the conversation.
+            conversation.close().await;
+            self.remove(&conversation);
+        }
+    }
+
+    async fn start(
+        &self,
+        session_id: &SessionId,
+        options: &StartOptions,
+    ) -> Result<Arc<Conversation>, Error> {
+        let _waiting = self.prestart.waiting_client();
+        let preferred = self.credentials.preferred(session_id.as_str());
+        let choice = options.model.for_start(self.engine.facts(), preferred)?;
+        let servers = self.mcp_servers.for_start(None);
+        let resumed = ResumeState {
+            created_at: None,
+            sandbox: options.sandbox.unwrap_or(Sandbox::WorkspaceWrite),
+            approval_policy: options.approval_policy.unwrap_or(Approval::Never),
+        };
+        if choice.is_open()
+            && servers.is_empty()
+            && let Some(PrestartedThread { thread, cwd, .. }) = self.prestart.take(options)
+        {
+            self.workspaces.keep(&cwd)?;
+            let conversation = self.adopt(thread, session_id, resumed, servers);
+            self.store(&conversation);
+            return Ok(conversation);
+        }
+        let cwd = match &options.cwd {
+            Some(cwd) => self.workspaces.resolve(cwd).await?,
+            None => self.workspaces.create().await?,
+        };
+        let spec = ThreadSpec {
+            cwd: cwd.clone(),
+            model: choice.model,
+            model_provider: choice.provider,
+            sandbox: options.sandbox,
+            approval_policy: options.approval_policy,
+            mcp_servers: specs(&servers),
+            trace: trace::for_core(&options.span),
+        };
+        let thread = match self.engine.start(spec).await {
+            Ok(thread) => thread,
+            Err(error) => {
+                if options.cwd.is_none() {
+                    let _ = tokio::fs::remove_dir(&cwd).await;
+                }
+                return Err(error.into());
+            }
+        };
+        let conversation = self.adopt(thread, session_id, resumed, servers);
+        self.store(&conversation);
+        Ok(conversation)
+    }
+
+    async fn resume(
+        &self,
+        stored: StoredConversation,
+        options: &StartOptions,
+        by_id: bool,
+    ) -> Result<Arc<Conversation>, Error> {
+        let StoredConversation { session_id, conversation_id: id, .. } = &stored;
+        self.workspaces.verify(&stored.cwd).await?;
+        let servers = self.mcp_servers.for_start(Some(id));
+        let (mut spec, resumed) = resume_spec(&stored, Some(stored.created_at));
+        spec.mcp_servers = specs(&servers);
+        spec.trace = trace::for_core(&options.span);
+        // Core may start a turn of its own as soon as the thread is back.
+        self.credentials.bind(id.as_str(), session_id.as_str());
+        match self.engine.resume(id.to_string(), spec).await {
+            Ok(thread) => Ok(self.adopt(thread, session_id, resumed, servers)),
+            // Stored here, but core recorded no turn of it, so there is nothing to resume.
+            Err(EngineError::NotFound(_)) if !by_id => {
+                tracing::info!(%session_id, conversation = %id, "no history is kept: starting anew");
+                self.start(session_id, options).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The spec under which a stored conversation is resumed or forked.
+pub(super) fn resume_spec(
+    stored: &StoredConversation,
+    created_at: Option<DateTime<Utc>>,
+) -> (ThreadSpec, ResumeState) {
+    let StoredConversation { cwd, defaults, model_provider, .. } = stored;
+    let spec = ThreadSpec {
+        cwd: cwd.clone(),
+        model: Some(defaults.model.clone()),
+        model_provider: Some(model_provider.clone()),
+        sandbox: Some(defaults.sandbox),
+        approval_policy: Some(defaults.approval_policy),
+        mcp_servers: Vec::new(),
+        trace: None,
+    };
+    let (sandbox, approval_policy) = (defaults.sandbox, defaults.approval_policy);
+    (spec, ResumeState { created_at, sandbox, approval_policy })
+}
+
+pub(super) fn cell(conversation: &Arc<Conversation>) -> Cell {
+    Arc::new(OnceCell::new_with(Some(Arc::clone(conversation))))
+}
