@@ -22,6 +22,7 @@ use super::id::Seq;
 use super::id::TurnId;
 use super::log::Cursor;
 use super::report::TurnReport;
+use super::settings::Settings;
 use super::state::RunningTurn;
 use super::supervisor;
 use crate::error::Error;
@@ -88,6 +89,8 @@ struct Registered {
     interrupt: CancellationToken,
     span: Span,
     trace: Option<TraceContext>,
+    /// The settings before the turn.
+    settings: Settings,
 }
 
 impl Conversation {
@@ -244,6 +247,11 @@ impl Conversation {
         if state.closed {
             return Err(self.ended());
         }
+        if let Some(running) = &mut state.running {
+            running.slot.get_or_insert(Arc::new(slot));
+            return Ok(None);
+        }
+        let settings = state.settings.clone();
         let text = match submission {
             Submission::Prompt(prompt) => {
                 state.settings.update(prompt, &self.defaults);
@@ -265,7 +273,7 @@ impl Conversation {
         let interrupt = running.interrupt.clone();
         state.updated_at = Utc::now();
         state.running = Some(running);
-        Ok(Some(Registered { turn, interrupt, span: current, trace }))
+        Ok(Some(Registered { turn, interrupt, span: current, trace, settings }))
     }
 
     /// Submits a registered turn to core, under supervision.
@@ -275,11 +283,13 @@ impl Conversation {
         submission: Submission,
         limit: Duration,
     ) -> Result<Turn, Error> {
-        let Registered { turn, interrupt, span, trace } = registered;
+        let Registered { turn, interrupt, span, trace, settings } = registered;
         if let Err(error) = self.thread.submit(turn.id.to_string(), submission, trace).await {
             let mut state = self.lock();
             if state.running(&turn.id).is_some() {
                 state.running = None;
+                // Core has not received the turn's settings.
+                state.settings = settings;
                 self.calls.untrace(self.id.as_str());
             }
             return Err(error.into());
