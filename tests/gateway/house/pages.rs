@@ -68,6 +68,35 @@ fn readme_links_lead_somewhere() {
     }
 }
 
+/// A step of a walk is a module of `src/` and the name of a function, or of a type.
+#[test]
+fn walks_name_what_is_there() {
+    let page = page("docs/design.md");
+    let (_, walks) = page.split_once("## Three walks").unwrap();
+    let mut steps = 0;
+    for block in walks.split("```text").skip(1) {
+        let block = block.split("```").next().unwrap();
+        for step in block.lines().filter_map(|line| line.split_whitespace().next()) {
+            let mut parts: Vec<&str> = step.split("::").collect();
+            let name = parts.pop().unwrap();
+            parts.retain(|part| part.starts_with(|letter: char| letter.is_lowercase()));
+            let file = format!("src/{}", parts.join("/"));
+            let found = super::sources::sources("src").into_iter().any(|(path, text)| {
+                let path = path.to_str().unwrap();
+                let in_module =
+                    path == format!("{file}.rs") || path.starts_with(&format!("{file}/"));
+                in_module
+                    && (text.contains(&format!("fn {name}("))
+                        || text.contains(&format!("fn {name}<"))
+                        || text.contains(&format!("struct {name}")))
+            });
+            assert!(found, "docs/design.md: {step} is not there");
+            steps += 1;
+        }
+    }
+    assert!(steps > 20, "{steps} steps");
+}
+
 /// Returns the fields of a struct of a source file.
 fn fields(source: &str, declaration: &str) -> BTreeSet<String> {
     let text = page(source);
