@@ -157,6 +157,29 @@ async fn archived_conversation_is_closed_until_resumed() {
 }
 
 #[tokio::test]
+async fn conversation_without_turns_can_be_archived() {
+    let gateway = Gateway::start();
+    let started = gateway.post("/api/v1/conversations", json!({ "session_id": "a" })).await.json();
+    let path = format!("/api/v1/conversations/{}", started["conversation_id"].as_str().unwrap());
+    let archived = gateway.send("DELETE", &path, &[], b"").await;
+    assert_eq!((archived.status, &archived.json()["archived"]), (200, &json!(true)));
+    assert_eq!(gateway.get(&path).await.json()["status"], "closed");
+    assert_eq!(gateway.send("POST", &format!("{path}/resume"), &[], b"").await.status, 404);
+}
+
+#[tokio::test]
+async fn archived_conversation_without_prompts_resumes() {
+    let gateway = Gateway::start();
+    let started = gateway.post("/api/v1/conversations", json!({})).await.json();
+    let path = format!("/api/v1/conversations/{}", started["conversation_id"].as_str().unwrap());
+    let compacted = gateway.send("POST", &format!("{path}/compact"), &[], b"").await;
+    assert_eq!(compacted.json()["status"], "completed");
+    assert_eq!(gateway.send("DELETE", &path, &[], b"").await.status, 200);
+    let resumed = gateway.send("POST", &format!("{path}/resume"), &[], b"").await;
+    assert_eq!(resumed.json()["status"], "idle", "{}", resumed.text());
+}
+
+#[tokio::test]
 async fn steer_interrupt_compact_review_and_diff_work() {
     let gateway = Gateway::start();
     let made = gateway.ask("a", "create a python script that prints hello").await;

@@ -140,14 +140,17 @@ impl CodexEngine {
         if let Ok(live) = self.manager.get_thread(id).await {
             live.flush_rollout().await.map_err(failed)?;
         }
-        let name = id.to_string();
-        let path = codex_core::find_thread_path_by_id_str(
-            &self.config.codex_home,
-            &name,
-            self.state_db.as_deref(),
-        );
-        let path = path.await.map_err(failed)?.ok_or(EngineError::NotFound(name))?;
+        let path = self.recording(id).await?;
+        let path = path.ok_or_else(|| EngineError::NotFound(id.to_string()))?;
         codex_core::RolloutRecorder::get_rollout_history(&path).await.map_err(failed)
+    }
+
+    /// The file of a recording that is not archived. Core creates it with the first turn.
+    async fn recording(&self, id: ThreadId) -> Result<Option<PathBuf>, EngineError> {
+        let (home, state_db) = (&self.config.codex_home, self.state_db.as_deref());
+        codex_core::find_thread_path_by_id_str(home, &id.to_string(), state_db)
+            .await
+            .map_err(|error| EngineError::Failed(error.to_string()))
     }
 
     async fn spawn(
@@ -232,17 +235,25 @@ impl Engine for CodexEngine {
 
     fn archive(&self, thread_id: String, archived: bool) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(async move {
-            let params = ArchiveThreadParams { thread_id: parse_id(&thread_id)? };
+            let id = parse_id(&thread_id)?;
+            let params = ArchiveThreadParams { thread_id: id };
             let result = if archived {
                 self.thread_store.archive_thread(params).await
             } else {
                 self.thread_store.unarchive_thread(params).await.map(|_thread| ())
             };
-            result.map_err(|error| match error {
-                ThreadStoreError::ThreadNotFound { .. } => EngineError::NotFound(thread_id),
-                ThreadStoreError::InvalidRequest { message } => EngineError::Rejected(message),
-                other => EngineError::Failed(other.to_string()),
-            })
+            let Err(error) = result else { return Ok(()) };
+            let is_recorded = self.recording(id).await?.is_some();
+            match error {
+                // The recording is back, but the store cannot summarise one without a prompt.
+                _ if !archived && is_recorded => Ok(()),
+                ThreadStoreError::InvalidRequest { message } if is_recorded => {
+                    Err(EngineError::Rejected(message))
+                }
+                ThreadStoreError::ThreadNotFound { .. }
+                | ThreadStoreError::InvalidRequest { .. } => Err(EngineError::NotFound(thread_id)),
+                other => Err(EngineError::Failed(other.to_string())),
+            }
         })
     }
 
