@@ -8,11 +8,11 @@ use crate::error::Error;
 use crate::ops;
 use crate::ops::conversations::Archived;
 use crate::ops::conversations::ConversationDetail;
+use crate::ops::conversations::ConversationPage;
 use crate::ops::conversations::ConversationView;
-use crate::ops::conversations::Fork;
-use crate::ops::conversations::List;
-use crate::ops::conversations::Page;
-use crate::ops::conversations::Start;
+use crate::ops::conversations::ForkRequest;
+use crate::ops::conversations::ListRequest;
+use crate::ops::conversations::StartRequest;
 use crate::web::Json;
 use crate::web::RequestContext;
 use crate::web::extract::OptionalJson;
@@ -23,8 +23,8 @@ use crate::web::respond::Created;
 pub(crate) async fn list(
     app: &Arc<App>,
     _context: &RequestContext,
-    Query(list): Query<List>,
-) -> Result<Json<Page>, Error> {
+    Query(list): Query<ListRequest>,
+) -> Result<Json<ConversationPage>, Error> {
     ops::conversations::list(app, &list).map(Json)
 }
 
@@ -32,7 +32,7 @@ pub(crate) async fn list(
 pub(crate) async fn start(
     app: &Arc<App>,
     context: &RequestContext,
-    OptionalJson(start): OptionalJson<Start>,
+    OptionalJson(start): OptionalJson<StartRequest>,
 ) -> Result<Created<ConversationView>, Error> {
     ops::conversations::start(app, context.caller(), start).await.map(Created)
 }
@@ -69,7 +69,7 @@ pub(crate) async fn fork(
     app: &Arc<App>,
     _context: &RequestContext,
     id: ConversationId,
-    OptionalJson(fork): OptionalJson<Fork>,
+    OptionalJson(fork): OptionalJson<ForkRequest>,
 ) -> Result<Created<ConversationView>, Error> {
     ops::conversations::fork(app, &id, fork).await.map(Created)
 }

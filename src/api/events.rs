@@ -98,8 +98,7 @@ pub(crate) fn sse_event(default_type: &str) -> Value {
 pub(crate) struct Event {
     /// Its number within the conversation; the first is 1.
     seq: Seq,
-    #[schemars(with = "ConversationId")]
-    conversation_id: String,
+    conversation_id: ConversationId,
     /// The submission that it belongs to.
     id: String,
     msg: EventMessage,

@@ -27,7 +27,7 @@ use crate::web::respond::Respond;
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Health")]
 pub(crate) struct Health<'a> {
-    /// `healthy`.
+    #[schemars(extend("const" = "healthy"))]
     status: &'static str,
     version: &'static str,
     uptime_seconds: u64,
@@ -126,7 +126,7 @@ pub(crate) async fn health(app: &Arc<App>, context: &RequestContext) -> Result<R
 /// The process is alive.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Live {
-    /// `live`.
+    #[schemars(extend("const" = "live"))]
     status: &'static str,
 }
 
@@ -138,7 +138,7 @@ pub(crate) async fn live(_app: &Arc<App>, _context: &RequestContext) -> Result<J
 /// The gateway accepts requests.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Ready {
-    /// `ready`.
+    #[schemars(extend("const" = "ready"))]
     status: &'static str,
 }
 

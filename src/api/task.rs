@@ -14,14 +14,13 @@ use crate::conversation::report::Change;
 use crate::conversation::report::TurnError;
 use crate::conversation::report::TurnReport;
 use crate::conversation::report::TurnStatus;
+use crate::ops::usage::TokenUsageSchema;
 
 /// The outcome of a turn.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Task {
-    #[schemars(with = "SessionId")]
-    session_id: String,
-    #[schemars(with = "ConversationId")]
-    conversation_id: String,
+    session_id: SessionId,
+    conversation_id: ConversationId,
     turn_id: String,
     /// As a process would exit: 0, 1, 124 at the time limit, 130 when it was cancelled.
     exit_code: i32,
@@ -39,7 +38,7 @@ pub(crate) struct Task {
     stdout: String,
     stderr: String,
     /// Tokens of the turn.
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    #[schemars(with = "Option<TokenUsageSchema>")]
     usage: Option<TokenUsage>,
     model: String,
     /// What confines commands.
@@ -82,8 +81,8 @@ impl Task {
     pub(super) fn new(app: &App, turn: &Turn, report: &TurnReport) -> Self {
         let sandbox = &app.facts().sandbox;
         Self {
-            session_id: turn.conversation.session_id().to_string(),
-            conversation_id: turn.conversation.id().to_string(),
+            session_id: turn.conversation.session_id().clone(),
+            conversation_id: turn.conversation.id().clone(),
             turn_id: turn.id.to_string(),
             exit_code: report.status.exit_code(),
             status: report.status,

@@ -8,9 +8,9 @@ use crate::error::Error;
 use crate::ops;
 use crate::ops::turns::Cancelled;
 use crate::ops::turns::ReviewRequest;
-use crate::ops::turns::Rollback;
+use crate::ops::turns::RollbackRequest;
 use crate::ops::turns::RolledBack;
-use crate::ops::turns::Steer;
+use crate::ops::turns::SteerRequest;
 use crate::ops::turns::Steered;
 use crate::ops::turns::TurnOutcome;
 use crate::web::Json;
@@ -30,7 +30,7 @@ pub(crate) async fn steer(
     app: &Arc<App>,
     context: &RequestContext,
     id: ConversationId,
-    Json(steer): Json<Steer>,
+    Json(steer): Json<SteerRequest>,
 ) -> Result<Json<Steered>, Error> {
     ops::turns::steer(app, context.caller(), &id, steer).await.map(Json)
 }
@@ -49,7 +49,7 @@ pub(crate) async fn rollback(
     app: &Arc<App>,
     context: &RequestContext,
     id: ConversationId,
-    Json(rollback): Json<Rollback>,
+    Json(rollback): Json<RollbackRequest>,
 ) -> Result<Json<RolledBack>, Error> {
     ops::turns::rollback(app, context.caller(), id, rollback).await.map(Json)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono::DateTime;
 use chrono::Utc;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::Serializer;
 use tokio::sync::broadcast;
@@ -19,8 +20,9 @@ const MAX_RECORDS: usize = 4096;
 const MAX_LAG: usize = 1024;
 
 /// The outcome of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "CallStatus")]
 pub enum Status {
     /// The model finished.
     Completed,
@@ -42,10 +44,11 @@ impl Status {
 }
 
 /// One model call: one candidate called, its own retries included. Times count from its start.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct CallRecord {
     /// The time of core's request, or of the failure of the candidate before.
     #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub started_at: DateTime<Utc>,
     /// The conversation (codex's thread id), if core names it.
     pub conversation_id: Option<String>,

@@ -16,6 +16,9 @@ use crate::text::excerpt;
 /// The sequence number of an event within its conversation. The first is 1.
 pub type Seq = u64;
 
+/// The pattern of a UUID: validators may ignore its format.
+const UUID: &str = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$";
+
 /// The id of a turn: the id of the submission that started it.
 pub type TurnId = Arc<str>;
 
@@ -142,7 +145,7 @@ impl JsonSchema for ConversationId {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "format": "uuid" })
+        json_schema!({ "type": "string", "format": "uuid", "pattern": UUID })
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) trait PathParameter: Sized {
 
 impl PathParameter for ConversationId {
     fn describe(name: &str, operation: &mut Operation<'_>) {
-        let schema = json!({ "type": "string", "format": "uuid" });
+        let schema = operation.schemas.decoded::<Self>();
         operation.path(name, schema, "The conversation.");
     }
 

@@ -169,10 +169,10 @@ routes! {
         => exec::OfTurn<exec::TaskStream>, exec::task_stream, [404, 409, 429, 502, 503];
 
     /// Lists conversations, newest first, a page at a time.
-    Conversations = GET "/api/v1/conversations", Key, Query<ops::conversations::List>
-        => Json<ops::conversations::Page>, conversations::list;
+    Conversations = GET "/api/v1/conversations", Key, Query<ops::conversations::ListRequest>
+        => Json<ops::conversations::ConversationPage>, conversations::list;
     /// Starts a conversation; with a prompt, starts its turn without waiting for it.
-    ConversationStart = POST "/api/v1/conversations", Key, OptionalJson<ops::conversations::Start>
+    ConversationStart = POST "/api/v1/conversations", Key, OptionalJson<ops::conversations::StartRequest>
         => Created<ops::conversations::ConversationView>, conversations::start, [409, 502, 503];
     /// Returns a conversation and its newest model calls.
     Conversation(id: ConversationId) = GET "/api/v1/conversations/{id}", Key
@@ -185,7 +185,7 @@ routes! {
         => Json<ops::conversations::ConversationView>, conversations::resume, [502, 503];
     /// Starts another conversation with the history of this one.
     ConversationFork(id: ConversationId) = POST "/api/v1/conversations/{id}/fork", Key,
-        OptionalJson<ops::conversations::Fork>
+        OptionalJson<ops::conversations::ForkRequest>
         => Created<ops::conversations::ConversationView>, conversations::fork, [502];
 
     /// Runs a prompt in the conversation, as `/exec` does.
@@ -197,13 +197,13 @@ routes! {
         => Json<ops::turns::Cancelled>, turns::interrupt;
     /// Adds a prompt to the running turn.
     ConversationSteer(id: ConversationId) = POST "/api/v1/conversations/{id}/steer", Key,
-        Json<ops::turns::Steer> => Json<ops::turns::Steered>, turns::steer, [502];
+        Json<ops::turns::SteerRequest> => Json<ops::turns::Steered>, turns::steer, [502];
     /// Summarises the history to make room for more, and waits for it.
     ConversationCompact(id: ConversationId) = POST "/api/v1/conversations/{id}/compact", Key
         => Json<ops::turns::TurnOutcome>, turns::compact, [409, 502, 503];
     /// Removes the last turns from what the model remembers; files stay as they are.
     ConversationRollback(id: ConversationId) = POST "/api/v1/conversations/{id}/rollback", Key,
-        Json<ops::turns::Rollback> => Json<ops::turns::RolledBack>, turns::rollback, [409, 502, 503];
+        Json<ops::turns::RollbackRequest> => Json<ops::turns::RolledBack>, turns::rollback, [409, 502, 503];
     /// Has the agent review code, and waits for it.
     ConversationReview(id: ConversationId) = POST "/api/v1/conversations/{id}/review", Key,
         Json<ops::turns::ReviewRequest> => Json<ops::turns::TurnOutcome>, turns::review,

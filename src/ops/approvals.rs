@@ -19,8 +19,7 @@ use crate::text::excerpt;
 /// What the running turn of a conversation asks.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Approvals {
-    #[schemars(with = "ConversationId")]
-    conversation_id: String,
+    conversation_id: ConversationId,
     /// Oldest first.
     approvals: Vec<PendingApproval>,
 }
@@ -34,15 +33,14 @@ pub(crate) fn approvals(app: &App, id: &ConversationId) -> Result<Approvals, Err
         ConversationRef::Live(conversation) => conversation.pending_approvals(),
         ConversationRef::Stored(_) => Vec::new(),
     };
-    Ok(Approvals { conversation_id: id.to_string(), approvals })
+    Ok(Approvals { conversation_id: id.clone(), approvals })
 }
 
 /// The decision reached the agent.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Decided {
     decided: bool,
-    #[schemars(with = "ConversationId")]
-    conversation_id: String,
+    conversation_id: ConversationId,
     approval_id: String,
     decision: Decision,
 }
@@ -70,5 +68,5 @@ pub(crate) async fn approve(
     let deciding =
         app.detached(|_| async move { conversation.answer(&approval, answer, &caller).await });
     deciding.await?;
-    Ok(Decided { decided: true, conversation_id: id.to_string(), approval_id, decision })
+    Ok(Decided { decided: true, conversation_id: id.clone(), approval_id, decision })
 }

@@ -9,14 +9,14 @@ use codex_gateway_engine::protocol::TokenUsage;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
-use serde_json::Map;
-use serde_json::Value;
 
 use super::find;
+use super::integer;
 use super::policy;
 use super::prompt;
 use super::prompt::PromptRequest;
 use super::prompt::choose_model;
+use super::usage::TokenUsageSchema;
 use crate::app::App;
 use crate::bridge::call_log::CallRecord;
 use crate::conversation::Activity;
@@ -31,10 +31,12 @@ use crate::conversation::limits::TIMEOUT_RANGE_MS;
 use crate::error::Error;
 use crate::text::rfc3339;
 
-/// How many conversations a page holds by default, and at most.
-const PAGE: usize = 20;
-const MAX_PAGE: usize = 100;
-/// How many model calls of a conversation are shown.
+/// The size of a page.
+const DEFAULT_PAGE: u32 = 20;
+const MAX_PAGE: u32 = 100;
+/// The number of conversations that are read at a time.
+const BATCH: usize = 100;
+/// The number of model calls that are shown with a conversation.
 const MODEL_CALLS: usize = 16;
 
 /// A conversation.
@@ -56,11 +58,9 @@ pub(crate) struct ConversationView {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct ConversationState {
     /// Codex's thread id.
-    #[schemars(with = "ConversationId")]
-    pub(crate) conversation_id: String,
+    pub(crate) conversation_id: ConversationId,
     /// The name that the client chose, or a generated one.
-    #[schemars(with = "SessionId")]
-    pub(crate) session_id: String,
+    pub(crate) session_id: SessionId,
     /// `closed`: archived.
     pub(crate) status: Activity,
     /// The running turn.
@@ -83,7 +83,7 @@ pub(crate) struct ConversationSettings {
     #[schemars(extend("format" = "date-time"))]
     pub(crate) updated_at: String,
     /// Tokens of all turns together.
-    #[schemars(with = "Option<Map<String, Value>>")]
+    #[schemars(with = "Option<TokenUsageSchema>")]
     pub(crate) usage: Option<TokenUsage>,
 }
 
@@ -96,8 +96,8 @@ impl ConversationView {
                 let defaults = conversation.defaults();
                 Self {
                     state: ConversationState {
-                        conversation_id: conversation.id().to_string(),
-                        session_id: conversation.session_id().to_string(),
+                        conversation_id: conversation.id().clone(),
+                        session_id: conversation.session_id().clone(),
                         status: snapshot.activity,
                         turn_id: snapshot.turn_id.as_deref().map(str::to_owned),
                     },
@@ -118,8 +118,8 @@ impl ConversationView {
             }
             ConversationRef::Stored(record) => Self {
                 state: ConversationState {
-                    conversation_id: record.conversation_id.to_string(),
-                    session_id: record.session_id.to_string(),
+                    conversation_id: record.conversation_id.clone(),
+                    session_id: record.session_id.clone(),
                     status: if record.archived { Activity::Closed } else { Activity::Idle },
                     turn_id: None,
                 },
@@ -146,7 +146,6 @@ impl ConversationView {
 pub(crate) struct ConversationDetail {
     #[serde(flatten)]
     view: ConversationView,
-    #[schemars(with = "Vec<Map<String, Value>>")]
     model_calls: Vec<Arc<CallRecord>>,
 }
 
@@ -162,42 +161,42 @@ pub(crate) fn show(app: &App, id: &ConversationId) -> Result<ConversationDetail,
 
 /// Which conversations to list.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-pub(crate) struct List {
+pub(crate) struct ListRequest {
     /// `next_cursor` of the page before.
     #[schemars(with = "Option<ConversationId>")]
     cursor: Option<String>,
     /// The size of the page; default 20.
-    #[schemars(range(min = 1, max = 100))]
-    limit: Option<usize>,
+    #[serde(default, deserialize_with = "integer::optional")]
+    #[schemars(range(min = 1, max = 100), extend("default" = 20))]
+    limit: Option<u32>,
     /// Only those in this state. Default: all but those that are archived (`closed`).
     status: Option<Activity>,
 }
 
 /// A page of conversations, newest first.
 #[derive(Debug, Serialize, JsonSchema)]
-pub(crate) struct Page {
+pub(crate) struct ConversationPage {
     conversations: Vec<ConversationView>,
     /// The cursor of the next page; null on the last.
-    #[schemars(with = "Option<ConversationId>")]
-    next_cursor: Option<String>,
+    next_cursor: Option<ConversationId>,
 }
 
 /// Lists conversations, newest first, a page at a time.
 ///
 /// # Errors
 /// `InvalidRequest` for a limit out of range, or a malformed cursor.
-pub(crate) fn list(app: &App, list: &List) -> Result<Page, Error> {
-    let limit = list.limit.unwrap_or(PAGE);
+pub(crate) fn list(app: &App, list: &ListRequest) -> Result<ConversationPage, Error> {
+    let limit = list.limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(Error::invalid(format!("limit: expected 1 to {MAX_PAGE}, got {limit}")));
     }
     let cursor = list.cursor.as_deref().map(ConversationId::parse).transpose();
     let mut before =
         cursor.map_err(|_| Error::invalid("cursor: expected next_cursor of a page"))?;
-    let mut page = Page { conversations: Vec::new(), next_cursor: None };
+    let mut page = ConversationPage { conversations: Vec::new(), next_cursor: None };
     loop {
-        let found = app.conversations().newest_first(before.as_ref(), MAX_PAGE);
-        let last = found.len() < MAX_PAGE;
+        let found = app.conversations().newest_first(before.as_ref(), BATCH);
+        let last = found.len() < BATCH;
         for known in &found {
             let view = ConversationView::new(known);
             let listed = match list.status {
@@ -207,7 +206,7 @@ pub(crate) fn list(app: &App, list: &List) -> Result<Page, Error> {
             if !listed {
                 continue;
             }
-            if page.conversations.len() == limit {
+            if page.conversations.len() == limit as usize {
                 let last = page.conversations.last();
                 page.next_cursor = last.map(|last| last.state.conversation_id.clone());
                 return Ok(page);
@@ -223,7 +222,7 @@ pub(crate) fn list(app: &App, list: &List) -> Result<Page, Error> {
 
 /// How a new conversation starts.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-pub(crate) struct Start {
+pub(crate) struct StartRequest {
     /// A name that the client chooses. A known one returns its conversation as it is.
     #[schemars(with = "Option<SessionId>")]
     session_id: Option<String>,
@@ -233,6 +232,7 @@ pub(crate) struct Start {
     #[schemars(length(min = 1, max = 256), regex(pattern = r"\S"))]
     model_provider: Option<String>,
     /// A folder inside the workspace root.
+    #[schemars(length(min = 1))]
     cwd: Option<String>,
     /// What commands may touch; read-only or workspace-write unless the operator permits more.
     sandbox: Option<Sandbox>,
@@ -242,6 +242,7 @@ pub(crate) struct Start {
     #[schemars(length(min = 1), regex(pattern = r"\S"))]
     prompt: Option<String>,
     /// The time limit of that turn.
+    #[serde(default, deserialize_with = "integer::optional")]
     #[schemars(range(min = 1000, max = 3_600_000))]
     timeout_ms: Option<u64>,
 }
@@ -253,7 +254,7 @@ pub(crate) struct Start {
 pub(crate) async fn start(
     app: &Arc<App>,
     caller: &str,
-    start: Start,
+    start: StartRequest,
 ) -> Result<ConversationView, Error> {
     if start.prompt.is_some() {
         let started = prompt::prompt(app, caller, start.into(), false).await?;
@@ -274,8 +275,8 @@ pub(crate) async fn start(
     Ok(ConversationView::new(&ConversationRef::Live(opening.await?)))
 }
 
-impl From<Start> for PromptRequest {
-    fn from(start: Start) -> Self {
+impl From<StartRequest> for PromptRequest {
+    fn from(start: StartRequest) -> Self {
         Self {
             prompt: start.prompt.unwrap_or_default(),
             session_id: start.session_id,
@@ -294,8 +295,7 @@ impl From<Start> for PromptRequest {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Archived {
     archived: bool,
-    #[schemars(with = "ConversationId")]
-    conversation_id: String,
+    conversation_id: ConversationId,
 }
 
 /// Ends a conversation and archives it.
@@ -303,7 +303,7 @@ pub(crate) struct Archived {
 /// # Errors
 /// `NotFound`; the archive cannot be written.
 pub(crate) async fn archive(app: &Arc<App>, id: ConversationId) -> Result<Archived, Error> {
-    let conversation_id = id.to_string();
+    let conversation_id = id.clone();
     app.detached(|app| async move { app.conversations().archive(&id).await }).await?;
     Ok(Archived { archived: true, conversation_id })
 }
@@ -325,7 +325,7 @@ pub(crate) async fn resume(
 
 /// Where a fork leaves its conversation.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-pub(crate) struct Fork {
+pub(crate) struct ForkRequest {
     /// The last turn that the fork remembers; default: the last that has ended.
     pub(crate) after_turn: Option<String>,
     /// The name of the new conversation.
@@ -340,7 +340,7 @@ pub(crate) struct Fork {
 pub(crate) async fn fork(
     app: &Arc<App>,
     id: &ConversationId,
-    fork: Fork,
+    fork: ForkRequest,
 ) -> Result<ConversationView, Error> {
     let source = find(app, id)?;
     let session_id = fork.new_session_id.as_deref().map(SessionId::parse).transpose()?;

@@ -13,8 +13,7 @@ use crate::error::Error;
 /// The recorded turns of a conversation.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct History {
-    #[schemars(with = "ConversationId")]
-    conversation_id: String,
+    conversation_id: ConversationId,
     /// Oldest first.
     turns: Vec<PastTurn>,
 }
@@ -26,14 +25,13 @@ pub(crate) struct History {
 pub(crate) async fn history(app: &App, id: &ConversationId) -> Result<History, Error> {
     find(app, id)?;
     let turns = app.conversations().history(id).await?;
-    Ok(History { conversation_id: id.to_string(), turns })
+    Ok(History { conversation_id: id.clone(), turns })
 }
 
 /// The changes of the newest turn.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Diff {
-    #[schemars(with = "ConversationId")]
-    conversation_id: String,
+    conversation_id: ConversationId,
     /// The turn; null where none has changed anything since the conversation was loaded.
     turn_id: Option<String>,
     /// A unified diff.
@@ -50,5 +48,5 @@ pub(crate) fn diff(app: &App, id: &ConversationId) -> Result<Diff, Error> {
         ConversationRef::Stored(_) => None,
     };
     let (turn_id, diff) = diff.map(|(turn, diff)| (turn.to_string(), diff)).unzip();
-    Ok(Diff { conversation_id: id.to_string(), turn_id, diff: diff.unwrap_or_default() })
+    Ok(Diff { conversation_id: id.clone(), turn_id, diff: diff.unwrap_or_default() })
 }

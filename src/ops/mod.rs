@@ -19,6 +19,7 @@ pub(crate) mod commands;
 pub(crate) mod conversations;
 pub(crate) mod events;
 pub(crate) mod history;
+pub(crate) mod integer;
 pub(crate) mod login;
 pub(crate) mod mcp;
 pub(crate) mod patches;
@@ -28,6 +29,7 @@ mod sandbox;
 pub(crate) mod terminals;
 pub(crate) mod turns;
 pub(crate) mod upstream;
+pub(crate) mod usage;
 
 use crate::app::App;
 use crate::conversation::ConversationRef;

@@ -15,6 +15,7 @@ use serde_json::Value;
 use tracing::Span;
 
 use super::cancel_on_disconnect::CancelOnDrop;
+use super::integer;
 use super::policy;
 use crate::app::App;
 use crate::config::Config;
@@ -48,9 +49,11 @@ pub(crate) struct PromptRequest {
     #[schemars(length(min = 1, max = 256), regex(pattern = r"\S"))]
     pub(crate) model_provider: Option<String>,
     /// The turn's time limit.
+    #[serde(default, deserialize_with = "integer::optional")]
     #[schemars(range(min = 1000, max = 3_600_000))]
     pub(crate) timeout_ms: Option<u64>,
     /// A folder inside the workspace root, for a new conversation.
+    #[schemars(length(min = 1))]
     pub(crate) cwd: Option<String>,
     /// What commands may touch; read-only or workspace-write unless the operator permits more.
     pub(crate) sandbox: Option<Sandbox>,
@@ -73,7 +76,7 @@ pub(crate) struct PromptRequest {
     #[serde(default)]
     pub(crate) include_deltas: bool,
     /// Reserved: webhooks are not built into this version.
-    #[schemars(with = "()")]
+    #[schemars(with = "Option<()>")]
     pub(crate) callback_url: Option<String>,
 }
 

@@ -12,6 +12,7 @@ use tracing::Instrument;
 use tracing::Span;
 
 use super::find;
+use super::integer;
 use super::prompt::time_limit;
 use super::prompt::validate_images;
 use super::prompt::validate_text;
@@ -31,10 +32,8 @@ use crate::error::Error;
 pub(crate) struct Cancelled {
     /// False where none was running, or it completed first.
     cancelled: bool,
-    #[schemars(with = "SessionId")]
-    session_id: String,
-    #[schemars(with = "ConversationId")]
-    conversation_id: String,
+    session_id: SessionId,
+    conversation_id: ConversationId,
     /// The interrupted turn.
     pub(crate) turn_id: Option<String>,
 }
@@ -57,15 +56,15 @@ pub(crate) async fn interrupt(known: &ConversationRef) -> Result<Cancelled, Erro
     };
     Ok(Cancelled {
         cancelled: turn_id.is_some(),
-        session_id: known.session_id().to_string(),
-        conversation_id: known.id().to_string(),
+        session_id: known.session_id().clone(),
+        conversation_id: known.id().clone(),
         turn_id,
     })
 }
 
 /// What to add to the running turn.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(crate) struct Steer {
+pub(crate) struct SteerRequest {
     /// Not blank.
     #[schemars(length(min = 1), regex(pattern = r"\S"))]
     pub(crate) prompt: String,
@@ -80,8 +79,7 @@ pub(crate) struct Steer {
 pub(crate) struct Steered {
     /// False where no turn was running.
     steered: bool,
-    #[schemars(with = "ConversationId")]
-    conversation_id: String,
+    conversation_id: ConversationId,
     /// The steered turn.
     turn_id: Option<String>,
 }
@@ -95,7 +93,7 @@ pub(crate) async fn steer(
     app: &App,
     caller: &str,
     id: &ConversationId,
-    steer: Steer,
+    steer: SteerRequest,
 ) -> Result<Steered, Error> {
     validate_text(&steer.prompt)?;
     validate_images(&steer.images)?;
@@ -108,7 +106,7 @@ pub(crate) async fn steer(
     };
     Ok(Steered {
         steered: turn.is_some(),
-        conversation_id: id.to_string(),
+        conversation_id: id.clone(),
         turn_id: turn.map(|turn| turn.id.to_string()),
     })
 }
@@ -116,10 +114,8 @@ pub(crate) async fn steer(
 /// The outcome of a turn without a prompt.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct TurnOutcome {
-    #[schemars(with = "ConversationId")]
-    conversation_id: String,
-    #[schemars(with = "SessionId")]
-    session_id: String,
+    conversation_id: ConversationId,
+    session_id: SessionId,
     turn_id: String,
     status: TurnStatus,
     /// The agent's last message.
@@ -149,8 +145,8 @@ where
     let turn = starting.await?;
     let report = turn.report().await?;
     Ok(TurnOutcome {
-        conversation_id: turn.conversation.id().to_string(),
-        session_id: turn.conversation.session_id().to_string(),
+        conversation_id: turn.conversation.id().clone(),
+        session_id: turn.conversation.session_id().clone(),
         turn_id: turn.id.to_string(),
         status: report.status,
         content: report.message.clone(),
@@ -176,6 +172,7 @@ pub(crate) async fn compact(
 pub(crate) struct ReviewRequest {
     pub(crate) target: Review,
     /// The turn's time limit.
+    #[serde(default, deserialize_with = "integer::optional")]
     #[schemars(range(min = 1000, max = 3_600_000))]
     pub(crate) timeout_ms: Option<u64>,
 }
@@ -201,8 +198,9 @@ pub(crate) async fn review(
 
 /// How many turns to remove.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(crate) struct Rollback {
+pub(crate) struct RollbackRequest {
     /// At least 1.
+    #[serde(deserialize_with = "integer::required")]
     #[schemars(range(min = 1, max = 4_294_967_295_u64))]
     pub(crate) turns: u32,
 }
@@ -211,8 +209,7 @@ pub(crate) struct Rollback {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RolledBack {
     rolled_back: bool,
-    #[schemars(with = "ConversationId")]
-    conversation_id: String,
+    conversation_id: ConversationId,
     turns: u32,
 }
 
@@ -224,12 +221,12 @@ pub(crate) async fn rollback(
     app: &Arc<App>,
     caller: &str,
     id: ConversationId,
-    Rollback { turns }: Rollback,
+    RollbackRequest { turns }: RollbackRequest,
 ) -> Result<RolledBack, Error> {
     if turns == 0 {
         return Err(Error::invalid("turns: expected 1 or more, got 0"));
     }
-    let conversation_id = id.to_string();
+    let conversation_id = id.clone();
     let caller = caller.to_owned();
     let rolling = app.detached(|app| async move {
         let start = |conversation: Arc<Conversation>| async move {

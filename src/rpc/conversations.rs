@@ -18,11 +18,12 @@ use crate::error::Error;
 use crate::ops;
 pub(super) use crate::ops::approvals::Decided;
 pub(super) use crate::ops::conversations::Archived;
+pub(super) use crate::ops::conversations::ConversationPage;
 pub(super) use crate::ops::conversations::ConversationView;
-pub(super) use crate::ops::conversations::List;
-pub(super) use crate::ops::conversations::Page;
-pub(super) use crate::ops::conversations::Start;
+pub(super) use crate::ops::conversations::ListRequest;
+pub(super) use crate::ops::conversations::StartRequest;
 pub(super) use crate::ops::history::History;
+use crate::ops::integer;
 pub(super) use crate::ops::turns::RolledBack;
 pub(super) use crate::ops::turns::Steered;
 pub(super) use crate::ops::turns::TurnOutcome;
@@ -40,11 +41,14 @@ fn id_of(call: &CallContext, params: &ConversationParams) -> Result<Conversation
     Ok(params.require(call.app())?.id().clone())
 }
 
-pub(super) async fn start(call: &CallContext, start: Start) -> Result<ConversationView, Error> {
+pub(super) async fn start(
+    call: &CallContext,
+    start: StartRequest,
+) -> Result<ConversationView, Error> {
     ops::conversations::start(call.app(), call.caller(), start).await
 }
 
-pub(super) async fn list(call: &CallContext, list: List) -> Result<Page, Error> {
+pub(super) async fn list(call: &CallContext, list: ListRequest) -> Result<ConversationPage, Error> {
     ops::conversations::list(call.app(), &list)
 }
 
@@ -78,7 +82,7 @@ pub(super) async fn compact(
 
 /// A conversation and where a fork leaves it.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct Fork {
+pub(super) struct ForkParams {
     #[schemars(with = "Option<SessionId>")]
     session_id: Option<String>,
     #[schemars(with = "Option<ConversationId>")]
@@ -90,16 +94,19 @@ pub(super) struct Fork {
     new_session_id: Option<String>,
 }
 
-pub(super) async fn fork(call: &CallContext, fork: Fork) -> Result<ConversationView, Error> {
-    let Fork { session_id, conversation_id, after_turn, new_session_id } = fork;
+pub(super) async fn fork(
+    call: &CallContext,
+    params: ForkParams,
+) -> Result<ConversationView, Error> {
+    let ForkParams { session_id, conversation_id, after_turn, new_session_id } = params;
     let id = find(call, session_id, conversation_id)?;
-    let fork = ops::conversations::Fork { after_turn, new_session_id };
+    let fork = ops::conversations::ForkRequest { after_turn, new_session_id };
     ops::conversations::fork(call.app(), &id, fork).await
 }
 
 /// A conversation and what to add to its running turn.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct Steer {
+pub(super) struct SteerParams {
     #[schemars(with = "Option<SessionId>")]
     session_id: Option<String>,
     #[schemars(with = "Option<ConversationId>")]
@@ -113,29 +120,33 @@ pub(super) struct Steer {
     images: Vec<String>,
 }
 
-pub(super) async fn steer(call: &CallContext, steer: Steer) -> Result<Steered, Error> {
-    let Steer { session_id, conversation_id, prompt, images } = steer;
+pub(super) async fn steer(call: &CallContext, params: SteerParams) -> Result<Steered, Error> {
+    let SteerParams { session_id, conversation_id, prompt, images } = params;
     let id = find(call, session_id, conversation_id)?;
-    let steer = ops::turns::Steer { prompt, images };
+    let steer = ops::turns::SteerRequest { prompt, images };
     ops::turns::steer(call.app(), call.caller(), &id, steer).await
 }
 
 /// A conversation and how many of its turns to remove.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct Rollback {
+pub(super) struct RollbackParams {
     #[schemars(with = "Option<SessionId>")]
     session_id: Option<String>,
     #[schemars(with = "Option<ConversationId>")]
     conversation_id: Option<String>,
     /// At least 1.
+    #[serde(deserialize_with = "integer::required")]
     #[schemars(range(min = 1, max = 4_294_967_295_u64))]
     turns: u32,
 }
 
-pub(super) async fn rollback(call: &CallContext, rollback: Rollback) -> Result<RolledBack, Error> {
-    let Rollback { session_id, conversation_id, turns } = rollback;
+pub(super) async fn rollback(
+    call: &CallContext,
+    params: RollbackParams,
+) -> Result<RolledBack, Error> {
+    let RollbackParams { session_id, conversation_id, turns } = params;
     let id = find(call, session_id, conversation_id)?;
-    ops::turns::rollback(call.app(), call.caller(), id, ops::turns::Rollback { turns }).await
+    ops::turns::rollback(call.app(), call.caller(), id, ops::turns::RollbackRequest { turns }).await
 }
 
 /// A conversation and what to review in it.
@@ -147,6 +158,7 @@ pub(super) struct ReviewParams {
     conversation_id: Option<String>,
     target: Review,
     /// The turn's time limit.
+    #[serde(default, deserialize_with = "integer::optional")]
     #[schemars(range(min = 1000, max = 3_600_000))]
     timeout_ms: Option<u64>,
 }
@@ -160,7 +172,7 @@ pub(super) async fn review(call: &CallContext, params: ReviewParams) -> Result<T
 
 /// A conversation, a pending approval of it and the decision.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct Approve {
+pub(super) struct ApproveParams {
     #[schemars(with = "Option<SessionId>")]
     session_id: Option<String>,
     #[schemars(with = "Option<ConversationId>")]
@@ -177,9 +189,16 @@ pub(super) struct Approve {
     content: Option<Value>,
 }
 
-pub(super) async fn approve(call: &CallContext, approve: Approve) -> Result<Decided, Error> {
-    let Approve { session_id, conversation_id, approval_id, decision, reason, answers, content } =
-        approve;
+pub(super) async fn approve(call: &CallContext, params: ApproveParams) -> Result<Decided, Error> {
+    let ApproveParams {
+        session_id,
+        conversation_id,
+        approval_id,
+        decision,
+        reason,
+        answers,
+        content,
+    } = params;
     let id = find(call, session_id, conversation_id)?;
     let answer = Answer { decision, reason, answers, content };
     ops::approvals::approve(call.app(), call.caller(), &id, approval_id, answer).await

@@ -95,15 +95,16 @@ methods! {
         ConversationParams => conversation::Found<conversation::Cancelled>,
         conversation::cancel;
     /// Starts a conversation. With a prompt, starts its first turn and does not wait for it.
-    Start = "conversation.start", conversations::Start => conversations::ConversationView,
+    Start = "conversation.start", conversations::StartRequest => conversations::ConversationView,
         conversations::start;
     /// The conversations, newest first, in pages.
-    List = "conversation.list", conversations::List => conversations::Page, conversations::list;
+    List = "conversation.list", conversations::ListRequest => conversations::ConversationPage,
+        conversations::list;
     /// Loads a conversation from disk or from the archive.
     Resume = "conversation.resume", ConversationParams => conversations::ConversationView,
         conversations::resume;
     /// Starts a conversation with the history of another.
-    Fork = "conversation.fork", conversations::Fork => conversations::ConversationView,
+    Fork = "conversation.fork", conversations::ForkParams => conversations::ConversationView,
         conversations::fork;
     /// Ends a conversation and archives its record.
     Archive = "conversation.archive", ConversationParams => conversations::Archived,
@@ -112,23 +113,23 @@ methods! {
     History = "conversation.history", ConversationParams => conversations::History,
         conversations::history;
     /// Adds a prompt to the running turn.
-    Steer = "conversation.steer", conversations::Steer => conversations::Steered,
+    Steer = "conversation.steer", conversations::SteerParams => conversations::Steered,
         conversations::steer;
     /// Summarises the history to make room for more. Responds when that is done.
     Compact = "conversation.compact", ConversationParams => conversations::TurnOutcome,
         conversations::compact;
     /// Removes the last turns from what the model remembers. Files stay as they are.
-    Rollback = "conversation.rollback", conversations::Rollback => conversations::RolledBack,
+    Rollback = "conversation.rollback", conversations::RollbackParams => conversations::RolledBack,
         conversations::rollback;
     /// Has the agent review code. Responds when the review has ended.
     Review = "conversation.review", conversations::ReviewParams => conversations::TurnOutcome,
         conversations::review;
     /// Answers a pending approval of the running turn.
-    Approve = "conversation.approve", conversations::Approve => conversations::Decided,
+    Approve = "conversation.approve", conversations::ApproveParams => conversations::Decided,
         conversations::approve;
     /// Sends the events of a conversation as notifications: those after `after_seq`, then live
     /// ones.
-    Subscribe = "conversation.subscribe", subscription::Subscribe => subscription::Subscribed,
+    Subscribe = "conversation.subscribe", subscription::SubscribeParams => subscription::Subscribed,
         subscription::subscribe, WebSocket, ["conversation.event"];
     /// Ends a subscription.
     Unsubscribe = "conversation.unsubscribe", ConversationParams => subscription::Unsubscribed,

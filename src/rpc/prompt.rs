@@ -5,7 +5,6 @@ use codex_gateway_engine::sandbox::Mechanism;
 use codex_gateway_engine::sandbox::Tools;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -23,6 +22,7 @@ use crate::error::Kind;
 use crate::ops;
 pub(super) use crate::ops::prompt::PromptRequest;
 use crate::ops::prompt::StartedTurn;
+use crate::ops::usage::TokenUsageSchema;
 use crate::stream::Item;
 use crate::stream::StreamEnd;
 
@@ -35,10 +35,8 @@ const MAX_EVENT_BYTES: usize = 16 << 20;
 pub(super) struct AiResponse {
     /// Always `ai_response`.
     r#type: &'static str,
-    #[schemars(with = "ConversationId")]
-    conversation_id: String,
-    #[schemars(with = "SessionId")]
-    session_id: String,
+    conversation_id: ConversationId,
+    session_id: SessionId,
     turn_id: String,
     status: TurnStatus,
     /// The agent's last message.
@@ -49,7 +47,7 @@ pub(super) struct AiResponse {
     /// The events of the turn, each keyed by its type in PascalCase.
     #[schemars(with = "Vec<Value>")]
     events: Vec<Box<RawValue>>,
-    #[schemars(with = "Option<Map<String, Value>>")]
+    #[schemars(with = "Option<TokenUsageSchema>")]
     usage: Option<TokenUsage>,
     /// What confines commands.
     sandbox: Mechanism,
@@ -110,8 +108,8 @@ fn outcome(
     let sandbox = &app.facts().sandbox;
     let result = AiResponse {
         r#type: "ai_response",
-        conversation_id: conversation.id().to_string(),
-        session_id: conversation.session_id().to_string(),
+        conversation_id: conversation.id().clone(),
+        session_id: conversation.session_id().clone(),
         turn_id: turn.id.to_string(),
         status: report.status,
         content: report.message.clone(),

@@ -17,7 +17,7 @@ use crate::ops::events;
 
 /// A conversation and which of its events to send.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct Subscribe {
+pub(super) struct SubscribeParams {
     #[schemars(with = "Option<SessionId>")]
     session_id: Option<String>,
     #[schemars(with = "Option<ConversationId>")]
@@ -41,10 +41,8 @@ fn yes() -> bool {
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Subscribed {
     subscribed: bool,
-    #[schemars(with = "SessionId")]
-    session_id: String,
-    #[schemars(with = "ConversationId")]
-    conversation_id: String,
+    session_id: SessionId,
+    conversation_id: ConversationId,
     /// The newest event at this moment.
     last_seq: Seq,
     /// The oldest event that is kept.
@@ -53,7 +51,7 @@ pub(super) struct Subscribed {
 
 pub(super) async fn subscribe(
     call: &CallContext,
-    params: Subscribe,
+    params: SubscribeParams,
 ) -> Result<Reply<Subscribed>, Error> {
     let socket = call.require_socket()?;
     let app = call.app();
@@ -65,8 +63,8 @@ pub(super) async fn subscribe(
     let events = subscriber::subscribe(socket, app, &conversation, options)?;
     let subscribed = Subscribed {
         subscribed: true,
-        session_id: conversation.session_id().to_string(),
-        conversation_id: conversation.id().to_string(),
+        session_id: conversation.session_id().clone(),
+        conversation_id: conversation.id().clone(),
         last_seq,
         oldest_seq: conversation.log().oldest_seq(),
     };
@@ -78,8 +76,7 @@ pub(super) async fn subscribe(
 pub(super) struct Unsubscribed {
     /// Whether there was one.
     unsubscribed: bool,
-    #[schemars(with = "ConversationId")]
-    conversation_id: String,
+    conversation_id: ConversationId,
 }
 
 pub(super) async fn unsubscribe(
@@ -89,5 +86,5 @@ pub(super) async fn unsubscribe(
     let socket = call.require_socket()?;
     let known = params.require(call.app())?;
     let id = known.id();
-    Ok(Unsubscribed { unsubscribed: socket.end_subscription(id), conversation_id: id.to_string() })
+    Ok(Unsubscribed { unsubscribed: socket.end_subscription(id), conversation_id: id.clone() })
 }

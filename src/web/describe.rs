@@ -30,6 +30,11 @@ impl Schemas {
         }
     }
 
+    /// The schema of a type that the gateway decodes.
+    pub(crate) fn decoded<T: JsonSchema>(&mut self) -> Value {
+        self.decoded.subschema_for::<T>().to_value()
+    }
+
     /// The schema of a type that the gateway encodes.
     pub(crate) fn encoded<T: JsonSchema>(&mut self) -> Value {
         self.encoded.subschema_for::<T>().to_value()
@@ -177,36 +182,44 @@ impl<'a> Operation<'a> {
     }
 }
 
-/// A response that is a problem document.
-fn problem(status: u16) -> Value {
-    let (description, headers) = match status {
-        400 => ("The request is invalid; `detail` names the field and what it takes.", None),
-        401 => ("No known API key.", Some("WWW-Authenticate")),
-        403 => ("The operator does not permit it.", None),
-        404 => ("No such conversation, or no such approval.", None),
-        408 => ("The body did not arrive in time.", None),
-        409 => ("A turn is running on the conversation.", None),
-        410 => ("The events are no longer kept.", None),
-        413 => ("The body or the prompt is too long.", None),
-        415 => ("The body is not `application/json`.", None),
-        426 => ("The request is not a WebSocket handshake.", None),
-        429 => ("Too many requests are running or waiting.", Some("Retry-After")),
-        502 => ("codex-core, the model or a tool server failed.", None),
-        503 => ("The gateway is starting or shutting down.", Some("Retry-After")),
-        504 => ("The turn ran out of time.", None),
-        _ => ("Another failure.", None),
-    };
-    let mut response = json!({
-        "description": description,
-        "headers": { "X-Request-Id": { "$ref": "#/components/headers/X-Request-Id" } },
-        "content": {
-            "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } },
-        },
+/// Problem documents: status, description, and a header beside `X-Request-Id`.
+const PROBLEMS: [(u16, &str, Option<&str>); 14] = [
+    (400, "The request is invalid; `detail` names the field and what it takes.", None),
+    (401, "No known API key.", Some("WWW-Authenticate")),
+    (403, "The operator does not permit it.", None),
+    (404, "No such conversation, or no such approval.", None),
+    (408, "The body did not arrive in time.", None),
+    (409, "A turn is running on the conversation.", None),
+    (410, "The events are no longer kept.", None),
+    (413, "The body or the prompt is too long.", None),
+    (415, "The body is not `application/json`.", None),
+    (426, "The request is not a WebSocket handshake.", None),
+    (429, "Too many requests are running or waiting.", Some("Retry-After")),
+    (500, "Another failure.", None),
+    (502, "codex-core, the model or a tool server failed.", None),
+    (503, "The gateway is shutting down.", Some("Retry-After")),
+];
+
+/// The problem documents as components, to which operations refer by their statuses.
+pub(crate) fn problems() -> Map<String, Value> {
+    let problems = PROBLEMS.into_iter().map(|(status, description, header)| {
+        let headers = ["X-Request-Id"].into_iter().chain(header).map(|name| {
+            (name.to_owned(), json!({ "$ref": format!("#/components/headers/{name}") }))
+        });
+        let headers: Map<String, Value> = headers.collect();
+        let schema = json!({ "$ref": "#/components/schemas/Problem" });
+        let response = json!({
+            "description": description,
+            "headers": headers,
+            "content": { "application/problem+json": { "schema": schema } },
+        });
+        (format!("Problem{status}"), response)
     });
-    if let (Some(name), Some(headers)) = (headers, response.get_mut("headers")) {
-        set(headers, name, json!({ "$ref": format!("#/components/headers/{name}") }));
-    }
-    response
+    problems.collect()
+}
+
+fn problem(status: u16) -> Value {
+    json!({ "$ref": format!("#/components/responses/Problem{status}") })
 }
 
 /// The schema of an optional field as one of a parameter, which cannot be null, and its description.

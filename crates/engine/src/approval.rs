@@ -67,6 +67,7 @@ impl Decision {
 
 /// The answer to a request.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(rename = "ApprovalAnswer")]
 pub struct Answer {
     /// The decision.
     pub decision: Decision,
