@@ -16,6 +16,7 @@
 mod agent;
 mod conformance;
 mod deploy;
+mod hostile;
 mod house;
 mod http;
 mod models;

@@ -10,7 +10,6 @@ use codex_core::config::ConfigOverrides;
 use codex_model_provider_info::ModelProviderInfo;
 use codex_model_provider_info::WireApi;
 use codex_model_provider_info::built_in_model_providers;
-use codex_protocol::config_types::EnvironmentVariablePattern;
 use codex_protocol::openai_models::ModelsResponse;
 use codex_protocol::protocol::AskForApproval;
 use codex_utils_absolute_path::AbsolutePathBuf;
@@ -19,6 +18,7 @@ use toml::Value as TomlValue;
 use super::Bridge;
 use super::BridgedProvider;
 use super::Options;
+use super::environment;
 use super::mcp;
 use super::models;
 use super::permissions::Permissions;
@@ -26,10 +26,6 @@ use crate::Approval;
 use crate::EngineError;
 use crate::Sandbox;
 use crate::ThreadSpec;
-
-/// Variables with secrets that the agent's commands do not inherit, in addition to core's own
-/// patterns (`*KEY*`, `*SECRET*`, `*TOKEN*`).
-const SECRET_VARIABLES: [&str; 4] = ["GATEWAY_*", "OTEL_EXPORTER_*", "*PASSWORD*", "*CREDENTIAL*"];
 
 /// Core's catalogue entry for the demo model, so that it gets every tool a real model gets.
 const DEMO_CATALOGUE: &str = include_str!("demo_model.json");
@@ -55,21 +51,7 @@ pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
         })
         .build()
         .await?;
-    let variables = &mut config.permissions.shell_environment_policy;
-    variables.ignore_default_excludes = false;
-    let bridged = options.bridge.iter().flat_map(|bridge| &bridge.providers);
-    // Variables whose values are sent to providers, under any name.
-    let keys = config.model_providers.values().flat_map(|provider| {
-        let headers = provider.env_http_headers.iter().flat_map(HashMap::values);
-        provider.env_key.iter().chain(headers).map(String::as_str)
-    });
-    let keys = keys.chain(bridged.flat_map(|bridged| &bridged.secrets).map(String::as_str));
-    variables.exclude.extend(
-        SECRET_VARIABLES
-            .into_iter()
-            .chain(keys)
-            .map(EnvironmentVariablePattern::new_case_insensitive),
-    );
+    environment::restrict(&mut config, options);
     if let Some(bridge) = &options.bridge {
         use_bridge(&mut config, bridge);
     }

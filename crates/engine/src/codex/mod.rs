@@ -5,11 +5,12 @@
 //!   [`crate::Thread`] on core;
 //! - `extensions`: extensions of core; `models`: core's model catalogue; `store`: core's thread
 //!   store;
-//! - `mcp`: tool servers; `permissions`: access of commands; `exec`, `terminal`: commands outside
-//!   turns.
+//! - `mcp`: tool servers; `permissions`, `environment`: access and variables of commands; `exec`,
+//!   `terminal`: commands outside turns.
 
 mod config;
 mod engine;
+mod environment;
 mod exec;
 mod extensions;
 mod mcp;

@@ -1,0 +1,3 @@
+//! What a hostile client, repository or agent tries, on the real core in the real sandbox.
+
+mod environment;
