@@ -6,9 +6,9 @@ use crate::app::App;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
 use crate::ops;
-use crate::ops::approvals::Answer;
-use crate::ops::approvals::Approvals;
-use crate::ops::approvals::Decided;
+pub(crate) use crate::ops::approvals::Answer;
+pub(crate) use crate::ops::approvals::Approvals;
+pub(crate) use crate::ops::approvals::Decided;
 use crate::web::Json;
 use crate::web::RequestContext;
 

@@ -20,7 +20,7 @@ use crate::app::App;
 use crate::conversation::Turn;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
-use crate::ops::prompt::PromptRequest;
+pub(crate) use crate::ops::prompt::PromptRequest;
 use crate::ops::prompt::StartedTurn;
 use crate::ops::prompt::prompt;
 use crate::stream::Item;
@@ -42,12 +42,12 @@ pub(crate) async fn events(
     app: &Arc<App>,
     context: &RequestContext,
     (CancelOnDisconnect(tied), Json(request)): Argument,
-) -> Result<OfTurn<EventStream>, Error> {
+) -> Result<TurnResponse<EventStream>, Error> {
     let started = prompt(app, context.caller(), request, tied).await?;
     let StartedTurn { turn, cancel_on_drop, raw_events } = started;
     let owned = (cancel_on_drop, app.stream_guard());
     let stream = EventStream::new(context, items(app, &turn, raw_events), owned);
-    Ok(OfTurn::new(app, &turn, stream))
+    Ok(TurnResponse::new(app, &turn, stream))
 }
 
 /// `POST /api/v1/conversations/{id}/turns`: the same in a conversation.
@@ -56,7 +56,7 @@ pub(crate) async fn turn(
     context: &RequestContext,
     id: ConversationId,
     (tied, Json(mut request)): Argument,
-) -> Result<OfTurn<EventStream>, Error> {
+) -> Result<TurnResponse<EventStream>, Error> {
     request.in_conversation(&id)?;
     events(app, context, (tied, Json(request))).await
 }
@@ -66,7 +66,7 @@ pub(crate) async fn task_stream(
     app: &Arc<App>,
     context: &RequestContext,
     (CancelOnDisconnect(tied), Json(request)): Argument,
-) -> Result<OfTurn<TaskStream>, Error> {
+) -> Result<TurnResponse<TaskStream>, Error> {
     let started = prompt(app, context.caller(), request, tied).await?;
     let StartedTurn { turn, cancel_on_drop, raw_events } = started;
     let owned = (cancel_on_drop, app.stream_guard());
@@ -86,7 +86,7 @@ pub(crate) async fn task_stream(
             yield view.ended(seq, &report);
         }
     };
-    Ok(OfTurn::new(app, &turn, TaskStream(Body::stream(frames, owned))))
+    Ok(TurnResponse::new(app, &turn, TaskStream(Body::stream(frames, owned))))
 }
 
 /// `POST /api/v1/exec`
@@ -94,11 +94,11 @@ pub(crate) async fn task(
     app: &Arc<App>,
     context: &RequestContext,
     (CancelOnDisconnect(tied), Json(request)): Argument,
-) -> Result<OfTurn<Json<Task>>, Error> {
+) -> Result<TurnResponse<Json<Task>>, Error> {
     let StartedTurn { turn, cancel_on_drop: _cancel_on_drop, raw_events: _ } =
         prompt(app, context.caller(), request, tied).await?;
     let report = turn.report().await?;
-    Ok(OfTurn::new(app, &turn, Json(Task::new(app, &turn, &report))))
+    Ok(TurnResponse::new(app, &turn, Json(Task::new(app, &turn, &report))))
 }
 
 fn items(app: &App, turn: &Turn, raw: bool) -> impl Stream<Item = Item> + Send + 'static {
@@ -128,12 +128,12 @@ impl Respond for TaskStream {
 /// A response whose head names the conversation and the turn, so that a client that is cut off
 /// before the first event can come back; and what confines tool calls.
 #[derive(Debug)]
-pub(crate) struct OfTurn<R> {
+pub(crate) struct TurnResponse<R> {
     reply: R,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl<R> OfTurn<R> {
+impl<R> TurnResponse<R> {
     /// The headers, and what each of them says.
     const HEADERS: [(&'static str, &'static str); 5] = [
         ("x-conversation-id", "The conversation."),
@@ -160,7 +160,7 @@ impl<R> OfTurn<R> {
     }
 }
 
-impl<R: Respond> Respond for OfTurn<R> {
+impl<R: Respond> Respond for TurnResponse<R> {
     fn describe(operation: &mut Operation<'_>) {
         R::describe(operation);
         for (name, description) in Self::HEADERS {

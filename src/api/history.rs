@@ -6,8 +6,8 @@ use crate::app::App;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
 use crate::ops;
-use crate::ops::history::Diff;
-use crate::ops::history::History;
+pub(crate) use crate::ops::history::Diff;
+pub(crate) use crate::ops::history::History;
 use crate::web::Json;
 use crate::web::RequestContext;
 

@@ -1,5 +1,5 @@
-//! The handlers of the REST endpoints, one noun a file: decoded argument → one call of [`crate::ops`]
-//! → reply. Which endpoint calls which handler is in [`crate::gateway::route`].
+//! The handlers of the REST endpoints, one noun a file: decoded argument → one call of `ops` →
+//! reply. The table of [`crate::gateway::route`] names them.
 
 pub mod approvals;
 pub(crate) mod conversations;

@@ -44,9 +44,12 @@ pub(super) struct Exec {
     timeout_ms: Option<u64>,
 }
 
-pub(super) async fn run(exec: Exec, config: Config, helpers: HelperPaths) -> anyhow::Result<u8> {
-    let mut config = config;
-    // One prompt, one conversation.
+pub(super) async fn run(
+    exec: Exec,
+    mut config: Config,
+    helpers: HelperPaths,
+) -> anyhow::Result<u8> {
+    // One prompt needs one conversation.
     config.turns.prestarted = 0;
     let (app, engine) = Assembly::open(config, helpers).await?.into_app();
     let shutdown = app.shutdown().clone();

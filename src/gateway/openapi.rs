@@ -1,6 +1,6 @@
-//! `GET /openapi.json`: the table of routes as an OpenAPI 3.1 document. Parameters, bodies, responses
-//! and their schemas come from the types that the handlers really decode and encode. (The methods of
-//! `/jsonrpc` and `/ws` describe themselves with `rpc.discover`.)
+//! `GET /openapi.json`: the table of routes as an OpenAPI 3.1 document. Parameters, bodies and
+//! responses come from the types that handlers decode and encode. `rpc.discover` describes the
+//! methods of `/jsonrpc` and `/ws`.
 
 use std::sync::Arc;
 use std::sync::LazyLock;
@@ -110,7 +110,7 @@ fn operation_id(route: &str) -> String {
 fn headers() -> Value {
     json!({
         "X-Request-Id": {
-            "description": "The id of the request: the client's `X-Request-Id`, or a generated one.",
+            "description": "The client's `X-Request-Id`, or a generated one.",
             "schema": { "type": "string" },
         },
         "WWW-Authenticate": {

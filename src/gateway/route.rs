@@ -1,7 +1,6 @@
-//! The table of routes: the one place that says which endpoints there are, who may call them, what
-//! they take and give, and which function answers. Parsing, authorisation, dispatch, the names of
-//! spans and the OpenAPI document all come from it. (The methods of `/jsonrpc` and `/ws` have a table
-//! of their own, [`crate::rpc::method`].)
+//! The table of routes: endpoints, callers, arguments, results and handlers. Parsing, authorisation,
+//! dispatch, span names and the OpenAPI document come from it. The methods of `/jsonrpc` and `/ws`
+//! have a table of their own, `rpc::method`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,7 +25,6 @@ use crate::app::App;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::ops;
 use crate::rpc;
 use crate::web::Body;
 use crate::web::Json;
@@ -66,14 +64,15 @@ impl std::fmt::Debug for Spec {
     }
 }
 
-/// Declares the routes: documentation, name with the types of its path's parameters, method, path,
-/// access, the type of the argument that the handler takes beside them, if any, the type of its
-/// result, the handler, and the statuses of its errors that do not follow from these types.
+/// Declares the routes: documentation, name, parameters of the path, method, path and access; the
+/// type of the handler's argument, if it has one, `=>` the type of its result, and the handler; then
+/// the statuses of errors that do not follow from these types.
 macro_rules! routes {
     ($(
         $(#[doc = $doc:literal])+
         $route:ident $(($($parameter:ident: $kind:ty),+))? = $method:ident $template:literal,
-            $access:ident $(, $argument:ty)? => $result:ty, $handler:path $(, [$($status:literal),+])?;
+            $access:ident $(, $argument:ty)? => $result:ty, $handler:path
+            $(, [$($status:literal),+])?;
     )+) => {
         /// An endpoint, with the parameters of its path.
         #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,70 +157,69 @@ routes! {
     Metrics = GET "/metrics", Key => metrics::Exposition, metrics::show;
 
     /// Runs a prompt; streams core's events as JSON lines, or as SSE by `Accept`.
-    Exec = POST "/exec", Key, (CancelOnDisconnect, Json<ops::prompt::PromptRequest>)
-        => exec::OfTurn<events::EventStream>, exec::events, [404, 409, 429, 502, 503];
+    Exec = POST "/exec", Key, (CancelOnDisconnect, Json<exec::PromptRequest>)
+        => exec::TurnResponse<events::EventStream>, exec::events, [404, 409, 429, 502, 503];
     /// Runs a prompt, waits for its turn, and returns one document.
-    ExecTask = POST "/api/v1/exec", Key, (CancelOnDisconnect, Json<ops::prompt::PromptRequest>)
-        => exec::OfTurn<Json<exec::Task>>, exec::task, [404, 409, 429, 502, 503];
+    ExecTask = POST "/api/v1/exec", Key, (CancelOnDisconnect, Json<exec::PromptRequest>)
+        => exec::TurnResponse<Json<exec::Task>>, exec::task, [404, 409, 429, 502, 503];
     /// Runs a prompt; streams the task view of its turn, as SSE.
-    ExecStream = POST "/api/v1/exec/stream", Key,
-        (CancelOnDisconnect, Json<ops::prompt::PromptRequest>)
-        => exec::OfTurn<exec::TaskStream>, exec::task_stream, [404, 409, 429, 502, 503];
+    ExecStream = POST "/api/v1/exec/stream", Key, (CancelOnDisconnect, Json<exec::PromptRequest>)
+        => exec::TurnResponse<exec::TaskStream>, exec::task_stream, [404, 409, 429, 502, 503];
 
     /// Lists conversations, newest first, a page at a time.
-    Conversations = GET "/api/v1/conversations", Key, Query<ops::conversations::ListRequest>
-        => Json<ops::conversations::ConversationPage>, conversations::list;
+    Conversations = GET "/api/v1/conversations", Key, Query<conversations::ListRequest>
+        => Json<conversations::ConversationPage>, conversations::list;
     /// Starts a conversation; with a prompt, starts its turn without waiting for it.
-    ConversationStart = POST "/api/v1/conversations", Key, OptionalJson<ops::conversations::StartRequest>
-        => Created<ops::conversations::ConversationView>, conversations::start, [409, 502, 503];
+    ConversationStart = POST "/api/v1/conversations", Key,
+        OptionalJson<conversations::StartRequest>
+        => Created<conversations::ConversationView>, conversations::start, [409, 502, 503];
     /// Returns a conversation and its newest model calls.
     Conversation(id: ConversationId) = GET "/api/v1/conversations/{id}", Key
-        => Json<ops::conversations::ConversationDetail>, conversations::show;
+        => Json<conversations::ConversationDetail>, conversations::show;
     /// Ends a conversation and archives it.
     ConversationArchive(id: ConversationId) = DELETE "/api/v1/conversations/{id}", Key
-        => Json<ops::conversations::Archived>, conversations::archive, [502];
+        => Json<conversations::Archived>, conversations::archive, [502];
     /// Loads a conversation from disk, also out of the archive.
     ConversationResume(id: ConversationId) = POST "/api/v1/conversations/{id}/resume", Key
-        => Json<ops::conversations::ConversationView>, conversations::resume, [502, 503];
+        => Json<conversations::ConversationView>, conversations::resume, [502, 503];
     /// Starts another conversation with the history of this one.
     ConversationFork(id: ConversationId) = POST "/api/v1/conversations/{id}/fork", Key,
-        OptionalJson<ops::conversations::ForkRequest>
-        => Created<ops::conversations::ConversationView>, conversations::fork, [502];
+        OptionalJson<conversations::ForkRequest>
+        => Created<conversations::ConversationView>, conversations::fork, [502];
 
     /// Runs a prompt in the conversation, as `/exec` does.
     ConversationTurn(id: ConversationId) = POST "/api/v1/conversations/{id}/turns", Key,
-        (CancelOnDisconnect, Json<ops::prompt::PromptRequest>)
-        => exec::OfTurn<events::EventStream>, exec::turn, [409, 429, 502, 503];
+        (CancelOnDisconnect, Json<exec::PromptRequest>)
+        => exec::TurnResponse<events::EventStream>, exec::turn, [409, 429, 502, 503];
     /// Interrupts the running turn and waits until it has stopped.
     ConversationInterrupt(id: ConversationId) = POST "/api/v1/conversations/{id}/interrupt", Key
-        => Json<ops::turns::Cancelled>, turns::interrupt;
+        => Json<turns::Cancelled>, turns::interrupt;
     /// Adds a prompt to the running turn.
     ConversationSteer(id: ConversationId) = POST "/api/v1/conversations/{id}/steer", Key,
-        Json<ops::turns::SteerRequest> => Json<ops::turns::Steered>, turns::steer, [502];
+        Json<turns::SteerRequest> => Json<turns::Steered>, turns::steer, [502];
     /// Summarises the history to make room for more, and waits for it.
     ConversationCompact(id: ConversationId) = POST "/api/v1/conversations/{id}/compact", Key
-        => Json<ops::turns::TurnOutcome>, turns::compact, [409, 502, 503];
+        => Json<turns::TurnOutcome>, turns::compact, [409, 502, 503];
     /// Removes the last turns from what the model remembers; files stay as they are.
     ConversationRollback(id: ConversationId) = POST "/api/v1/conversations/{id}/rollback", Key,
-        Json<ops::turns::RollbackRequest> => Json<ops::turns::RolledBack>, turns::rollback, [409, 502, 503];
+        Json<turns::RollbackRequest> => Json<turns::RolledBack>, turns::rollback, [409, 502, 503];
     /// Has the agent review code, and waits for it.
     ConversationReview(id: ConversationId) = POST "/api/v1/conversations/{id}/review", Key,
-        Json<ops::turns::ReviewRequest> => Json<ops::turns::TurnOutcome>, turns::review,
-        [409, 502, 503];
+        Json<turns::ReviewRequest> => Json<turns::TurnOutcome>, turns::review, [409, 502, 503];
 
     /// Returns the recorded turns of a conversation.
     ConversationHistory(id: ConversationId) = GET "/api/v1/conversations/{id}/history", Key
-        => Json<ops::history::History>, history::history, [502];
+        => Json<history::History>, history::history, [502];
     /// Returns the changes of the newest turn as a unified diff.
     ConversationDiff(id: ConversationId) = GET "/api/v1/conversations/{id}/diff", Key
-        => Json<ops::history::Diff>, history::diff;
+        => Json<history::Diff>, history::diff;
     /// Returns what the running turn asks, oldest first.
     Approvals(id: ConversationId) = GET "/api/v1/conversations/{id}/approvals", Key
-        => Json<ops::approvals::Approvals>, approvals::list;
+        => Json<approvals::Approvals>, approvals::list;
     /// Decides what the running turn asks; the turn goes on.
     Approve(id: ConversationId, approval_id: ApprovalId)
-        = POST "/api/v1/conversations/{id}/approvals/{approval_id}", Key, Json<ops::approvals::Answer>
-        => Json<ops::approvals::Decided>, approvals::approve, [502];
+        = POST "/api/v1/conversations/{id}/approvals/{approval_id}", Key, Json<approvals::Answer>
+        => Json<approvals::Decided>, approvals::approve, [502];
     /// Streams the events of a conversation, from any number on.
     ConversationEvents(id: ConversationId) = GET "/api/v1/conversations/{id}/events", Key,
         (events::LastEventId, Query<events::Range>) => events::EventStream, events::events, [410];
@@ -230,7 +228,8 @@ routes! {
     Jsonrpc = POST "/jsonrpc", Key, (CancelOnDisconnect, RawJson<rpc::schema::Message>)
         => rpc::http::Posted, rpc::http::post;
     /// Opens a WebSocket for JSON-RPC 2.0 with notifications.
-    Socket = GET "/ws", Socket, (CancelOnDisconnect, Upgrade) => rpc::ws::Opened, rpc::ws::open, [426];
+    Socket = GET "/ws", Socket, (CancelOnDisconnect, Upgrade)
+        => rpc::ws::Opened, rpc::ws::open, [426];
 }
 
 impl Route {

@@ -2,8 +2,8 @@
 
 use crate::conversation::Turn;
 
-/// Interrupts a turn when it is dropped, if the client tied the turn to its connection. Does nothing
-/// to a turn that has ended.
+/// Interrupts a turn when it is dropped, if the client tied the turn to its connection. A turn that
+/// has ended stays as it is.
 #[derive(Debug)]
 pub(crate) struct CancelOnDrop(Option<Turn>);
 

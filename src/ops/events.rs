@@ -15,8 +15,8 @@ use crate::error::Kind;
 /// Finds a conversation whose events after `after` can be read without a gap.
 ///
 /// # Errors
-/// `NotFound`; `Gone` where some of the events are no longer kept; `InvalidRequest` where `after` is
-/// beyond the newest event.
+/// `NotFound`; `Gone` where some of the events are no longer kept; `InvalidRequest` where `after`
+/// is beyond the newest event.
 pub(crate) fn read(app: &App, id: &ConversationId, after: Seq) -> Result<Arc<Conversation>, Error> {
     let conversation = loaded(find(app, id)?)?;
     let oldest_seq = conversation.log().oldest_seq();
@@ -33,11 +33,11 @@ pub(crate) fn read(app: &App, id: &ConversationId, after: Seq) -> Result<Arc<Con
     Ok(conversation)
 }
 
-/// Checks that a client may follow the events after `after_seq`. A gap is announced to it by an event.
+/// Checks that a client may follow the events after `after_seq`. An event announces a gap.
 ///
 /// # Errors
-/// `Forbidden` for raw events that the operator does not permit; `Gone` where the conversation is not
-/// loaded; `InvalidRequest` where `after_seq` is beyond the newest event.
+/// `Forbidden` for raw events that the operator does not permit; `Gone` where the conversation is
+/// not loaded; `InvalidRequest` where `after_seq` is beyond the newest event.
 pub(crate) fn subscribe(
     app: &App,
     known: ConversationRef,

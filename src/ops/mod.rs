@@ -1,5 +1,5 @@
-//! The use cases: typed request in, typed result out, with the rules between them. REST, JSON-RPC and
-//! the command line call the same functions; none of them knows HTTP or JSON-RPC.
+//! The use cases: typed request in, typed result out, with the rules between them. REST, JSON-RPC
+//! and the command line call the same functions, which know neither HTTP nor JSON-RPC.
 //!
 //! Changes of a conversation run detached ([`App::detached`]): they finish even if the client
 //! disconnects.
@@ -9,7 +9,7 @@
 //! - [`conversations`]: show, list, start, archive, resume, fork
 //! - [`events`]: reads events; [`history`]: recorded turns and changes
 //! - [`approvals`]: lists and decides what a turn asks
-//! - [`commands`], [`patches`], [`terminals`]: programs in the sandbox; [`sandbox`]: whether it works
+//! - [`commands`], [`patches`], [`terminals`]: programs in the sandbox, if [`sandbox`] permits
 //! - [`mcp`]: tool servers; [`login`]: keys of sessions; [`upstream`]: calls of upstreams
 //! - [`policy`]: what the operator permits
 

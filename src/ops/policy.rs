@@ -15,8 +15,8 @@ pub(crate) fn allow_sandbox(config: &Config, sandbox: Option<Sandbox>) -> Result
     if sandbox == Some(Sandbox::DangerFullAccess) && !config.allow_danger_full_access {
         return Err(Error::new(
             Kind::Forbidden,
-            "sandbox: danger-full-access needs gateway.allow_danger_full_access; expected read-only \
-             or workspace-write",
+            "sandbox: danger-full-access needs gateway.allow_danger_full_access; expected \
+             read-only or workspace-write",
         ));
     }
     Ok(())
@@ -30,7 +30,8 @@ pub(crate) fn allow_approvals(config: &Config, policy: Option<Approval>) -> Resu
     if !matches!(policy, None | Some(Approval::Never)) && !config.allow_approvals {
         return Err(Error::new(
             Kind::Forbidden,
-            "approval_policy: on-request and untrusted need gateway.allow_approvals; expected never",
+            "approval_policy: on-request and untrusted need gateway.allow_approvals; expected \
+             never",
         ));
     }
     Ok(())

@@ -93,8 +93,8 @@ pub(crate) struct StartedTurn {
 /// Starts the turn of a prompt, in the conversation that it names or in a new one. `tied`: whether
 /// the turn ends with the client's connection.
 ///
-/// Once validated, the prompt is started even if the caller is dropped: a conversation is never left
-/// half started. A tied turn is then interrupted at once.
+/// A valid prompt is started even if the caller is dropped: a conversation is never left half
+/// started. A tied turn is then interrupted at once.
 ///
 /// # Errors
 /// `InvalidRequest` that names the field and what it takes; `TooLarge` for the prompt; `Forbidden`
@@ -161,8 +161,8 @@ impl PromptRequest {
             && (self.output_schema.is_some() || self.model.is_some() || self.sandbox.is_some())
         {
             return Err(Error::invalid(
-                "if_busy: steer adds prompt and images to the running turn; expected no output_schema, \
-                 model or sandbox beside it",
+                "if_busy: steer adds prompt and images to the running turn; expected no \
+                 output_schema, model or sandbox beside it",
             ));
         }
         if self.callback_url.is_some() {
@@ -232,7 +232,8 @@ pub(crate) fn choose_model(
         && primary.provider != *provider
     {
         return Err(Error::invalid(format!(
-            "model_provider: the model {alias:?} stands for {primary}; expected {} or no model_provider",
+            "model_provider: the model {alias:?} stands for {primary}; expected {} or no \
+             model_provider",
             primary.provider
         )));
     }

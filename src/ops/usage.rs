@@ -1,5 +1,4 @@
-//! [`TokenUsageSchema`]: the schema of core's token counts, which have none of the present version of
-//! schemars.
+//! [`TokenUsageSchema`]: the schema of core's token counts; core's own is of an older schemars.
 
 use schemars::JsonSchema;
 

@@ -1,5 +1,5 @@
-//! [`Operation`]: one entry of the OpenAPI document, filled in by the types of a handler's arguments
-//! and result.
+//! [`Operation`]: an entry of the OpenAPI document. The types of a handler's argument and result
+//! fill it in.
 
 use std::collections::BTreeMap;
 
@@ -66,7 +66,8 @@ impl<'a> Operation<'a> {
     /// Declares a parameter of the path.
     pub(crate) fn path(&mut self, name: &str, schema: Value, description: &str) {
         self.parameters.push(json!({
-            "in": "path", "name": name, "required": true, "schema": schema, "description": description,
+            "in": "path", "name": name, "required": true, "schema": schema,
+            "description": description,
         }));
         self.fails(&[400, 404]);
     }
@@ -222,7 +223,8 @@ fn problem(status: u16) -> Value {
     json!({ "$ref": format!("#/components/responses/Problem{status}") })
 }
 
-/// The schema of an optional field as one of a parameter, which cannot be null, and its description.
+/// Returns the schema of a parameter, which cannot be null, of an optional field's, and its
+/// description.
 fn without_null(mut schema: Value) -> (Value, Value) {
     let Some(members) = schema.as_object_mut() else { return (schema, Value::Null) };
     let description = members.remove("description").unwrap_or_else(|| "".into());

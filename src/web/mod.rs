@@ -1,5 +1,5 @@
-//! HTTP in and out: bodies, arguments and results of handlers, the bounded JSON reader, replies, and
-//! the head of a request.
+//! HTTP: bodies, arguments and results of handlers, the JSON reader, replies, and the head of a
+//! request.
 
 mod body;
 mod context;

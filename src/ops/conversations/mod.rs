@@ -1,0 +1,165 @@
+//! Conversations: start, archive, resume, fork; [`view`] shows one, [`list`] lists them.
+
+mod list;
+mod view;
+
+use std::sync::Arc;
+
+use codex_gateway_engine::Approval;
+use codex_gateway_engine::Sandbox;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::Serialize;
+
+pub(crate) use self::list::ConversationPage;
+pub(crate) use self::list::ListRequest;
+pub(crate) use self::list::list;
+pub(crate) use self::view::ConversationDetail;
+pub(crate) use self::view::ConversationSettings;
+pub(crate) use self::view::ConversationState;
+pub(crate) use self::view::ConversationView;
+pub(crate) use self::view::show;
+use super::find;
+use super::integer;
+use super::policy;
+use super::prompt;
+use super::prompt::PromptRequest;
+use super::prompt::choose_model;
+use crate::app::App;
+use crate::conversation::ConversationRef;
+use crate::conversation::StartOptions;
+use crate::conversation::id::ConversationId;
+use crate::conversation::id::ConversationKey;
+use crate::conversation::id::SessionId;
+use crate::conversation::limits::TIMEOUT_RANGE_MS;
+use crate::error::Error;
+
+/// How a new conversation starts.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct StartRequest {
+    /// A name that the client chooses. A known one returns its conversation as it is.
+    #[schemars(with = "Option<SessionId>")]
+    session_id: Option<String>,
+    /// A model, or an alias from `[gateway.models]`.
+    #[schemars(length(min = 1, max = 256), regex(pattern = r"\S"))]
+    model: Option<String>,
+    #[schemars(length(min = 1, max = 256), regex(pattern = r"\S"))]
+    model_provider: Option<String>,
+    /// A folder inside the workspace root.
+    #[schemars(length(min = 1))]
+    cwd: Option<String>,
+    /// What commands may touch; read-only or workspace-write unless the operator permits more.
+    sandbox: Option<Sandbox>,
+    /// When the agent asks before it acts; `never` unless the operator permits more.
+    approval_policy: Option<Approval>,
+    /// A first prompt: its turn is started and not waited for.
+    #[schemars(length(min = 1), regex(pattern = r"\S"))]
+    prompt: Option<String>,
+    /// The time limit of that turn.
+    #[serde(default, deserialize_with = "integer::optional")]
+    #[schemars(range(min = 1000, max = 3_600_000))]
+    timeout_ms: Option<u64>,
+}
+
+/// Starts a conversation, or returns the one that has the session's name.
+///
+/// # Errors
+/// As of [`prompt::prompt`].
+pub(crate) async fn start(
+    app: &Arc<App>,
+    caller: &str,
+    start: StartRequest,
+) -> Result<ConversationView, Error> {
+    if start.prompt.is_some() {
+        let started = prompt::prompt(app, caller, start.into(), false).await?;
+        return Ok(ConversationView::new(&ConversationRef::Live(started.turn.conversation)));
+    }
+    policy::allow_sandbox(app.config(), start.sandbox)?;
+    policy::allow_approvals(app.config(), start.approval_policy)?;
+    prompt::time_limit(start.timeout_ms, &TIMEOUT_RANGE_MS)?;
+    let key = ConversationKey::parse(start.session_id.as_deref(), None)?;
+    let options = StartOptions {
+        cwd: start.cwd,
+        model: choose_model(app.config(), start.model, start.model_provider)?,
+        sandbox: start.sandbox,
+        approval_policy: start.approval_policy,
+        ..StartOptions::new(caller)
+    };
+    let opening = app.detached(|app| async move { app.conversations().open(&key, &options).await });
+    Ok(ConversationView::new(&ConversationRef::Live(opening.await?)))
+}
+
+impl From<StartRequest> for PromptRequest {
+    fn from(start: StartRequest) -> Self {
+        Self {
+            prompt: start.prompt.unwrap_or_default(),
+            session_id: start.session_id,
+            model: start.model,
+            model_provider: start.model_provider,
+            timeout_ms: start.timeout_ms,
+            cwd: start.cwd,
+            sandbox: start.sandbox,
+            approval_policy: start.approval_policy,
+            ..Self::default()
+        }
+    }
+}
+
+/// The conversation is archived.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Archived {
+    archived: bool,
+    conversation_id: ConversationId,
+}
+
+/// Ends a conversation and archives it.
+///
+/// # Errors
+/// `NotFound`; the archive cannot be written.
+pub(crate) async fn archive(app: &Arc<App>, id: ConversationId) -> Result<Archived, Error> {
+    let conversation_id = id.clone();
+    app.detached(|app| async move { app.conversations().archive(&id).await }).await?;
+    Ok(Archived { archived: true, conversation_id })
+}
+
+/// Loads a conversation from disk, also out of the archive.
+///
+/// # Errors
+/// As of [`Registry::unarchive`](crate::conversation::registry::Registry::unarchive).
+pub(crate) async fn resume(
+    app: &Arc<App>,
+    caller: &str,
+    id: ConversationId,
+) -> Result<ConversationView, Error> {
+    let caller = caller.to_owned();
+    let resuming =
+        app.detached(|app| async move { app.conversations().unarchive(&id, &caller).await });
+    Ok(ConversationView::new(&ConversationRef::Live(resuming.await?)))
+}
+
+/// Where a fork leaves its conversation.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct ForkRequest {
+    /// The last turn that the fork remembers; default: the last that has ended.
+    pub(crate) after_turn: Option<String>,
+    /// The name of the new conversation.
+    #[schemars(with = "Option<SessionId>")]
+    pub(crate) new_session_id: Option<String>,
+}
+
+/// Starts another conversation with the history of this one.
+///
+/// # Errors
+/// As of [`Registry::fork`](crate::conversation::registry::Registry::fork).
+pub(crate) async fn fork(
+    app: &Arc<App>,
+    id: &ConversationId,
+    fork: ForkRequest,
+) -> Result<ConversationView, Error> {
+    let source = find(app, id)?;
+    let session_id = fork.new_session_id.as_deref().map(SessionId::parse).transpose()?;
+    let forking = app.detached(|app| async move {
+        app.conversations().fork(&source, fork.after_turn, session_id).await
+    });
+    Ok(ConversationView::new(&ConversationRef::Live(forking.await?)))
+}
