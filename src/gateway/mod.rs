@@ -7,6 +7,7 @@
 mod openapi;
 mod path;
 pub mod route;
+mod spec;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use hyper::body::Incoming;
 use tracing::Instrument;
 
 use self::route::Route;
+pub use self::spec::Spec;
 use crate::access;
 use crate::access::Access;
 use crate::access::Caller;

@@ -2,36 +2,32 @@
 //! responses come from the types that handlers decode and encode. `rpc.discover` describes the
 //! methods of `/jsonrpc` and `/ws`.
 
-use std::sync::Arc;
-use std::sync::LazyLock;
-
 use bytes::Bytes;
-use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
-use http::header;
 use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use super::route::Route;
-use super::route::Spec;
+use super::spec::Spec;
 use crate::access::Access;
-use crate::app::App;
-use crate::error::Error;
 use crate::error::Problem;
 use crate::web::Body;
-use crate::web::RequestContext;
 use crate::web::describe::Operation;
 use crate::web::describe::Schemas;
 use crate::web::describe::problems;
+use crate::web::reply;
 use crate::web::respond::Respond;
 
-static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
-
 /// The encoded document.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Document(Bytes);
+
+impl Document {
+    pub(super) fn new(table: &[Spec]) -> Self {
+        Self(document(table).to_string().into())
+    }
+}
 
 impl Respond for Document {
     fn describe(operation: &mut Operation<'_>) {
@@ -40,22 +36,14 @@ impl Respond for Document {
     }
 
     fn into_response(self) -> Response<Body> {
-        let mut response = Response::new(Body::whole(self.0));
-        let content_type = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-        response
+        reply::encoded_json(StatusCode::OK, self.0)
     }
 }
 
-/// `GET /openapi.json`
-pub(super) async fn show(_app: &Arc<App>, _context: &RequestContext) -> Result<Document, Error> {
-    Ok(Document(DOCUMENT.clone()))
-}
-
-fn document() -> Value {
+fn document(table: &[Spec]) -> Value {
     let mut schemas = Schemas::new();
     let mut paths = Map::new();
-    for spec in Route::TABLE {
+    for spec in table {
         let operation = operation(spec, &mut schemas);
         let methods = paths.entry(spec.template).or_insert_with(|| json!({}));
         if let Some(methods) = methods.as_object_mut() {
@@ -129,11 +117,12 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::gateway::route::Route;
     use crate::web::describe::assert_references_resolve;
 
     #[test]
     fn every_route_is_described_and_references_resolve() {
-        let document = document();
+        let document = document(Route::TABLE);
         let mut ids = HashSet::new();
         for spec in Route::TABLE {
             let operation = &document["paths"][spec.template][spec.method.to_ascii_lowercase()];
@@ -154,7 +143,7 @@ mod tests {
     #[test]
     fn types_have_distinct_schema_names() {
         // A second type of the same name would be called `Name2`.
-        let document = document();
+        let document = document(Route::TABLE);
         let names = document["components"]["schemas"].as_object().unwrap().keys();
         let numbered: Vec<_> = names.filter(|name| name.ends_with(char::is_numeric)).collect();
         assert_eq!(numbered, Vec::<&String>::new());

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::LazyLock;
 
 use http::Method;
 use http::Response;
@@ -11,6 +12,7 @@ use http::Response;
 use super::openapi;
 use super::path;
 use super::path::PathParameter;
+use super::spec::Spec;
 use crate::access::Access;
 use crate::api::approvals;
 use crate::api::approvals::ApprovalId;
@@ -28,7 +30,7 @@ use crate::error::Kind;
 use crate::rpc;
 use crate::web::Body;
 use crate::web::Json;
-use crate::web::describe::Operation;
+use crate::web::RequestContext;
 use crate::web::extract::AdmittedRequest;
 use crate::web::extract::CancelOnDisconnect;
 use crate::web::extract::Extract;
@@ -39,30 +41,7 @@ use crate::web::extract::Upgrade;
 use crate::web::respond::Created;
 use crate::web::respond::Respond;
 
-/// A row of the table.
-#[derive(Clone, Copy)]
-pub struct Spec {
-    /// The name of the route: its `operationId`, capitalised.
-    pub name: &'static str,
-    /// The method.
-    pub method: &'static str,
-    /// The path, with `{parameters}`.
-    pub template: &'static str,
-    /// One sentence.
-    pub summary: &'static str,
-    /// Who may call it.
-    pub access: Access,
-    /// Describes its parameters, body and responses.
-    pub(super) describe: fn(&mut Operation<'_>),
-    /// Makes the route of the values of its parameters.
-    parse: fn(&[Cow<'_, str>]) -> Result<Route, Error>,
-}
-
-impl std::fmt::Debug for Spec {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.method, self.template)
-    }
-}
+type Parser = fn(&[Cow<'_, str>]) -> Result<Route, Error>;
 
 /// Declares the routes: documentation, name, parameters of the path, method, path and access; the
 /// type of the handler's argument, if it has one, `=>` the type of its result, and the handler; then
@@ -94,13 +73,15 @@ macro_rules! routes {
                     <$result as Respond>::describe(_operation);
                     $(_operation.fails(&[$($status),+]);)?
                 },
-                parse: |_values| {
-                    let mut _values = _values.iter();
-                    Ok(Self::$route $(($({
-                        let value = _values.next().map_or("", |value| value);
-                        <$kind as PathParameter>::parse(value)?
-                    }),+))?)
-                },
+            }),+];
+
+            /// For each row, the route by the values of its parameters.
+            const PARSERS: &'static [Parser] = &[$(|_values| {
+                let mut _values = _values.iter();
+                Ok(Self::$route $(($({
+                    let value = _values.next().map_or("", |value| value);
+                    <$kind as PathParameter>::parse(value)?
+                }),+))?)
             }),+];
 
             /// Who may call it.
@@ -152,7 +133,7 @@ routes! {
     /// Reports whether the gateway accepts requests.
     HealthReady = GET "/health/ready", Open => Json<health::Ready>, health::ready, [503];
     /// Returns this document.
-    Openapi = GET "/openapi.json", Open => openapi::Document, openapi::show;
+    Openapi = GET "/openapi.json", Open => openapi::Document, document;
     /// Returns every metric in Prometheus's text format.
     Metrics = GET "/metrics", Key => metrics::Exposition, metrics::show;
 
@@ -240,10 +221,10 @@ impl Route {
     /// parameter of the path.
     pub fn parse(method: &Method, path: &str) -> Result<Self, Error> {
         let mut allowed = Vec::new();
-        for spec in Self::TABLE {
+        for (spec, parse) in Self::TABLE.iter().zip(Self::PARSERS) {
             let Some(values) = path::matches(spec.template, path) else { continue };
             if spec.method == method.as_str() {
-                return (spec.parse)(&values);
+                return parse(&values);
             }
             allowed.push(spec.method);
         }
@@ -254,6 +235,13 @@ impl Route {
         let detail = format!("expected {allow} {path}, got {method}");
         Err(Error::new(Kind::MethodNotAllowed { allow }, detail))
     }
+}
+
+/// `GET /openapi.json`
+async fn document(_: &Arc<App>, _: &RequestContext) -> Result<openapi::Document, Error> {
+    static DOCUMENT: LazyLock<openapi::Document> =
+        LazyLock::new(|| openapi::Document::new(Route::TABLE));
+    Ok(DOCUMENT.clone())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use http::StatusCode;
 use http::header;
 use serde::Serialize;
 
-use super::Body;
+use super::body::Body;
 use crate::error::Error;
 use crate::error::Kind;
 

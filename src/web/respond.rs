@@ -6,7 +6,7 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Body;
+use super::body::Body;
 use super::describe::Operation;
 use super::reply;
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::super::integer;
-use super::ConversationView;
+use super::view::ConversationView;
 use crate::app::App;
 use crate::conversation::Activity;
 use crate::conversation::id::ConversationId;
