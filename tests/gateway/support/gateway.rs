@@ -142,6 +142,12 @@ impl Gateway {
         Self::start_in(home, setup)
     }
 
+    /// Kills the process and starts it again on the same home, with this added to its file.
+    pub fn restart_with(mut self, toml: &str) -> Self {
+        self.setup.config.push_str(toml);
+        self.kill_and_restart()
+    }
+
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         let status =

@@ -3,6 +3,10 @@
 
 use std::collections::HashMap;
 
+use codex_config::ConfigLayerEntry;
+use codex_config::ConfigLayerSource;
+use codex_config::ConfigLayerStack;
+use codex_config::ConfigLayerStackOrdering;
 use codex_config::LoaderOverrides;
 use codex_core::config::Config;
 use codex_core::config::ConfigBuilder;
@@ -18,6 +22,7 @@ use toml::Value as TomlValue;
 use super::Bridge;
 use super::BridgedProvider;
 use super::Options;
+use super::documents::Documents;
 use super::environment;
 use super::mcp;
 use super::models;
@@ -30,20 +35,27 @@ use crate::ThreadSpec;
 /// Core's catalogue entry for the demo model, so that it gets every tool a real model gets.
 const DEMO_CATALOGUE: &str = include_str!("demo_model.json");
 
+/// Features of core that a gateway never has: a skill, which any repository may bring, would add a
+/// tool server to the operator's file, and start it outside the sandbox.
+const FEATURES_OFF: [&str; 1] = ["skill_mcp_dependency_install"];
+
 /// Loads core's configuration and applies the gateway's settings.
-pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
+pub(super) async fn load(options: &Options) -> anyhow::Result<(Config, Documents)> {
     let user_config_path = match &options.config_path {
         Some(path) => Some(AbsolutePathBuf::relative_to_current_dir(path)?),
         None => None,
     };
     let mut overrides = options.overrides.clone();
     overrides.extend(options.bridge.iter().map(provider_tables));
+    overrides.extend(FEATURES_OFF.map(|name| (format!("features.{name}"), false.into())));
     let mut config = ConfigBuilder::default()
         .codex_home(options.codex_home.clone())
         .loader_overrides(LoaderOverrides { user_config_path, ..LoaderOverrides::default() })
         .cli_overrides(overrides)
         .harness_overrides(ConfigOverrides {
-            cwd: Some(options.workspace_root.clone()),
+            // Not the workspace root: core reads the `.codex` folder of a project, and a client may
+            // work in a folder of that name.
+            cwd: Some(options.codex_home.clone()),
             codex_self_exe: options.helpers.self_exe.clone(),
             codex_linux_sandbox_exe: options.helpers.linux_sandbox_exe.clone(),
             main_execve_wrapper_exe: options.helpers.execve_wrapper_exe.clone(),
@@ -51,7 +63,11 @@ pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
         })
         .build()
         .await?;
-    environment::restrict(&mut config, options);
+    config.cwd = AbsolutePathBuf::from_absolute_path(&options.workspace_root)?;
+    config.workspace_roots = vec![config.cwd.clone()];
+    let environment = environment::restrict(&mut config, options);
+    let documents = Documents::take(&mut config, &options.workspace_root);
+    add_layer(&mut config, [environment, Documents::off()])?;
     if let Some(bridge) = &options.bridge {
         use_bridge(&mut config, bridge);
     }
@@ -64,7 +80,25 @@ pub(super) async fn load(options: &Options) -> anyhow::Result<Config> {
     for warning in &config.startup_warnings {
         tracing::warn!(%warning, "configuration");
     }
-    Ok(config)
+    Ok((config, documents))
+}
+
+/// Adds settings to the layers of the file, above all others. Core derives the configuration of an
+/// agent with a role of its own from the layers.
+fn add_layer(
+    config: &mut Config,
+    settings: impl IntoIterator<Item = (String, TomlValue)>,
+) -> std::io::Result<()> {
+    let stack = &config.config_layer_stack;
+    let layers = stack.get_layers(ConfigLayerStackOrdering::LowestPrecedenceFirst, true);
+    let mut layers: Vec<_> = layers.into_iter().cloned().collect();
+    let settings = TomlValue::Table(settings.into_iter().collect());
+    let layer = ConfigLayerEntry::new(ConfigLayerSource::SessionFlags, settings);
+    let place = layers.partition_point(|other| other.name <= layer.name);
+    layers.insert(place, layer);
+    let requirements = (stack.requirements().clone(), stack.requirements_toml().clone());
+    config.config_layer_stack = ConfigLayerStack::new(layers, requirements.0, requirements.1)?;
+    Ok(())
 }
 
 /// How often core retries after a cut stream, unless the file says otherwise.

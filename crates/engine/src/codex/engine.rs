@@ -1,5 +1,6 @@
 //! [`Engine`] on core's `ThreadManager`.
 
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use codex_thread_store::ThreadStoreError;
 use super::Options;
 use super::config;
 use super::config::Catalogues;
+use super::documents::Documents;
 use super::exec;
 use super::extensions;
 use super::extensions::ExtensionEvents;
@@ -26,6 +28,7 @@ use super::mcp;
 use super::parts::CoreParts;
 use super::permissions;
 use super::permissions::Permissions;
+use super::skills;
 use super::terminal;
 use super::thread;
 use super::thread::CodexThread;
@@ -52,7 +55,7 @@ use crate::terminal::TerminalSpec;
 /// The configuration is invalid; the message names the file and the key.
 pub fn check(options: &Options) -> BoxFuture<'_, anyhow::Result<(String, String)>> {
     Box::pin(async move {
-        let config = config::load(options).await?;
+        let (config, _documents) = config::load(options).await?;
         Ok((config::model_name(&config), config.model_provider_id))
     })
 }
@@ -70,6 +73,8 @@ pub struct CodexEngine {
     /// Deny-read rules for commands.
     secrets: Arc<[FileSystemSandboxEntry]>,
     linux_sandbox_exe: Option<PathBuf>,
+    /// The folder under which conversations work.
+    workspace_root: PathBuf,
 }
 
 impl std::fmt::Debug for CodexEngine {
@@ -85,7 +90,7 @@ impl CodexEngine {
     /// The configuration is invalid, or a part of core could not start.
     pub fn open(options: Options) -> BoxFuture<'static, anyhow::Result<Self>> {
         Box::pin(async move {
-            let config = config::load(&options).await?;
+            let (config, documents) = config::load(&options).await?;
             let sandbox = sandbox::self_test(
                 &options.workspace_root,
                 options.helpers.linux_sandbox_exe.clone(),
@@ -101,7 +106,8 @@ impl CodexEngine {
             };
             let catalogues = config::catalogues(&options)?;
             let parts = CoreParts::open(&config, &options.helpers).await?;
-            let manager = Arc::new_cyclic(|manager| parts.thread_manager(&config, manager));
+            let manager =
+                Arc::new_cyclic(|manager| parts.thread_manager(&config, documents, manager));
             extensions::drain_sub_agents(&manager);
             let CoreParts { state_db, thread_store, extension_events, .. } = parts;
             let secrets = permissions::secrets(&config, options.config_path.as_deref());
@@ -115,6 +121,7 @@ impl CodexEngine {
                 extension_events,
                 secrets,
                 linux_sandbox_exe: options.helpers.linux_sandbox_exe,
+                workspace_root: options.workspace_root,
             })
         })
     }
@@ -132,6 +139,15 @@ impl CodexEngine {
 
     fn permissions(&self) -> Permissions {
         Permissions { tools: self.facts.sandbox.tools, secrets: self.secrets.clone() }
+    }
+
+    /// Refuses a folder with skills that lead out of it.
+    async fn check_skills(&self, folder: &Path) -> Result<(), EngineError> {
+        let (root, folder) = (self.workspace_root.clone(), folder.to_owned());
+        tokio::task::spawn_blocking(move || skills::check(&root, &folder))
+            .await
+            .map_err(|error| EngineError::Failed(error.to_string()))?
+            .map_err(EngineError::Rejected)
     }
 
     /// The recording of a thread. Flushes it first if the thread is live.
@@ -161,7 +177,8 @@ impl CodexEngine {
         let permissions = self.permissions();
         let config = config::for_thread(&self.config, &self.catalogues, spec, &permissions)?;
         let environments = self.environments(&config);
-        let started =
+        self.check_skills(&spec.cwd).await?;
+        let start =
             Box::pin(self.manager.start_thread_with_options(codex_core::StartThreadOptions {
                 config,
                 allow_provider_model_fallback: false,
@@ -175,9 +192,8 @@ impl CodexEngine {
                 environments,
                 thread_extension_init: codex_extension_api::ExtensionDataInit::default(),
                 supports_openai_form_elicitation: false,
-            }))
-            .await
-            .map_err(engine_error)?;
+            }));
+        let started = Documents::scope(spec.cwd.clone(), start).await.map_err(engine_error)?;
         let events = self.extension_events.subscribe(started.thread_id);
         let manager = Arc::clone(&self.manager);
         Ok(Arc::new(CodexThread::new(manager, started, events, spec, permissions)))

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use codex_core::config::Config;
 use codex_protocol::config_types::EnvironmentVariablePattern;
 use codex_protocol::config_types::ShellEnvironmentPolicyInherit;
+use toml::Table;
+use toml::Value as TomlValue;
 
 use super::Options;
 
@@ -19,13 +21,16 @@ const INHERITED: [&str; 2] = ["TERM", "TZ"];
 const SECRET_VARIABLES: [&str; 4] = ["GATEWAY_*", "OTEL_EXPORTER_*", "*PASSWORD*", "*CREDENTIAL*"];
 
 /// Restricts the environment to the allow-list, unless the operator's file says what to inherit.
-/// Secrets stay excluded in either case.
-pub(super) fn restrict(config: &mut Config, options: &Options) {
+/// Secrets stay excluded in either case. Returns core's table of the same, for agents whose
+/// configuration core derives from the file again.
+pub(super) fn restrict(config: &mut Config, options: &Options) -> (String, TomlValue) {
     let own = config.config_layer_stack.effective_config();
     let chosen = own.get(TABLE).is_some_and(|table| table.get("inherit").is_some());
     let policy = &mut config.permissions.shell_environment_policy;
+    let mut table = Table::new();
     if !chosen {
         policy.inherit = ShellEnvironmentPolicyInherit::Core;
+        table.insert("inherit".to_owned(), "core".into());
         for name in INHERITED {
             if let Ok(value) = std::env::var(name) {
                 policy.r#set.entry(name.to_owned()).or_insert(value);
@@ -33,6 +38,7 @@ pub(super) fn restrict(config: &mut Config, options: &Options) {
         }
     }
     policy.ignore_default_excludes = false;
+    table.insert("ignore_default_excludes".to_owned(), false.into());
     let bridged = options.bridge.iter().flat_map(|bridge| &bridge.providers);
     // Variables whose values are sent to providers, under any name.
     let keys = config.model_providers.values().flat_map(|provider| {
@@ -46,4 +52,5 @@ pub(super) fn restrict(config: &mut Config, options: &Options) {
             .chain(keys)
             .map(EnvironmentVariablePattern::new_case_insensitive),
     );
+    (TABLE.to_owned(), table.into())
 }

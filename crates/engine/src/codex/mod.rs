@@ -5,10 +5,14 @@
 //!   [`crate::Thread`] on core;
 //! - `extensions`: extensions of core; `models`: core's model catalogue; `store`: core's thread
 //!   store;
+//! - `documents`, `skills`: files of a project that core would read outside the sandbox;
+//!   `contained`: files opened without following links;
 //! - `mcp`: tool servers; `permissions`, `environment`: access and variables of commands; `exec`,
 //!   `terminal`: commands outside turns.
 
 mod config;
+mod contained;
+mod documents;
 mod engine;
 mod environment;
 mod exec;
@@ -18,6 +22,7 @@ mod models;
 mod options;
 mod parts;
 mod permissions;
+mod skills;
 mod store;
 mod terminal;
 mod thread;

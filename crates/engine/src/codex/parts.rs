@@ -14,6 +14,8 @@ use codex_protocol::protocol::SessionSource;
 use codex_rollout::state_db::StateDbHandle;
 use codex_thread_store::ThreadStore;
 
+use super::documents::Documents;
+use super::documents::Instructions;
 use super::extensions;
 use super::extensions::ExtensionEvents;
 use super::models::Models;
@@ -62,8 +64,13 @@ impl CoreParts {
     pub(super) fn thread_manager(
         &self,
         config: &Config,
+        documents: Documents,
         manager: &Weak<ThreadManager>,
     ) -> ThreadManager {
+        let instructions = Instructions {
+            own: CodexHomeUserInstructionsProvider::new(config.codex_home.clone()),
+            documents: Arc::new(documents),
+        };
         let dependencies = extensions::Dependencies {
             events: Arc::clone(&self.extension_events),
             auth: Arc::clone(&self.auth),
@@ -80,7 +87,7 @@ impl CoreParts {
             SessionSource::Exec,
             Arc::clone(&self.environments),
             extensions::install(dependencies),
-            Arc::new(CodexHomeUserInstructionsProvider::new(config.codex_home.clone())),
+            Arc::new(instructions),
             None,
             Arc::clone(&self.thread_store),
             codex_core::local_agent_graph_store_from_state_db(self.state_db.as_ref()),
