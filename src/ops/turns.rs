@@ -17,6 +17,7 @@ use super::prompt::time_limit;
 use super::prompt::validate_images;
 use super::prompt::validate_text;
 use crate::app::App;
+use crate::conversation::Activity;
 use crate::conversation::Conversation;
 use crate::conversation::ConversationRef;
 use crate::conversation::Turn;
@@ -205,9 +206,10 @@ pub(crate) struct RollbackRequest {
     pub(crate) turns: u32,
 }
 
-/// The turns are removed from what the model remembers. Files stay as they are.
+/// Whether turns were removed from what the model remembers. Files stay as they are.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct RolledBack {
+    /// False where no turn is recorded.
     rolled_back: bool,
     conversation_id: ConversationId,
     turns: u32,
@@ -227,6 +229,13 @@ pub(crate) async fn rollback(
         return Err(Error::invalid("turns: expected 1 or more, got 0"));
     }
     let conversation_id = id.clone();
+    // Core fails to roll back a conversation without a recording.
+    if let ConversationRef::Live(conversation) = find(app, &id)?
+        && conversation.snapshot().activity == Activity::Idle
+        && app.conversations().history(&id).await?.is_empty()
+    {
+        return Ok(RolledBack { rolled_back: false, conversation_id, turns: 0 });
+    }
     let caller = caller.to_owned();
     let rolling = app.detached(|app| async move {
         let start = |conversation: Arc<Conversation>| async move {

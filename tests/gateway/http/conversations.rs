@@ -113,6 +113,11 @@ async fn history_lists_items_and_rollback_removes_turns() {
     assert!(!answer["task_result"]["summary"].to_string().contains("echo out"), "{answer}");
     let zero = gateway.post(&format!("{path}/rollback"), json!({ "turns": 0 })).await;
     assert_eq!(zero.status, 400);
+
+    let empty = gateway.post("/api/v1/conversations", json!({})).await.json();
+    let path = format!("/api/v1/conversations/{}", empty["conversation_id"].as_str().unwrap());
+    let nothing = gateway.post(&format!("{path}/rollback"), json!({ "turns": 1 })).await;
+    assert_eq!((nothing.status, &nothing.json()["rolled_back"]), (200, &json!(false)));
 }
 
 #[tokio::test]
