@@ -195,7 +195,7 @@ fn provider_errors_name_the_key() {
     for (table, expected) in [
         ("[gateway.providers.x]\n", "gateway.providers.x: expected a base_url"),
         ("[gateway.providers.x]\nauth = {}\n", "[gateway.providers.x]: unknown key `auth`"),
-        ("[gateway.providers.\"a b\"]\n", "expected an id of A-Z"),
+        ("[gateway.providers.\"a b\"]\n", "expected an id of the characters A-Z"),
         ("[gateway.providers]\nx = 1\n", "[gateway.providers.x]: expected a table"),
         ("[gateway.providers.x]\nmax_concurent = 1\n", "unknown key `max_concurent`, expected"),
         ("[gateway.providers.x]\nmax_concurrent = 0\n", "gateway.providers.x.max_concurrent"),

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_cores_own_json_with_two_fields_in_front() {
+    fn event_is_cores_json_with_two_fields() {
         let log = log(1 << 20);
         log.append(&event("hi"), None);
         log.append(br#"{"id":"","msg":{"type":"shutdown_complete"}}"#, None);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_reader_is_told_how_many_events_it_missed() {
+    fn late_reader_learns_how_much_it_missed() {
         let log = log(4 * 120);
         for n in 0..100 {
             log.append(&event(&n.to_string()), None);

@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn response_members_keep_their_order() {
-        let result = serde_json::value::to_raw_value(&json!({ "b": 1, "a": 2 })).unwrap();
+        let result = RawValue::from_string(r#"{"b":1,"a":2}"#.to_owned()).unwrap();
         assert_eq!(
             Response::new(json!("x"), Ok(result)).encode("r"),
             r#"{"jsonrpc":"2.0","result":{"b":1,"a":2},"id":"x"}"#

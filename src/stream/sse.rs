@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_has_its_number_its_type_and_its_line() {
+    fn event_has_number_type_and_line() {
         let mut out = BytesMut::new();
         write(&mut out, Some(7), "agent_message", b"{\"seq\":7}\n");
         assert_eq!(out, "id: 7\nevent: agent_message\ndata: {\"seq\":7}\n\n");

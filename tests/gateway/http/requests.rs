@@ -75,7 +75,7 @@ const INVALID_BODIES: &[(&[u8], u16, &str)] = &[
     (b"{\"prompt\":\"x\",\"session_id\":7}", 400, "expected a string"),
     (b"{\"prompt\":\"x\",\"conversation_id\":\"7\"}", 400, "conversation_id: expected a UUID"),
     (b"{\"prompt\":\"x\",\"timeout_ms\":999}", 400, "timeout_ms: expected 1000 to 3600000"),
-    (b"{\"prompt\":\"x\",\"timeout_ms\":-1}", 400, "u64"),
+    (b"{\"prompt\":\"x\",\"timeout_ms\":-1}", 400, "expected an integer of 0 or more"),
     (b"{\"prompt\":\"x\",\"sandbox\":\"none\"}", 400, "read-only"),
     (b"{\"prompt\":\"x\",\"approval_policy\":\"always\"}", 400, "on-request"),
     (b"{\"prompt\":\"x\",\"if_busy\":\"wait\"}", 400, "queue"),
