@@ -1,6 +1,6 @@
 //! The hyper service: one request in, one response out.
 //!
-//! [`call`] makes the request id, parses the [`Route`](route::Route), admits the caller, runs the
+//! [`call`] makes the request id, parses the [`Route`], admits the caller, runs the
 //! handler, and is the one place where an [`Error`] becomes a response. [`route`] is the table of
 //! endpoints; [`openapi`] is the same table as a document.
 
