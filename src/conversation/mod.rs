@@ -34,6 +34,8 @@ mod span;
 mod start_options;
 mod state;
 mod supervisor;
+#[cfg(test)]
+mod tests;
 mod tool_spans;
 mod turn;
 pub mod workspaces;

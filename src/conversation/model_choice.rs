@@ -1,5 +1,5 @@
-//! The model and provider of a conversation: chosen by the request, preferred by the session's login, or
-//! configured.
+//! The model and provider of a conversation: chosen by the request, preferred by the session's
+//! login, or configured.
 
 use codex_gateway_engine::EngineFacts;
 
@@ -24,7 +24,8 @@ impl ModelChoice {
         self.model.is_none() && self.provider.is_none()
     }
 
-    /// The choice for a new conversation. `preferred` is the provider that the session has logged in to.
+    /// The choice for a new conversation. `preferred` is the provider that the session has logged
+    /// in to.
     ///
     /// # Errors
     /// `InvalidRequest` where the provider has no default model and the request names none.
@@ -78,5 +79,67 @@ impl ModelChoice {
     /// The model of a turn in a conversation of this provider.
     pub(super) fn for_turn(&self, in_use: &str) -> Option<String> {
         self.model.clone().filter(|_| in_use != demo::ID)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use codex_gateway_engine::sandbox::Mechanism;
+    use codex_gateway_engine::sandbox::Report;
+    use codex_gateway_engine::sandbox::Tools;
+
+    use super::*;
+
+    fn choice(provider: Option<&str>, model: Option<&str>) -> ModelChoice {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        ModelChoice { model: owned(model), provider: owned(provider), alias: None }
+    }
+
+    #[test]
+    fn request_wins_over_login_and_configuration() {
+        let facts = |default: &str| EngineFacts {
+            name: "test",
+            model: "m".to_owned(),
+            model_provider: default.to_owned(),
+            model_providers: vec!["demo".to_owned(), "own".to_owned(), "other".to_owned()],
+            sandbox: Report {
+                mechanism: Mechanism::None,
+                tools: Tools::On,
+                detail: String::new(),
+                fix: None,
+            },
+        };
+        let none = || choice(None, None);
+        for (default, wanted, preferred, expected) in [
+            ("own", none(), None, Some(none())),
+            ("own", choice(None, Some("x")), None, Some(choice(None, Some("x")))),
+            ("own", none(), Some("other"), Some(choice(Some("other"), None))),
+            ("own", choice(Some("own"), None), Some("other"), Some(choice(Some("own"), None))),
+            ("demo", choice(None, Some("x")), None, Some(none())),
+            ("own", choice(Some("demo"), Some("x")), None, Some(choice(Some("demo"), None))),
+            ("demo", choice(Some("other"), None), None, None),
+            ("demo", choice(Some("unknown"), None), None, Some(choice(Some("unknown"), None))),
+        ] {
+            let chosen = wanted.for_start(&facts(default), preferred.map(str::to_owned)).ok();
+            assert_eq!(chosen, expected, "{default} {wanted:?} {preferred:?}");
+        }
+    }
+
+    #[test]
+    fn another_provider_is_refused_by_its_name() {
+        let alias =
+            ModelChoice { alias: Some("fast".to_owned()), ..choice(Some("other"), Some("tiny")) };
+        for (wanted, says) in [
+            (choice(None, Some("x")), None),
+            (choice(Some("own"), None), None),
+            (choice(Some("other"), None), Some("model_provider: the conversation already uses")),
+            (alias, Some("model: \"fast\" stands for other/tiny, and the conversation already")),
+        ] {
+            match (wanted.check_provider("own"), says) {
+                (Ok(()), None) => {}
+                (Err(error), Some(says)) => assert!(error.to_string().starts_with(says), "{error}"),
+                (checked, _) => panic!("{wanted:?}: {checked:?}"),
+            }
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! [`EventReader`]: a cursor over a conversation's log with heartbeats, an end, and a notice when the
-//! process drains. A stream cannot fail, it can only end.
+//! [`EventReader`]: a cursor over a conversation's log with heartbeats, an end, and a notice when
+//! the process drains. A stream cannot fail, it can only end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +29,8 @@ pub enum Item {
     Heartbeat,
 }
 
-/// A notice of the gateway. Its `seq` is that of the last event before it, so that a client resumes from it
-/// without a gap.
+/// A notice of the gateway. Its `seq` is that of the last event before it, so that a client resumes
+/// from it without a gap.
 #[derive(Debug)]
 pub struct Notice {
     /// The last event before it.
@@ -104,8 +104,8 @@ impl StreamEnd {
         }
     }
 
-    /// Whether the end lies at or before `seq`. A reader that missed a turn's last event recognises the end by
-    /// its number.
+    /// Whether the end lies at or before `seq`. A reader that missed a turn's last event recognises
+    /// the end by its number.
     fn is_past(&self, seq: Seq) -> bool {
         match self {
             Self::Turn(_, report) => {
@@ -181,8 +181,8 @@ impl EventReader {
         }
     }
 
-    /// Removes the events behind the end and those that the client must not receive. Returns `None` if no event
-    /// is left.
+    /// Removes the events behind the end and those that the client must not receive. Returns `None`
+    /// if no event is left.
     fn filter(&mut self, mut entries: Vec<Entry>) -> Option<Item> {
         let ReadOptions { cursor, until, raw, span, .. } = &mut self.options;
         let end = until.position(&entries);
@@ -214,7 +214,8 @@ impl EventReader {
         }
         tokio::select! {
             () = cursor.changed() => {
-                // Events come in bursts. The pump finishes its burst first, and one write carries it.
+                // Events come in bursts. The pump finishes its burst first, and one write carries
+                // it.
                 tokio::task::yield_now().await;
                 None
             }
@@ -235,10 +236,14 @@ impl EventReader {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use futures::StreamExt;
 
     use super::*;
     use crate::conversation::log::EventLog;
+    use crate::conversation::report::Output;
+    use crate::conversation::report::TurnStatus;
 
     fn reader(log: &Arc<EventLog>, until: StreamEnd, drain: &CancellationToken) -> EventReader {
         EventReader::new(ReadOptions {
@@ -259,6 +264,23 @@ mod tests {
     fn seqs(item: Option<Item>) -> Vec<Seq> {
         let Some(Item::Events(entries)) = item else { panic!("expected events: {item:?}") };
         entries.iter().map(|entry| entry.seq).collect()
+    }
+
+    fn report(turn: &str, end_seq: Seq) -> TurnReport {
+        TurnReport {
+            turn_id: turn.into(),
+            status: TurnStatus::Completed,
+            message: String::new(),
+            error: None,
+            files: BTreeMap::new(),
+            stdout: Output::default(),
+            stderr: Output::default(),
+            steps: 0,
+            review: None,
+            usage: None,
+            duration_ms: 0,
+            end_seq,
+        }
     }
 
     const EVENT: &[u8] = br#"{"id":"t","msg":{"type":"x"}}"#;
@@ -306,5 +328,19 @@ mod tests {
         let Some(Item::Notice(notice)) = reader.next().await else { panic!("expected a notice") };
         assert_eq!((notice.seq, notice.kind), (4, NoticeKind::Lagged { missed: 4 }));
         assert_eq!(seqs(reader.next().await), [5]);
+    }
+
+    #[tokio::test]
+    async fn lagging_turns_stream_still_ends() {
+        let log = log(1);
+        log.append(EVENT, Some("t".into()));
+        log.append(EVENT, None);
+        let (sender, reports) = watch::channel(None);
+        sender.send_replace(Some(Arc::new(report("t", 1))));
+        let until = StreamEnd::Turn("t".into(), reports);
+        let mut reader = reader(&log, until, &CancellationToken::new());
+        assert!(matches!(reader.next().await, Some(Item::Notice(_))));
+        assert_eq!(seqs(reader.next().await), [2]);
+        assert!(reader.next().await.is_none());
     }
 }
