@@ -1,5 +1,5 @@
-//! Approvals: requests of the agent that wait for an answer. The turn waits until its time limit; the
-//! answer may come over any connection.
+//! Approvals: requests of the agent that wait for an answer. The turn waits until its time limit;
+//! the answer may come over any connection.
 
 use std::sync::Arc;
 
@@ -101,8 +101,8 @@ impl Conversation {
         Ok(pending)
     }
 
-    /// Records the request in an event, if it is one. Denies it at once where the turn's policy rules
-    /// out requests.
+    /// Records the request in an event, if it is one. Denies it at once where the turn's policy
+    /// rules out requests.
     pub(super) fn record_request(self: &Arc<Self>, state: &mut State, event: &Event, json: &[u8]) {
         let Some(request) = ApprovalRequest::from_event(event) else { return };
         let turn_id: TurnId =
@@ -142,8 +142,8 @@ impl Conversation {
     }
 }
 
-/// The event of a decision, for everyone who follows the conversation. Written by hand because readers of
-/// the log expect the tag first.
+/// The event of a decision, for everyone who follows the conversation. Written by hand because
+/// readers of the log expect the tag first.
 fn decision_event(
     turn_id: &TurnId,
     request: &ApprovalRequest,

@@ -36,7 +36,8 @@ impl Registry {
             let newest = self.sessions.by_session(name);
             if newest.is_some_and(|newest| newest.conversation_id != *id) {
                 return Err(Error::invalid(format!(
-                    "session_id: another conversation has the name {name} now; archive that one first"
+                    "session_id: another conversation has the name {name} now; archive that one \
+                     first"
                 )));
             }
             self.engine.archive(id.to_string(), false).await?;
@@ -54,8 +55,8 @@ impl Registry {
     /// Ends a conversation, and archives it unless it is archived already.
     ///
     /// # Errors
-    /// `NotFound` for an unknown id; `Internal` where the session file cannot be written; propagates
-    /// `EngineError`.
+    /// `NotFound` for an unknown id; `Internal` where the session file cannot be written;
+    /// propagates `EngineError`.
     pub async fn archive(&self, id: &ConversationId) -> Result<(), Error> {
         if let Some(ConversationRef::Live(conversation)) = self.get(id) {
             if let Some(turn) = conversation.interrupt(None) {

@@ -13,8 +13,8 @@ use super::state::Activity;
 const INTERVAL: Duration = Duration::from_secs(5);
 
 impl Registry {
-    /// Evicts idle conversations until the process drains: those idle for longer than the limit and, above
-    /// the bound on live ones, those that have been idle longest.
+    /// Evicts idle conversations until the process drains: those idle for longer than the limit
+    /// and, above the bound on live ones, those that have been idle longest.
     pub async fn run_eviction(self: Arc<Self>) {
         loop {
             tokio::select! {

@@ -1,6 +1,6 @@
-//! The folders in use. One inside another is refused: whoever works in the outer one could replace the
-//! inner one by a link to anywhere, and core gives the commands of the inner one write access to the
-//! link's target. The same folder may be shared.
+//! The folders in use. One inside another is refused: whoever works in the outer one could replace
+//! the inner one by a link to anywhere, and core gives the commands of the inner one write access
+//! to the link's target. The same folder may be shared.
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -56,8 +56,8 @@ impl FolderLeases {
         Ok(())
     }
 
-    /// Takes a folder into use until the result is dropped, which also removes the folder if it is `temporary`
-    /// and empty.
+    /// Takes a folder into use until the result is dropped, which also removes the folder if it is
+    /// `temporary` and empty.
     ///
     /// # Errors
     /// `InvalidRequest` where it lies inside or around another one in use.

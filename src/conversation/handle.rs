@@ -48,7 +48,8 @@ pub struct Conversation {
     pub(super) slot: Arc<Semaphore>,
     /// Bounds the queued prompts.
     pub(super) queued: Semaphore,
-    /// The one queued prompt that waits for the slot. Fair: prompts start in the order in which they came.
+    /// The one queued prompt that waits for the slot. Fair: prompts start in the order in which
+    /// they came.
     pub(super) queue_head: Semaphore,
     /// The time limit of turns that core starts by itself.
     pub(super) own_turn_limit: Duration,
@@ -175,8 +176,8 @@ impl Conversation {
         }
     }
 
-    /// Marks the conversation as closed if it has been idle since then, so that no turn starts any more.
-    /// Returns whether it did.
+    /// Marks the conversation as closed if it has been idle since then, so that no turn starts any
+    /// more. Returns whether it did.
     pub(super) fn close_if_idle(&self, since: DateTime<Utc>) -> bool {
         let mut state = self.lock();
         let idle = state.running.is_none() && state.updated_at < since;
@@ -184,8 +185,8 @@ impl Conversation {
         idle
     }
 
-    /// Ends the thread: its history goes to disk, its readers end. Concurrent callers wait for the same
-    /// close, because the history must be complete before the conversation is resumed.
+    /// Ends the thread: its history goes to disk, its readers end. Concurrent callers wait for the
+    /// same close, because the history must be complete before the conversation is resumed.
     pub(super) async fn close(&self) {
         self.lock().closed = true;
         self.calls.stop(self.id.as_str());

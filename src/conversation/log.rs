@@ -2,7 +2,8 @@
 //!
 //! Not a broadcast: an event is encoded once, then numbered, kept and announced under one short
 //! lock. Readers are [`Cursor`]s, so replay, resume, fan-out and lag are one operation: *read from
-//! n*. The log is bounded in bytes; a cursor that asks for dropped events learns how many it missed.
+//! n*. The log is bounded in bytes; a cursor that asks for dropped events learns how many it
+//! missed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 //! afterwards, and those of single conversations. Kept for the life of the process, so that a
 //! conversation that was evicted resumes with its own.
 //!
-//! A server is tried out before it is connected. Then core starts one for each conversation, with its
-//! next turn, and ends it with the conversation.
+//! A server is tried out before it is connected. Then core starts one for each conversation, with
+//! its next turn, and ends it with the conversation.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -87,12 +87,12 @@ impl McpServers {
         }
     }
 
-    /// Tries a server out and connects it, to one conversation or to those that start from now on. It replaces
-    /// one of the same name.
+    /// Tries a server out and connects it, to one conversation or to those that start from now on.
+    /// It replaces one of the same name.
     ///
     /// # Errors
-    /// `InvalidRequest` where the configuration has a server of that name; `Overloaded` where there are
-    /// too many servers or trials; `Forbidden` where its address is not allowed; propagates
+    /// `InvalidRequest` where the configuration has a server of that name; `Overloaded` where there
+    /// are too many servers or trials; `Forbidden` where its address is not allowed; propagates
     /// `EngineError`.
     pub async fn connect(
         &self,
@@ -128,8 +128,8 @@ impl McpServers {
         Ok(connected)
     }
 
-    /// Disconnects a server, from one conversation, or from all and from those that start from now on. `live`
-    /// finds a conversation. Returns whether there was one.
+    /// Disconnects a server, from one conversation, or from all and from those that start from now
+    /// on. `live` finds a conversation. Returns whether there was one.
     ///
     /// # Errors
     /// Propagates `EngineError`.

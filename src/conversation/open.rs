@@ -34,17 +34,17 @@ use crate::error::Kind;
 use crate::telemetry::trace;
 
 impl Registry {
-    /// Starts a turn in the conversation that `key` names, or handles the prompt as `if_busy` says. `options`
-    /// decide what `prompt` leaves open. Not cancel-safe: call it from a task that goes on without the
-    /// client, so that no conversation is left half started.
+    /// Starts a turn in the conversation that `key` names, or handles the prompt as `if_busy` says.
+    /// `options` decide what `prompt` leaves open. Not cancel-safe: call it from a task that goes
+    /// on without the client, so that no conversation is left half started.
     ///
-    /// Opens the conversation outside of the request's span, because core's tasks would hold it for as
-    /// long as the conversation lives.
+    /// Opens the conversation outside of the request's span, because core's tasks would hold it for
+    /// as long as the conversation lives.
     ///
     /// # Errors
     /// As of [`Self::open`]; `InvalidRequest` where the conversation uses another provider than
-    /// `options` choose; `Busy` where a turn runs and `if_busy` is to reject; `Overloaded` where too many
-    /// prompts are queued.
+    /// `options` choose; `Busy` where a turn runs and `if_busy` is to reject; `Overloaded` where
+    /// too many prompts are queued.
     pub async fn prompt(
         &self,
         key: &ConversationKey,
@@ -67,8 +67,9 @@ impl Registry {
         .await
     }
 
-    /// Runs `work` on a live conversation, resumed where it is only stored. Runs it again if it fails because
-    /// the conversation was closed in between; so `work` must not fail after it has submitted something.
+    /// Runs `work` on a live conversation, resumed where it is only stored. Runs it again if it
+    /// fails because the conversation was closed in between; so `work` must not fail after it has
+    /// submitted something.
     ///
     /// # Errors
     /// As of [`Self::open`]; any error of `work`.
@@ -106,9 +107,9 @@ impl Registry {
     /// The conversation that `key` names, resumed where it is only stored, or a new one.
     ///
     /// # Errors
-    /// `NotFound` for an unknown or archived `conversation_id`; `InvalidRequest` where the two names
-    /// disagree or `cwd` is not the conversation's; `Forbidden` where another caller has logged the
-    /// session in; `Unavailable` while the process drains; propagates `EngineError`.
+    /// `NotFound` for an unknown or archived `conversation_id`; `InvalidRequest` where the two
+    /// names disagree or `cwd` is not the conversation's; `Forbidden` where another caller has
+    /// logged the session in; `Unavailable` while the process drains; propagates `EngineError`.
     pub async fn open(
         &self,
         key: &ConversationKey,
@@ -158,8 +159,8 @@ impl Registry {
         }
     }
 
-    /// A session's live conversation, resumed or started where there is none. `by_id`: the client named the
-    /// conversation, so a new one is no substitute.
+    /// A session's live conversation, resumed or started where there is none. `by_id`: the client
+    /// named the conversation, so a new one is no substitute.
     async fn open_session(
         &self,
         session_id: &SessionId,

@@ -1,5 +1,5 @@
-//! Pre-started threads: a conversation without special options takes one and does not wait for core to
-//! start.
+//! Pre-started threads: a conversation without special options takes one and does not wait for core
+//! to start.
 //!
 //! Until it is taken, such a thread belongs to no conversation: it is in no list, log or count, and
 //! has no history. It has an empty folder, which is removed if the thread is not taken.
@@ -113,7 +113,8 @@ impl Prestart {
         tokio::time::timeout(pause, self.shutdown.drain.cancelled()).await.is_ok()
     }
 
-    /// Ends an old thread, waits for one to be taken, or starts one. Returns the pause before the next step.
+    /// Ends an old thread, waits for one to be taken, or starts one. Returns the pause before the
+    /// next step.
     async fn step(&self) -> Duration {
         if let Some(stale) = self.take_stale() {
             stale.end().await;

@@ -51,8 +51,8 @@ impl Conversation {
         }
     }
 
-    /// Folds an event into the running turn, appends it to the log, and ends the turn if it is the turn's
-    /// last.
+    /// Folds an event into the running turn, appends it to the log, and ends the turn if it is the
+    /// turn's last.
     fn record(self: &Arc<Self>, event: &Event, json: &[u8]) {
         let mut state = self.lock();
         self.update(&mut state, event, json);
@@ -103,9 +103,9 @@ impl Conversation {
         }
     }
 
-    /// Notes that core has begun a turn: the submitted one, or one of its own (a goal that goes on, a
-    /// sub-agent's report). The latter is registered like any other: clients can see, interrupt and
-    /// await it, and it has a time limit.
+    /// Notes that core has begun a turn: the submitted one, or one of its own (a goal that goes on,
+    /// a sub-agent's report). The latter is registered like any other: clients can see, interrupt
+    /// and await it, and it has a time limit.
     fn turn_started(self: &Arc<Self>, state: &mut State, core_id: &str) {
         if let Some(running) = state.running.as_mut() {
             if running.core_id.is_none() || *running.id == *core_id {
@@ -139,8 +139,8 @@ impl Conversation {
     }
 
     fn finish(&self, state: &mut State, id: TurnId, status: TurnStatus, last_event: &[u8]) {
-        // The slot is free before readers learn of the end: a client that prompts again at once must not
-        // be told that the turn is still running.
+        // The slot is free before readers learn of the end: a client that prompts again at once
+        // must not be told that the turn is still running.
         let Some(running) = state.running.take() else { return };
         state.pending.clear();
         let RunningTurn { report, reports, started, slot, span, .. } = running;

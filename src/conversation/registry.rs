@@ -115,11 +115,6 @@ impl Registry {
         }
     }
 
-    /// The engine of the conversations.
-    pub fn engine(&self) -> &Arc<dyn Engine> {
-        &self.engine
-    }
-
     /// The folders of the conversations.
     pub fn workspaces(&self) -> &Workspaces {
         &self.workspaces
@@ -128,11 +123,6 @@ impl Registry {
     /// The tool servers of the conversations.
     pub fn mcp_servers(&self) -> &McpServers {
         &self.mcp_servers
-    }
-
-    /// The provider keys of logged-in sessions.
-    pub fn credentials(&self) -> &Credentials {
-        &self.credentials
     }
 
     /// The number of live conversations.

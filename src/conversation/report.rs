@@ -44,8 +44,8 @@ impl TurnStatus {
         }
     }
 
-    /// The exit code of a process that ends like the turn: 124 as of `timeout(1)`, 130 as a shell reports
-    /// SIGINT.
+    /// The exit code of a process that ends like the turn: 124 as of `timeout(1)`, 130 as a shell
+    /// reports SIGINT.
     pub fn exit_code(self) -> i32 {
         match self {
             Self::Completed => 0,

@@ -121,8 +121,8 @@ impl Sessions {
         inner.stored.get(id).cloned()
     }
 
-    /// At most `limit` conversations that began before `before`, the newest first. Ordered by their start and
-    /// not by their ids, because a pre-started thread is older than its conversation.
+    /// At most `limit` conversations that began before `before`, the newest first. Ordered by their
+    /// start and not by their ids, because a pre-started thread is older than its conversation.
     pub fn newest_first(
         &self,
         before: Option<&ConversationId>,

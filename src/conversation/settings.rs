@@ -18,11 +18,11 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Updates the settings that core last heard of to those of a prompt's turn. Leaves in the prompt only
-    /// the choices that core must be told.
+    /// Updates the settings that core last heard of to those of a prompt's turn. Leaves in the
+    /// prompt only the choices that core must be told.
     ///
-    /// Core keeps a prompt's choices for later turns. Here they hold for the prompt's own turn, so a choice
-    /// that the prompt leaves open falls back to the conversation's `defaults`.
+    /// Core keeps a prompt's choices for later turns. Here they hold for the prompt's own turn, so
+    /// a choice that the prompt leaves open falls back to the conversation's `defaults`.
     pub(super) fn update(&mut self, prompt: &mut Prompt, defaults: &Self) {
         fn change<T: PartialEq + Clone>(current: &mut T, choice: &mut Option<T>, default: &T) {
             let next = choice.take().unwrap_or_else(|| default.clone());

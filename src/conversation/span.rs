@@ -1,6 +1,6 @@
-//! The trace of a turn: its span (`invoke_agent`, OpenTelemetry's semantic conventions for generative AI)
-//! and its metrics, fed with core's events as they pass. Tool calls have spans below it
-//! (`tool_spans`).
+//! The trace of a turn: its span (`invoke_agent`, OpenTelemetry's semantic conventions for
+//! generative AI) and its metrics, fed with core's events as they pass. Tool calls have spans below
+//! it (`tool_spans`).
 
 use codex_gateway_engine::protocol::EventMsg;
 use codex_gateway_engine::protocol::ResponseItem;

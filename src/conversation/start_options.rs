@@ -6,8 +6,9 @@ use tracing::Span;
 
 use super::model_choice::ModelChoice;
 
-/// What a request chooses for its conversation; `None` leaves the choice to the gateway. A conversation that
-/// has started keeps its folder and provider, and takes the rest for the request's own turn only.
+/// What a request chooses for its conversation; `None` leaves the choice to the gateway. A
+/// conversation that has started keeps its folder and provider, and takes the rest for the
+/// request's own turn only.
 #[derive(Debug, Clone)]
 pub struct StartOptions {
     /// A folder inside the workspace root, as the client wrote it.

@@ -143,9 +143,9 @@ impl State {
 pub(super) struct RunningTurn {
     pub(super) id: TurnId,
     pub(super) started: Instant,
-    /// The id under which core runs the turn, once core has reported its start. From then on only core
-    /// reports its end. It differs from `id` if core had just started a turn of its own (a goal, a
-    /// sub-agent's report) and merged the prompt into that.
+    /// The id under which core runs the turn, once core has reported its start. From then on only
+    /// core reports its end. It differs from `id` if core had just started a turn of its own (a
+    /// goal, a sub-agent's report) and merged the prompt into that.
     pub(super) core_id: Option<String>,
     pub(super) report: ReportBuilder,
     pub(super) span: TurnSpan,
@@ -154,8 +154,8 @@ pub(super) struct RunningTurn {
     /// Asks the supervisor to interrupt the turn.
     pub(super) interrupt: CancellationToken,
     pub(super) reports: watch::Sender<Option<Arc<TurnReport>>>,
-    /// Shared with the supervisor, so that an interrupt cannot hit the next turn. A turn that core started
-    /// by itself has none until the next prompt hands over its own.
+    /// Shared with the supervisor, so that an interrupt cannot hit the next turn. A turn that core
+    /// started by itself has none until the next prompt hands over its own.
     pub(super) slot: Option<Arc<OwnedSemaphorePermit>>,
 }
 

@@ -1,6 +1,6 @@
 //! The supervisor: the one task per turn that may interrupt it, at its time limit, on a client's
-//! request or when the process drains. So core gets one interrupt per turn, and an unresponsive turn
-//! is abandoned in one place.
+//! request or when the process drains. So core gets one interrupt per turn, and an unresponsive
+//! turn is abandoned in one place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,25 +34,27 @@ pub(super) async fn run(
         () = conversation.shutdown.drain.cancelled() => StopReason::Draining,
     };
     let Some(slot) = conversation.mark_stopped(&turn_id, reason) else { return };
-    tracing::debug!(conversation = %conversation.id, %turn_id, ?reason, "interrupting the turn");
+    let id = &conversation.id;
+    tracing::debug!(conversation = %id, %turn_id, ?reason, "interrupting the turn");
     let interrupt =
         conversation.thread.submit(format!("{turn_id}-stop"), Submission::Interrupt, None);
     let interrupted = interrupt.await;
     // After the interrupt: core would take the end of its model call for a failure and repeat it.
     conversation.calls.stop(conversation.id.as_str());
     if let Err(error) = interrupted {
-        tracing::warn!(%error, conversation = %conversation.id, "core refused to interrupt the turn");
+        tracing::warn!(%error, conversation = %id, "core refused to interrupt the turn");
     }
     // Held until here: an interrupt names no turn and must not hit the next one.
     drop(slot);
     if tokio::time::timeout(GRACE, reports.wait_for(Option::is_some)).await.is_err() {
-        tracing::error!(conversation = %conversation.id, %turn_id, "the interrupted turn did not end");
+        tracing::error!(conversation = %id, %turn_id, "the interrupted turn did not end");
         conversation.abandon(
             &turn_id,
             turn_status(Some(reason), true, false),
             "the turn did not end when it was interrupted",
         );
-        // Core may still be working on it. The next prompt resumes the conversation from its history.
+        // Core may still be working on it. The next prompt resumes the conversation from its
+        // history.
         conversation.close().await;
     }
 }

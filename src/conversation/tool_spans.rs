@@ -1,5 +1,5 @@
-//! The spans of a turn's tool calls (`execute_tool`, OpenTelemetry's semantic conventions for generative AI)
-//! and their metrics.
+//! The spans of a turn's tool calls (`execute_tool`, OpenTelemetry's semantic conventions for
+//! generative AI) and their metrics.
 
 use std::collections::HashMap;
 
@@ -137,7 +137,8 @@ impl ToolSpans {
         }
     }
 
-    /// Observes one of the model's items, which cover the calls of tools that have no events of their own.
+    /// Observes one of the model's items, which cover the calls of tools that have no events of
+    /// their own.
     fn observe_item(&mut self, item: &ResponseItem) {
         match item {
             ResponseItem::FunctionCall { name, namespace, call_id, .. }

@@ -51,7 +51,8 @@ pub struct Turn {
     pub conversation: Arc<Conversation>,
     /// Its id.
     pub id: TurnId,
-    /// The last event before the turn. A conversation's first turn includes the events of its start.
+    /// The last event before the turn. A conversation's first turn includes the events of its
+    /// start.
     pub after: Seq,
     reports: watch::Receiver<Option<Arc<TurnReport>>>,
 }
@@ -94,8 +95,8 @@ struct Registered {
 }
 
 impl Conversation {
-    /// Starts a turn, or handles the prompt as `if_busy` says. Not cancel-safe: a submission must not be
-    /// dropped half-way, so callers run in a task that goes on without the client.
+    /// Starts a turn, or handles the prompt as `if_busy` says. Not cancel-safe: a submission must
+    /// not be dropped half-way, so callers run in a task that goes on without the client.
     ///
     /// # Errors
     /// `Busy` where a turn runs and `if_busy` is to reject; `Overloaded` where too many prompts are
@@ -130,8 +131,8 @@ impl Conversation {
         self.start(Submission::Review(review), limit).await
     }
 
-    /// Interrupts the running turn: any, or only this one. Returns it, if it was running. Does not wait
-    /// for its end.
+    /// Interrupts the running turn: any, or only this one. Returns it, if it was running. Does not
+    /// wait for its end.
     pub fn interrupt(self: &Arc<Self>, only: Option<&TurnId>) -> Option<Turn> {
         let state = self.lock();
         let running = state.running.as_ref()?;
@@ -188,8 +189,8 @@ impl Conversation {
         let _queued = self.queued.try_acquire().map_err(|_| {
             Error::new(Kind::Overloaded, "too many prompts are waiting for this conversation")
         })?;
-        // Held until the turn has started: a prompt that finds a turn of core's own in its place stays
-        // ahead of those that were queued later.
+        // Held until the turn has started: a prompt that finds a turn of core's own in its place
+        // stays ahead of those that were queued later.
         let _next = self.unless_draining(self.queue_head.acquire()).await?;
         loop {
             let slot = self.unless_draining(Arc::clone(&self.slot).acquire_owned()).await?;
@@ -233,8 +234,8 @@ impl Conversation {
         }
     }
 
-    /// Makes the submission's turn the running one. Returns `None` if core has begun a turn of its own while
-    /// the slot was on its way to the caller; that turn takes the slot.
+    /// Makes the submission's turn the running one. Returns `None` if core has begun a turn of its
+    /// own while the slot was on its way to the caller; that turn takes the slot.
     fn register(
         self: &Arc<Self>,
         slot: OwnedSemaphorePermit,

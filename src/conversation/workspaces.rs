@@ -1,5 +1,5 @@
-//! Workspaces: a conversation works in a folder of its own under the workspace root, or in the one inside
-//! the root that its `cwd` names. So do one-off commands and terminals.
+//! Workspaces: a conversation works in a folder of its own under the workspace root, or in the one
+//! inside the root that its `cwd` names. So do one-off commands and terminals.
 
 use std::path::Component;
 use std::path::Path;
@@ -62,11 +62,12 @@ impl Workspaces {
         self.leases.lease(folder, temporary)
     }
 
-    /// The working folder of a terminal: the conversation's, the one that `cwd` names, or a new one.
+    /// The working folder of a terminal: the conversation's, the one that `cwd` names, or a new
+    /// one.
     ///
     /// # Errors
-    /// `InvalidRequest` where `cwd` is not the conversation's folder; `Forbidden` where that folder has
-    /// become a link; as of [`Self::resolve`] and [`Self::create`].
+    /// `InvalidRequest` where `cwd` is not the conversation's folder; `Forbidden` where that folder
+    /// has become a link; as of [`Self::resolve`] and [`Self::create`].
     pub async fn working_dir(
         &self,
         conversation: Option<&Path>,
@@ -92,8 +93,8 @@ impl Workspaces {
     /// A folder inside the root that exists. `field` is the client's name for `path`.
     ///
     /// # Errors
-    /// `InvalidRequest` where it is the root or lies outside, also by way of `..` or a symbolic link,
-    /// or is not a folder.
+    /// `InvalidRequest` where it is the root or lies outside, also by way of `..` or a symbolic
+    /// link, or is not a folder.
     pub async fn existing(&self, path: &str, field: &'static str) -> Result<PathBuf, Error> {
         let named = self.root.join(path);
         let excerpt = excerpt(path);
@@ -139,12 +140,12 @@ impl Workspaces {
         Ok(path)
     }
 
-    /// The folder that a client named: relative to the root, or absolute and inside it. Created where it is
-    /// missing.
+    /// The folder that a client named: relative to the root, or absolute and inside it. Created
+    /// where it is missing.
     ///
     /// # Errors
-    /// `InvalidRequest` where it is the root or lies outside, also by way of `..` or a symbolic link,
-    /// is not a folder, or lies inside or around another one in use.
+    /// `InvalidRequest` where it is the root or lies outside, also by way of `..` or a symbolic
+    /// link, is not a folder, or lies inside or around another one in use.
     pub(super) async fn resolve(&self, cwd: &str) -> Result<PathBuf, Error> {
         let folder = self.mkdir_named(cwd).await?;
         self.keep(&folder)?;
@@ -199,8 +200,8 @@ fn mkdir_inside(root: &Path, cwd: &Path) -> Result<PathBuf, Error> {
         return Err(outside());
     }
     let named = root.join(cwd);
-    // The existing part of the path must be inside the root, with its links resolved, before the missing
-    // part is created.
+    // The existing part of the path must be inside the root, with its links resolved, before the
+    // missing part is created.
     let existing = named.ancestors().find(|path| path.symlink_metadata().is_ok());
     let existing = existing.and_then(|path| path.canonicalize().ok()).ok_or_else(outside)?;
     if !existing.starts_with(root) {

@@ -1,12 +1,12 @@
-//! JSON lines: `application/x-ndjson`, or `application/jsonl`. One event a line, as it is in the
-//! log; what is there at once goes out in one write.
+//! JSON lines: `application/x-ndjson`, or `application/jsonl`. One event a line, as in the log.
+//! Events that are ready together go out in one write.
 
 use bytes::Bytes;
 use bytes::BytesMut;
 
 use super::reader::Item;
 
-/// The frame of an item. A heartbeat is an empty line, which readers of JSON lines skip.
+/// Frames an item. A heartbeat is an empty line, which readers of JSON lines skip.
 pub fn frame(item: Item) -> Bytes {
     match item {
         Item::Events(entries) => match entries.as_slice() {

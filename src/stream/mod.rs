@@ -1,5 +1,5 @@
-//! Events on their way to clients: [`EventReader`] reads a conversation's log, and the framings frame
-//! its items.
+//! Events on their way to clients: [`EventReader`] reads a conversation's log, and the framings
+//! frame its items.
 //!
 //! - `reader`: the items of a stream, its end and its notices
 //! - [`jsonl`], [`sse`]: core's events as they are

@@ -8,10 +8,10 @@ use bytes::BytesMut;
 use super::reader::Item;
 use crate::conversation::id::Seq;
 
-/// A comment, which clients skip and proxies see.
+/// A comment. Clients skip it, and it keeps proxies from closing the connection.
 pub const HEARTBEAT: &[u8] = b": keep-alive\n\n";
 
-/// The frame of an item.
+/// Frames an item.
 pub fn frame(item: Item) -> Bytes {
     match item {
         Item::Events(entries) => {

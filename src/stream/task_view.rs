@@ -1,9 +1,9 @@
-//! The task view of a turn: the SSE events that the predecessors' clients know.
+//! The task view of a turn: the SSE events of the gateway's predecessors, for their clients.
 //!
-//! `task_started`, then `task_progress`, `stdout_line` and `stderr_line` as they come, then
+//! `task_started`, then `task_progress`, `stdout_line` and `stderr_line` as they occur, then
 //! `task_result` and `task_completed`; `error` where the turn fails.
 
-#![expect(clippy::indexing_slicing, reason = "serde_json answers null for what is not there")]
+#![expect(clippy::indexing_slicing, reason = "serde_json returns null for a missing member")]
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,16 +25,16 @@ use crate::conversation::report::ErrorSource;
 use crate::conversation::report::TurnReport;
 use crate::conversation::report::TurnStatus;
 
-/// A line that never ends is cut into pieces of this size.
+/// The length at which a line without an end is cut.
 const LINE_LIMIT: usize = 64 * 1024;
 
-/// Frames the events of one turn.
+/// Frames the events of one turn as SSE.
 #[derive(Debug)]
 pub struct TaskView {
     session_id: String,
     conversation_id: String,
     sandbox: Sandbox,
-    /// Per command, the beginnings of lines whose ends have not come yet.
+    /// Unfinished lines of standard output and standard error, by command.
     unfinished: HashMap<String, [Vec<u8>; 2]>,
 }
 
@@ -66,7 +66,7 @@ impl TaskView {
         out.freeze()
     }
 
-    /// The frames of an item; empty where the view has nothing to say of it.
+    /// The frames of an item; empty if it has none in this view.
     pub fn frame(&mut self, item: Item) -> Bytes {
         let mut out = BytesMut::new();
         match item {
@@ -97,14 +97,14 @@ impl TaskView {
             "exec_command_end" => {
                 let Ok(msg) = serde_json::from_slice::<Value>(entry.msg()) else { return };
                 let call = msg["call_id"].as_str().unwrap_or_default();
-                if let Some(rests) = self.unfinished.remove(call) {
-                    for (stream, rest) in
-                        rests.iter().enumerate().filter(|(_, rest)| !rest.is_empty())
+                if let Some(unfinished) = self.unfinished.remove(call) {
+                    for (stream, text) in
+                        unfinished.iter().enumerate().filter(|(_, text)| !text.is_empty())
                     {
-                        line(out, entry.seq, stream, rest);
+                        line(out, entry.seq, stream, text);
                     }
                 } else {
-                    // It sent nothing while it ran: all it printed is here.
+                    // The command streamed nothing, so this event has all of its output.
                     for (stream, member) in [(STDOUT, "stdout"), (STDERR, "stderr")] {
                         for text in msg[member].as_str().unwrap_or_default().lines() {
                             line(out, entry.seq, stream, text.as_bytes());
@@ -123,8 +123,8 @@ impl TaskView {
         let Some(buffer) = buffers.get_mut(stream) else { return };
         buffer.extend_from_slice(chunk);
         while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-            let rest = buffer.split_off(end + 1);
-            let text = std::mem::replace(buffer, rest);
+            let next = buffer.split_off(end + 1);
+            let text = std::mem::replace(buffer, next);
             line(out, seq, stream, text.strip_suffix(b"\n").unwrap_or(&text));
         }
         if buffer.len() > LINE_LIMIT {
@@ -168,7 +168,7 @@ impl TaskView {
     }
 }
 
-/// Items begun and ended, plans, messages: what a progress bar wants. The rest is on `/exec`.
+/// Whether an event is of use to a progress bar: items, plans, messages. `/exec` has all events.
 fn is_progress(kind: &str) -> bool {
     kind.starts_with("item_")
         || kind.ends_with("_begin")
