@@ -38,6 +38,8 @@ pub struct Assembly {
     pub facts: EngineFacts,
     /// The conversations. None is live yet.
     pub conversations: Registry,
+    /// The provider keys of logged-in sessions.
+    pub credentials: Credentials,
     /// The log of recent model calls.
     pub model_calls: CallLog,
     /// The upstreams of reverse calls.
@@ -93,19 +95,37 @@ impl Assembly {
             sessions,
             workspace_root: config.workspace_root.clone(),
             calls,
-            credentials,
+            credentials: credentials.clone(),
             egress,
             limits: config.turns.clone(),
             raw_events: config.allow_raw_events,
             shutdown: shutdown.clone(),
         });
-        Ok(Self { config, engine, facts, conversations, model_calls, proxies, shutdown })
+        Ok(Self {
+            config,
+            engine,
+            facts,
+            conversations,
+            credentials,
+            model_calls,
+            proxies,
+            shutdown,
+        })
     }
 
     /// Builds the application and starts its background tasks. Also returns the engine, which must
     /// be shut down last.
     pub fn into_app(self) -> (Arc<App>, Arc<dyn Engine>) {
-        let Self { config, engine, facts, conversations, model_calls, proxies, shutdown } = self;
+        let Self {
+            config,
+            engine,
+            facts: _,
+            conversations,
+            credentials,
+            model_calls,
+            proxies,
+            shutdown,
+        } = self;
         let limits = config.terminals.clone();
         let terminals = Terminals::new(Arc::clone(&engine), limits, shutdown.clone());
         let conversations = Arc::new(conversations);
@@ -113,8 +133,9 @@ impl Assembly {
         shutdown.spawn(Arc::clone(&conversations).run_prestart());
         let app = App::new(Components {
             config,
-            facts,
+            engine: Arc::clone(&engine),
             conversations,
+            credentials,
             model_calls,
             terminals,
             proxies,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use codex_gateway_engine::Engine;
 use codex_gateway_engine::EngineFacts;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
@@ -11,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::bridge::call_log::CallLog;
+use crate::bridge::credentials::Credentials;
 use crate::config::Config;
 use crate::conversation::Conversation;
 use crate::conversation::id::Seq;
@@ -30,14 +32,15 @@ use crate::terminal::Terminals;
 const MAX_COMMANDS: usize = 32;
 
 /// The components of an [`App`].
-#[derive(Debug)]
 pub struct Components {
     /// The configuration.
     pub config: Config,
-    /// The engine's version, model and sandbox.
-    pub facts: EngineFacts,
+    /// Starts conversations, commands and terminals.
+    pub engine: Arc<dyn Engine>,
     /// The conversations of this process.
     pub conversations: Arc<Registry>,
+    /// The provider keys of logged-in sessions.
+    pub credentials: Credentials,
     /// The log of recent model calls.
     pub model_calls: CallLog,
     /// The terminals of this process.
@@ -46,6 +49,12 @@ pub struct Components {
     pub proxies: Proxies,
     /// The shutdown signals.
     pub shutdown: Shutdown,
+}
+
+impl std::fmt::Debug for Components {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Components").finish_non_exhaustive()
+    }
 }
 
 /// The state that requests share.
@@ -78,12 +87,22 @@ impl App {
 
     /// Returns the engine's version, model and sandbox.
     pub fn facts(&self) -> &EngineFacts {
-        &self.components.facts
+        self.components.engine.facts()
+    }
+
+    /// Returns the engine.
+    pub(crate) fn engine(&self) -> &dyn Engine {
+        &*self.components.engine
     }
 
     /// Returns the conversations of this process.
     pub fn conversations(&self) -> &Registry {
         &self.components.conversations
+    }
+
+    /// Returns the provider keys of logged-in sessions.
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.components.credentials
     }
 
     /// Returns the log of recent model calls.

@@ -100,7 +100,7 @@ pub(crate) async fn steer(
     validate_images(&steer.images)?;
     let prompt = Prompt { text: steer.prompt, images: steer.images, ..Prompt::default() };
     let known = find(app, id)?;
-    app.conversations().credentials().admit(known.session_id().as_str(), caller)?;
+    app.credentials().admit(known.session_id().as_str(), caller)?;
     let turn = match known {
         ConversationRef::Live(conversation) => conversation.steer(&prompt).await?,
         ConversationRef::Stored(_) => None,

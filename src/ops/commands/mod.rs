@@ -111,7 +111,7 @@ pub(crate) async fn run(
     let command = program::command(request, leased.folder(), sandbox)?;
 
     let started = Instant::now();
-    let mut process = app.conversations().engine().exec(command).await?;
+    let mut process = app.engine().exec(command).await?;
     let mut output = Output::new(output_limit, sink);
     let end = tokio::select! {
         () = output.collect(&mut process) => End::Exited,

@@ -60,7 +60,7 @@ pub(crate) fn login(app: &App, caller: &str, request: LoginRequest) -> Result<Lo
     };
     let (key, account) = credentials::read(&request.provider, request.credentials)?;
     let expires_at = key.expires_at.map(rfc3339);
-    app.conversations().credentials().login(session_id.as_str(), caller, key)?;
+    app.credentials().login(session_id.as_str(), caller, key)?;
     tracing::info!(%session_id, provider = request.provider, caller, "logged in");
     Ok(LoggedIn {
         logged_in: true,
@@ -92,7 +92,7 @@ pub(crate) struct LoggedOut {
 /// `NotFound` if it has none; `Forbidden` if it belongs to another caller.
 pub(crate) fn logout(app: &App, caller: &str, request: &LogoutRequest) -> Result<LoggedOut, Error> {
     let session_id = SessionId::parse(&request.session_id)?;
-    let credentials = app.conversations().credentials();
+    let credentials = app.credentials();
     if !credentials.logout(session_id.as_str(), caller)? {
         return Err(Error::new(
             Kind::NotFound,
