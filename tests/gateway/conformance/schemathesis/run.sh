@@ -42,7 +42,7 @@ done
 [ -n "$address" ] || { echo "the gateway did not start:" >&2; cat "$home/log" >&2; exit 1; }
 
 failed=0
-"$venv/bin/schemathesis" --config-file "$here/schemathesis.toml" run \
+SCHEMATHESIS_HOOKS="$here/hooks.py" "$venv/bin/schemathesis" --config-file "$here/schemathesis.toml" run \
   "http://$address/openapi.json" "$@" || failed=$?
 if ! kill -0 "$gateway" 2>/dev/null; then
   echo "the gateway ended during the run:" >&2
