@@ -16,7 +16,8 @@ RUN apt-get update \
     && install --directory --owner gateway --group gateway /home/gateway/.codex
 COPY --from=build /codex-gateway /usr/local/bin/codex-gateway
 USER gateway
-ENV HOST=0.0.0.0 PORT=8080 CODEX_HOME=/home/gateway/.codex
+# Orchestrators have 3 seconds to see that the gateway is not ready, before it stops listening.
+ENV HOST=0.0.0.0 PORT=8080 CODEX_HOME=/home/gateway/.codex GATEWAY_DRAIN_DELAY_MS=3000
 EXPOSE 8080
 # HOST is not loopback, so the gateway requires GATEWAY_API_KEY and exits with an error without it.
 # tini reaps orphaned processes of the agent's commands and forwards SIGTERM.

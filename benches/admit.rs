@@ -11,9 +11,8 @@ use codex_gateway::gateway::route::Route;
 use criterion::Criterion;
 use criterion::criterion_group;
 use criterion::criterion_main;
-use http::HeaderMap;
-use http::HeaderValue;
 use http::Method;
+use http::Request;
 
 fn admit(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("admit");
@@ -21,13 +20,12 @@ fn admit(criterion: &mut Criterion) {
     group.bench_function("route", |bencher| {
         bencher.iter(|| Route::parse(black_box(&Method::GET), black_box(path)));
     });
-    let mut headers = HeaderMap::new();
-    headers.insert("x-api-key", HeaderValue::from_static("key-7"));
+    let request = Request::post("/exec").header("x-api-key", "key-7").body(()).expect("a request");
     for count in [1, 16] {
         let list: Vec<String> = (0..count).map(|n| format!("key-{}", 7 + n)).collect();
         let keys = Keys::parse(list.iter().map(String::as_str)).expect("keys");
         group.bench_function(format!("one key of {count}"), |bencher| {
-            bencher.iter(|| access::admit(black_box(&keys), Access::Key, black_box(&headers)));
+            bencher.iter(|| access::admit(black_box(&keys), Access::Key, black_box(&request)));
         });
     }
 }

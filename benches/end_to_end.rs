@@ -68,10 +68,7 @@ async fn measure(helpers: HelperPaths, mode: Mode) -> anyhow::Result<()> {
     let (app, engine) = Assembly::open(config, helpers).await?.into_app();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    app.shutdown().spawn({
-        let app = Arc::clone(&app);
-        async move { drop(server::run(listener, app).await) }
-    });
+    app.shutdown().spawn(server::run(listener, Arc::clone(&app)));
     let mut client = Client::connect(address).await?;
     let direct_cwd = workspace.join("direct");
     std::fs::create_dir_all(&direct_cwd)?;

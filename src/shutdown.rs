@@ -1,4 +1,5 @@
-//! Shutdown in two stages: drain (finish what runs), then force (drop what is left).
+//! Shutdown in three stages: leave (tell clients), drain (finish what runs), then force (drop what is
+//! left).
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,12 +15,14 @@ use tokio_util::task::TaskTracker;
 /// The pause after a failed accept, which would otherwise spin.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
-/// The signals of the two stages, and the tasks that shutdown waits for. Clones share them.
+/// The signals of the three stages, and the tasks that shutdown waits for. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown {
-    /// First stage: no new work is accepted, streams end with a notice, turns are interrupted.
+    /// First stage: the gateway reports that it is not ready, and still accepts requests.
+    pub leaving: CancellationToken,
+    /// Second stage: no new work is accepted, streams end with a notice, turns are interrupted.
     pub drain: CancellationToken,
-    /// Second stage: remaining connections and tasks are dropped.
+    /// Third stage: remaining connections and tasks are dropped.
     pub force: CancellationToken,
     tasks: TaskTracker,
     connections: Arc<AtomicUsize>,

@@ -2,10 +2,13 @@
 //! body is read.
 
 mod keys;
+mod local;
 
 use std::sync::Arc;
 
 use http::HeaderMap;
+use http::Method;
+use http::Request;
 use http::header;
 
 pub use self::keys::Keys;
@@ -35,22 +38,27 @@ pub struct Caller {
 /// the endpoint is open, or if the caller will authenticate on the WebSocket.
 ///
 /// # Errors
-/// `Unauthorized` without a known key; `Forbidden` in development mode if the host or the web page
-/// that sends the request is not local.
-pub fn admit(keys: &Keys, access: Access, headers: &HeaderMap) -> Result<Option<Caller>, Error> {
+/// `Unauthorized` without a known key; `Forbidden` in development mode if the host is not local, or
+/// if the request comes from a foreign web page ([`local`]).
+pub fn admit<B>(
+    keys: &Keys,
+    access: Access,
+    request: &Request<B>,
+) -> Result<Option<Caller>, Error> {
     match access {
         Access::Open => Ok(None),
-        Access::Key if keys.is_empty() => {
-            only_local_names(headers)?;
+        Access::Key | Access::Socket if keys.is_empty() => {
+            local::check_host(request)?;
+            // A foreign page cannot read a response, and GET changes nothing. Opening a WebSocket
+            // is a GET as well, but the page could read from it.
+            if access == Access::Socket || !matches!(*request.method(), Method::GET | Method::HEAD)
+            {
+                local::check_page(request)?;
+            }
             Ok(Some(Caller { name: "development".into() }))
         }
-        Access::Key => by_key(keys, credential(headers).unwrap_or_default()).map(Some),
-        Access::Socket if keys.is_empty() => {
-            only_local_names(headers)?;
-            only_local_pages(headers)?;
-            Ok(Some(Caller { name: "development".into() }))
-        }
-        Access::Socket => credential(headers).map(|key| by_key(keys, key)).transpose(),
+        Access::Key => by_key(keys, credential(request.headers()).unwrap_or_default()).map(Some),
+        Access::Socket => credential(request.headers()).map(|key| by_key(keys, key)).transpose(),
     }
 }
 
@@ -67,68 +75,31 @@ pub fn by_key(keys: &Keys, key: &[u8]) -> Result<Caller, Error> {
     })
 }
 
+/// Returns the key of `X-API-Key` or `Authorization`. An empty value counts as absent: some clients
+/// and proxies send the header without one.
 fn credential(headers: &HeaderMap) -> Option<&[u8]> {
-    if let Some(key) = headers.get("x-api-key") {
-        return Some(key.as_bytes());
+    let mut keys = headers.get_all("x-api-key").iter().map(|value| value.as_bytes().trim_ascii());
+    if let Some(key) = keys.find(|key| !key.is_empty()) {
+        return Some(key);
     }
-    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
-    // The scheme is case-insensitive (RFC 9110, section 11.1).
-    let (scheme, key) = value.split_at_checked("bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then_some(key.trim_ascii())
-}
-
-/// Refuses requests for a host that is not local.
-///
-/// In development mode only the loopback address protects the gateway. A web page could reach it
-/// from a browser on this machine through a DNS name that resolves to loopback (DNS rebinding).
-/// Such requests carry that name in `Host`.
-fn only_local_names(headers: &HeaderMap) -> Result<(), Error> {
-    let Some(host) = headers.get(header::HOST) else { return Ok(()) };
-    if is_local(host.to_str().unwrap_or_default()) {
-        return Ok(());
-    }
-    Err(Error::new(
-        Kind::Forbidden,
-        "Host: expected localhost or 127.0.0.1, because development mode (no API key) accepts local \
-         requests only; set GATEWAY_API_KEY to accept others",
-    ))
-}
-
-/// Refuses WebSockets of web pages that are not local. Browsers let any page open a WebSocket to
-/// any host, but name the page in `Origin`.
-fn only_local_pages(headers: &HeaderMap) -> Result<(), Error> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let origin = origin.to_str().unwrap_or_default();
-    if origin.split_once("://").is_some_and(|(_, host)| is_local(host)) {
-        return Ok(());
-    }
-    Err(Error::new(
-        Kind::Forbidden,
-        "Origin: expected localhost or 127.0.0.1, because development mode (no API key) accepts local \
-         web pages only; set GATEWAY_API_KEY to accept others",
-    ))
-}
-
-/// Returns whether a `host` or `host:port` is loopback by name or address.
-fn is_local(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || name.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+    let mut values = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| {
+        // The scheme is case-insensitive (RFC 9110, section 11.1).
+        let (scheme, key) = value.as_bytes().split_at_checked("bearer ".len())?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then_some(key.trim_ascii())
+    });
+    values.find(|key| !key.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
-            .collect()
+    fn request(pairs: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::post("/exec");
+        for (name, value) in pairs {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap()
     }
 
     #[test]
@@ -138,33 +109,45 @@ mod tests {
             (&[("x-api-key", "secret-1")][..], Some("ci")),
             (&[("authorization", "Bearer secret-1")], Some("ci")),
             (&[("authorization", "bearer  secret-2 ")], Some("key-2")),
+            (&[("x-api-key", ""), ("authorization", "Bearer secret-1")], Some("ci")),
+            (&[("x-api-key", " "), ("x-api-key", "secret-1")], Some("ci")),
+            (&[("authorization", "Basic eDp5"), ("authorization", "Bearer secret-1")], Some("ci")),
+            // One wrong key is enough to refuse a request.
+            (&[("x-api-key", "wrong"), ("authorization", "Bearer secret-1")], None),
             (&[("authorization", "Basic secret-1")], None),
             (&[("authorization", "Bearer")], None),
             (&[("x-api-key", "secret")], None),
             (&[("x-api-key", "")], None),
             (&[], None),
         ] {
-            let caller = admit(&keys, Access::Key, &headers(pairs));
+            let caller = admit(&keys, Access::Key, &request(pairs));
             let name = caller.ok().flatten().map(|caller| caller.name.to_string());
             assert_eq!(name.as_deref(), expected, "{pairs:?}");
         }
-        assert_eq!(admit(&keys, Access::Open, &HeaderMap::new()).unwrap(), None);
+        assert_eq!(admit(&keys, Access::Open, &request(&[])).unwrap(), None);
+        assert_eq!(admit(&keys, Access::Socket, &request(&[("x-api-key", "")])).unwrap(), None);
+        assert!(admit(&keys, Access::Socket, &request(&[("x-api-key", "wrong")])).is_err());
     }
 
     #[test]
-    fn development_mode_admits_local_hosts_only() {
-        let keys = Keys::default();
-        for (host, allowed) in [
-            ("localhost:8080", true),
-            ("127.0.0.1:8080", true),
-            ("[::1]:8080", true),
-            ("app.localhost", true),
-            ("evil.example", false),
-            ("evil.example:8080", false),
-            ("localhost.evil.example", false),
+    fn foreign_pages_may_only_read() {
+        let admitted = |keys: &Keys, access, method| {
+            let request = Request::builder().method(method).header("host", "localhost:8080");
+            let request = request.header("origin", "https://evil.example").body(()).unwrap();
+            admit(keys, access, &request).is_ok()
+        };
+        let none = Keys::default();
+        for (access, method, expected) in [
+            (Access::Key, Method::GET, true),
+            (Access::Key, Method::HEAD, true),
+            (Access::Key, Method::POST, false),
+            (Access::Key, Method::DELETE, false),
+            (Access::Socket, Method::GET, false),
+            (Access::Open, Method::POST, true),
         ] {
-            let admitted = admit(&keys, Access::Key, &headers(&[("host", host)])).is_ok();
-            assert_eq!(admitted, allowed, "{host}");
+            assert_eq!(admitted(&none, access, method.clone()), expected, "{access:?} {method}");
         }
+        // With keys, a page that has none gets nowhere.
+        assert!(admitted(&Keys::parse(["secret"]).unwrap(), Access::Socket, Method::GET));
     }
 }

@@ -102,7 +102,7 @@ pub(crate) async fn health(app: &Arc<App>, context: &RequestContext) -> Result<R
         status: "healthy",
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: app.started().elapsed().as_secs(),
-        ready: app.is_ready(),
+        ready: app.is_staying(),
         mode,
         engine: facts.name,
         model: &facts.model,
@@ -144,7 +144,7 @@ pub(crate) struct Ready {
 
 /// `GET /health/ready`
 pub(crate) async fn ready(app: &Arc<App>, _context: &RequestContext) -> Result<Json<Ready>, Error> {
-    if app.is_ready() {
+    if app.is_staying() {
         Ok(Json(Ready { status: "ready" }))
     } else {
         Err(Error::new(Kind::Unavailable, "the gateway is starting or shutting down"))

@@ -11,6 +11,7 @@ use crate::telemetry::metrics;
 use crate::telemetry::names;
 use crate::telemetry::names::Metric;
 use crate::telemetry::names::SCOPE;
+use crate::web::connections::CloseReason;
 
 /// Registers the gauges. They report nothing once the app is dropped.
 pub(crate) fn register(app: &Arc<App>) {
@@ -19,11 +20,23 @@ pub(crate) fn register(app: &Arc<App>) {
         metrics::gauge(metric, move || Some(read(&*app.upgrade()?) as u64));
     };
     gauge(names::CONNECTIONS, |app| app.shutdown().connections());
+    gauge(names::CONNECTIONS_UNAUTHENTICATED, |app| app.connections().unauthenticated());
+    gauge(names::UNREAD, |app| app.connections().unread());
     gauge(names::STREAMS, App::open_streams);
     gauge(names::CONVERSATIONS, |app| app.conversations().len());
     gauge(names::TURNS_RUNNING, |app| app.conversations().running());
     gauge(names::APPROVALS_PENDING, |app| app.conversations().pending_approvals());
     gauge(names::EVENT_LOG, |app| app.conversations().event_log_bytes());
+
+    let observed = Arc::downgrade(app);
+    metrics::observed_counter(names::CONNECTIONS_CLOSED, move || {
+        let app = observed.upgrade()?;
+        let closed = CloseReason::ALL.map(|reason| {
+            let label = KeyValue::new(names::CLOSE_REASON, reason.as_str());
+            (app.connections().closed(reason), Some(label))
+        });
+        Some(closed.to_vec())
+    });
 
     let runtime = tokio::runtime::Handle::current();
     metrics::gauge(names::TASKS, move || Some(runtime.metrics().num_alive_tasks() as u64));

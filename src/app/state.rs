@@ -27,6 +27,7 @@ use crate::stream::ReadOptions;
 use crate::stream::StreamEnd;
 use crate::stream::span::StreamSpan;
 use crate::terminal::Terminals;
+use crate::web::connections::Connections;
 
 /// The limit on one-off commands and patches that run at the same time, over all clients.
 const MAX_COMMANDS: usize = 32;
@@ -63,19 +64,20 @@ pub struct App {
     components: Components,
     started: Instant,
     streams: Arc<AtomicUsize>,
-    sockets: Arc<Semaphore>,
+    connections: Arc<Connections>,
     commands: Arc<Semaphore>,
 }
 
 impl App {
     /// Builds the state. Starts no tasks.
     pub fn new(components: Components) -> Self {
-        let sockets = Arc::new(Semaphore::new(components.config.server.max_connections));
+        let limits = components.config.server.clone();
+        let connections = Connections::new(limits, components.shutdown.clone());
         Self {
             components,
             started: Instant::now(),
             streams: Arc::default(),
-            sockets,
+            connections,
             commands: Arc::new(Semaphore::new(MAX_COMMANDS)),
         }
     }
@@ -135,6 +137,12 @@ impl App {
         !self.shutdown().drain.is_cancelled()
     }
 
+    /// Returns whether clients may send further requests. Shutdown announces its end before draining
+    /// begins.
+    pub fn is_staying(&self) -> bool {
+        !self.shutdown().leaving.is_cancelled()
+    }
+
     /// Returns the number of open event streams.
     pub fn open_streams(&self) -> usize {
         self.streams.load(Ordering::Relaxed)
@@ -166,9 +174,9 @@ impl App {
         done.await.map_err(|_| Error::new(Kind::Internal, "the operation panicked"))?
     }
 
-    /// Takes the permit of a WebSocket; `None` if all are taken.
-    pub(crate) fn socket_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.sockets).try_acquire_owned().ok()
+    /// Returns the open connections of the listener.
+    pub fn connections(&self) -> &Arc<Connections> {
+        &self.connections
     }
 
     /// Takes the permit of a one-off command.

@@ -76,8 +76,18 @@ fn limits<W: Write>(out: &mut Report<W>, config: &Config) -> io::Result<()> {
     millis("heartbeat", turns.heartbeat)?;
     millis("header timeout", server.header_timeout)?;
     millis("body timeout", server.body_timeout)?;
+    millis("keep-alive timeout", server.keep_alive_timeout)?;
     millis("drain timeout", server.drain_timeout)?;
-    out.line("connections", format_args!("at most {}", server.max_connections))?;
+    millis("drain delay", server.drain_delay)?;
+    out.line(
+        "connections",
+        format_args!(
+            "at most {}, without a key at most {} of one address",
+            server.max_connections, server.max_connections_per_address
+        ),
+    )?;
+    out.line("HTTP/2 streams", format_args!("at most {} per connection", server.max_streams))?;
+    out.line("unread responses", format_args!("at most {} bytes", server.max_unread_bytes))?;
     out.line("request body", format_args!("at most {} bytes", server.body_limit))?;
     out.line("prompt", format_args!("at most {} characters", turns.prompt_limit_chars))?;
     out.line("queued prompts", format_args!("at most {} per conversation", turns.max_queued))?;

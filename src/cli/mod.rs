@@ -2,7 +2,9 @@
 
 mod check;
 mod exec;
+mod exit;
 mod serve;
+mod signals;
 mod terminal;
 
 use std::fmt;
@@ -24,6 +26,10 @@ use crate::telemetry::logs::Destination;
 
 /// The time limit for exporting telemetry when a command has finished.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The time limit for writing the log when a command has finished.
+const LOG_TIMEOUT: Duration = Duration::from_millis(500);
+/// The time that the process has to end after that.
+const EXIT_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// OpenAI's Codex agent as an HTTP service, in one process
 #[derive(Debug, Parser)]
@@ -80,7 +86,7 @@ pub async fn run(arguments: Arguments, helpers: HelperPaths) -> anyhow::Result<u
         Command::Exec(_) | Command::Check => Destination::Stderr,
     };
     let telemetry = telemetry::start(config.telemetry, destination)?;
-    match command {
+    let ended = match command {
         Command::Serve => serve::run(config, helpers, telemetry).await,
         Command::Exec(exec) => {
             let ended = exec::run(exec, config, helpers).await;
@@ -88,7 +94,13 @@ pub async fn run(arguments: Arguments, helpers: HelperPaths) -> anyhow::Result<u
             ended
         }
         Command::Check => check::run(&config, helpers).await,
+    };
+    telemetry::flush_log(LOG_TIMEOUT);
+    match &ended {
+        Ok(code) => exit::within(EXIT_TIMEOUT, *code, None),
+        Err(error) => exit::within(EXIT_TIMEOUT, 1, Some(format!("{error:#}"))),
     }
+    ended
 }
 
 /// Writes a line to standard error and ignores failures. `eprintln!` panics if the pipe is closed,

@@ -1,4 +1,4 @@
-//! `codex-gateway serve`: binds, prints a summary, serves and drains.
+//! `codex-gateway serve`: binds, prints a summary, serves, leaves and drains.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,15 +8,16 @@ use codex_gateway_engine::EngineFacts;
 use codex_gateway_engine::arg0::HelperPaths;
 use codex_gateway_engine::sandbox::Tools;
 use tokio::net::TcpListener;
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
 use tokio::time::Instant;
 
 use super::eprint_lossy;
+use super::signals::Signals;
 use crate::app::Assembly;
 use crate::config::Config;
 use crate::server;
+use crate::server::files;
 use crate::telemetry::Telemetry;
+use crate::web::Limits;
 
 /// The part of the drain time that is reserved for core to flush its histories.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -24,38 +25,46 @@ const FLUSH: Duration = Duration::from_secs(2);
 const EXPORT: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(
-    config: Config,
+    mut config: Config,
     helpers: HelperPaths,
     telemetry: Telemetry,
 ) -> anyhow::Result<u8> {
     let begun = Instant::now();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::listen().context("cannot receive signals")?;
+    files::raise_limit(&mut config.server);
     let address = SocketAddr::from((config.host, config.port));
     // Binds before starting core: an occupied port fails at once, and early clients wait.
     let listener =
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let address = listener.local_addr()?;
 
-    let assembly = Assembly::open(config, helpers).await?;
+    let assembly = tokio::select! {
+        assembly = Assembly::open(config, helpers) => assembly?,
+        name = signals.first() => {
+            tracing::info!(signal = name, "stopped before the start was complete");
+            telemetry.shutdown(EXPORT).await;
+            return Ok(0);
+        }
+    };
     announce(&assembly.config, &assembly.facts, address, begun.elapsed());
     let (app, engine) = assembly.into_app();
     let shutdown = app.shutdown().clone();
-    let limit = app.config().server.drain_timeout;
+    let Limits { drain_delay, drain_timeout: limit, .. } = app.config().server;
+    shutdown.spawn(server::run(listener, app));
 
-    let serving = server::run(listener, app);
-    tokio::pin!(serving);
-    let name = tokio::select! {
-        served = serving.as_mut() => return served.map(|()| 0).context("the server stopped"),
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    };
-
-    tracing::info!(signal = name, limit_ms = limit.as_millis(), "draining");
+    let name = signals.first().await;
     let end = Instant::now() + limit;
+    tracing::info!(
+        signal = name,
+        limit_ms = limit.as_millis(),
+        delay_ms = drain_delay.as_millis(),
+        "draining"
+    );
+    shutdown.leaving.cancel();
+    tokio::time::sleep(drain_delay).await;
+    let limit = limit.saturating_sub(drain_delay);
     let deadline = if telemetry.exports() { end - EXPORT.min(limit / 4) } else { end };
     shutdown.drain.cancel();
-    serving.await?;
     let flush = FLUSH.min(limit / 2);
     // First turns are interrupted, streams end and connections close. Then core ends its threads,
     // which ends the tasks that read from them.
@@ -64,11 +73,7 @@ pub(super) async fn run(
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::select! {
-        _ = tokio::time::timeout_at(deadline - flush, closed) => {}
-        _ = terminate.recv() => tracing::warn!("second signal: stopping without waiting"),
-        _ = interrupt.recv() => tracing::warn!("second signal: stopping without waiting"),
-    }
+    let _ = tokio::time::timeout_at(deadline - flush, closed).await;
     let remaining = deadline.saturating_duration_since(Instant::now());
     // Leaves time for the tasks that read from core's threads.
     let unfinished = engine.shutdown(remaining.saturating_sub(flush / 4)).await;

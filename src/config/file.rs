@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +28,9 @@ pub struct File {
     pub(super) workspace_root: Option<PathBuf>,
     pub(super) default_timeout_ms: Option<u64>,
     pub(super) max_connections: Option<usize>,
+    pub(super) max_connections_per_address: Option<usize>,
+    pub(super) max_streams_per_connection: Option<usize>,
+    pub(super) max_unread_bytes: Option<usize>,
     pub(super) max_queued_prompts: Option<usize>,
     pub(super) max_live_conversations: Option<usize>,
     pub(super) conversation_idle_ms: Option<u64>,
@@ -34,8 +38,10 @@ pub struct File {
     pub(super) body_limit_bytes: Option<usize>,
     pub(super) prompt_limit_chars: Option<usize>,
     pub(super) header_timeout_ms: Option<u64>,
+    pub(super) keep_alive_timeout_ms: Option<u64>,
     pub(super) body_timeout_ms: Option<u64>,
     pub(super) drain_timeout_ms: Option<u64>,
+    pub(super) drain_delay_ms: Option<u64>,
     pub(super) event_log_bytes: Option<usize>,
     pub(super) heartbeat_ms: Option<u64>,
     pub(super) allow_danger_full_access: Option<bool>,
@@ -120,10 +126,32 @@ pub(super) fn at_least(
     }
 }
 
+/// Returns the value of `gateway.{key}`, which must be in `range`.
+pub(super) fn within(
+    key: &str,
+    value: Option<usize>,
+    range: RangeInclusive<usize>,
+    default: usize,
+) -> anyhow::Result<usize> {
+    match value {
+        Some(value) if !range.contains(&value) => {
+            bail!("gateway.{key}: expected {} to {}, got {value}", range.start(), range.end())
+        }
+        Some(value) => Ok(value),
+        None => Ok(default),
+    }
+}
+
+/// The longest duration that a key may have: a year. Later times cannot be computed everywhere.
+const MAX_MILLIS: u64 = 365 * 24 * 3600 * 1000;
+
 /// Returns the duration of `gateway.{key}`, which must not be 0.
 pub(super) fn millis(key: &str, value: Option<u64>, default: u64) -> anyhow::Result<Duration> {
     match value {
         Some(0) => bail!("gateway.{key}: expected 1 or more milliseconds, got 0"),
+        Some(value) if value > MAX_MILLIS => {
+            bail!("gateway.{key}: expected at most {MAX_MILLIS} milliseconds, got {value}")
+        }
         Some(value) => Ok(Duration::from_millis(value)),
         None => Ok(Duration::from_millis(default)),
     }

@@ -22,6 +22,7 @@ use super::file::env_parse;
 use super::file::gateway_table;
 use super::file::millis;
 use super::file::read;
+use super::file::within;
 use super::model_source;
 use super::model_source::ModelSource;
 use super::models::Models;
@@ -93,7 +94,7 @@ impl Config {
             host,
             port,
             workspace_root: workspace_root(&file, overrides, folder, &codex_home),
-            server: server_limits(&file)?,
+            server: server_limits(&file, &env)?,
             turns: turn_limits(&file, &document, &env)?,
             terminals: terminal_limits(&file)?,
             proxies: upstreams(&file, &env)?,
@@ -147,14 +148,54 @@ fn workspace_root(file: &File, overrides: &Overrides, folder: &Path, codex_home:
     root.unwrap_or_else(|| codex_home.join("workspaces"))
 }
 
-fn server_limits(file: &File) -> anyhow::Result<web::Limits> {
+fn server_limits(file: &File, env: Env<'_>) -> anyhow::Result<web::Limits> {
+    let max_connections = within("max_connections", file.max_connections, 1..=1_000_000, 1024)?;
+    let max_streams = file.max_streams_per_connection;
+    let max_streams = within("max_streams_per_connection", max_streams, 1..=10_000, 100)?;
+    let drain_timeout = millis("drain_timeout_ms", file.drain_timeout_ms, 9_000)?;
     Ok(web::Limits {
-        max_connections: at_least("max_connections", file.max_connections, 1, 1024)?,
+        max_connections,
+        max_connections_per_address: at_least(
+            "max_connections_per_address",
+            file.max_connections_per_address,
+            1,
+            max_connections,
+        )?,
+        max_streams: u32::try_from(max_streams).unwrap_or(u32::MAX),
+        max_unread_bytes: at_least("max_unread_bytes", file.max_unread_bytes, 1 << 20, 256 << 20)?,
         body_limit: at_least("body_limit_bytes", file.body_limit_bytes, 1024, 1 << 20)?,
         header_timeout: millis("header_timeout_ms", file.header_timeout_ms, 10_000)?,
+        keep_alive_timeout: millis("keep_alive_timeout_ms", file.keep_alive_timeout_ms, 75_000)?,
         body_timeout: millis("body_timeout_ms", file.body_timeout_ms, 30_000)?,
-        drain_timeout: millis("drain_timeout_ms", file.drain_timeout_ms, 10_000)?,
+        drain_delay: drain_delay(file, env, drain_timeout)?,
+        drain_timeout,
     })
+}
+
+/// The variables of Cloud Run and Knative, Kubernetes, and Azure Container Apps.
+const PLATFORMS: [&str; 3] = ["K_SERVICE", "KUBERNETES_SERVICE_HOST", "CONTAINER_APP_NAME"];
+
+/// Returns the drain delay. By default, a platform that routes requests has a few seconds to notice
+/// that the gateway is not ready.
+fn drain_delay(file: &File, env: Env<'_>, drain_timeout: Duration) -> anyhow::Result<Duration> {
+    let in_env = env_parse(env, "GATEWAY_DRAIN_DELAY_MS", "a number of milliseconds")?;
+    let (key, delay) = match (in_env, file.drain_delay_ms) {
+        (Some(delay), _) => ("GATEWAY_DRAIN_DELAY_MS", delay),
+        (None, Some(delay)) => ("gateway.drain_delay_ms", delay),
+        (None, None) if PLATFORMS.iter().any(|name| env(name).is_some()) => {
+            return Ok(drain_timeout / 3);
+        }
+        (None, None) => return Ok(Duration::ZERO),
+    };
+    let delay = Duration::from_millis(delay);
+    if delay >= drain_timeout {
+        bail!(
+            "{key}: expected less than gateway.drain_timeout_ms, {}, got {}",
+            drain_timeout.as_millis(),
+            delay.as_millis()
+        );
+    }
+    Ok(delay)
 }
 
 fn turn_limits(

@@ -128,6 +128,23 @@ fn errors_name_the_key_and_the_expectation() {
         ),
         ("[gateway]\ndefault_timeout_ms = 5\n", &[], "gateway.default_timeout_ms"),
         ("[gateway]\nheartbeat_ms = 0\n", &[], "gateway.heartbeat_ms: expected 1 or more"),
+        (
+            "[gateway]\nmax_connections = 99999999999\n",
+            &[],
+            "gateway.max_connections: expected 1 to 1000000, got 99999999999",
+        ),
+        (
+            "[gateway]\nkeep_alive_timeout_ms = 9223372036854775807\n",
+            &[],
+            "gateway.keep_alive_timeout_ms: expected at most 31536000000 milliseconds",
+        ),
+        (
+            "[gateway]\ndrain_timeout_ms = 3000\ndrain_delay_ms = 3000\n",
+            &[],
+            "gateway.drain_delay_ms: expected less than gateway.drain_timeout_ms, 3000, got 3000",
+        ),
+        ("", &[("GATEWAY_DRAIN_DELAY_MS", "9000")], "GATEWAY_DRAIN_DELAY_MS: expected less than"),
+        ("", &[("GATEWAY_DRAIN_DELAY_MS", "3s")], "expected a number of milliseconds, got \"3s\""),
         ("not toml", &[], "expected TOML"),
         ("", &[("PORT", "eighty")], "PORT: expected a port number, 0 to 65535, got \"eighty\""),
         ("", &[("HOST", "0.0.0.0")], "without an API key"),
@@ -135,6 +152,23 @@ fn errors_name_the_key_and_the_expectation() {
     ] {
         let error = load(file, env).expect_err(file);
         assert!(format!("{error:#}").contains(expected), "{error:#}");
+    }
+}
+
+#[test]
+fn drain_delay_depends_on_the_platform() {
+    for (file, env, expected) in [
+        ("", &[][..], 0),
+        ("", &[("K_SERVICE", "gateway")], 3000),
+        ("", &[("KUBERNETES_SERVICE_HOST", "10.0.0.1")], 3000),
+        ("", &[("CONTAINER_APP_NAME", "gateway")], 3000),
+        ("drain_timeout_ms = 1500", &[("K_SERVICE", "gateway")], 500),
+        ("drain_delay_ms = 0", &[("K_SERVICE", "gateway")], 0),
+        ("drain_delay_ms = 10", &[], 10),
+        ("drain_delay_ms = 10", &[("GATEWAY_DRAIN_DELAY_MS", "20")], 20),
+    ] {
+        let config = load(&format!("[gateway]\n{file}\n"), env).unwrap();
+        assert_eq!(config.server.drain_delay.as_millis(), expected, "{file} {env:?}");
     }
 }
 

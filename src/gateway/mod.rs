@@ -11,6 +11,7 @@ mod spec;
 
 use std::sync::Arc;
 
+use http::Extensions;
 use http::HeaderMap;
 use http::HeaderValue;
 use http::Request;
@@ -25,9 +26,12 @@ use crate::access::Access;
 use crate::access::Caller;
 use crate::app::App;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::telemetry::http::RequestSpan;
 use crate::web::Body;
 use crate::web::RequestContext;
+use crate::web::connections::Connection;
+use crate::web::connections::Full;
 use crate::web::extract::AdmittedRequest;
 use crate::web::reply;
 
@@ -76,9 +80,10 @@ async fn dispatch(
         Route::Metrics if app.config().telemetry.metrics_open => Access::Open,
         _ => route.access(),
     };
-    let caller = access::admit(&app.config().keys, access, request.headers())?;
+    let caller = access::admit(&app.config().keys, access, &request)?;
     if let Some(Caller { name }) = &caller {
         RequestSpan::called_by(name);
+        keep_connection(app, request.extensions())?;
     }
     let (mut head, body) = request.into_parts();
     let context = RequestContext {
@@ -88,6 +93,22 @@ async fn dispatch(
         caller,
     };
     route.run(app, &mut AdmittedRequest::new(context, head, body)).await
+}
+
+/// Keeps the connection of an authenticated request from being closed to make room for others.
+///
+/// # Errors
+/// `Overloaded` if as many connections as the limit allows are kept and in use.
+fn keep_connection(app: &App, extensions: &Extensions) -> Result<(), Error> {
+    let Some(connection) = Connection::of(extensions) else { return Ok(()) };
+    connection.authenticate().map_err(|Full| {
+        let limit = app.config().server.max_connections;
+        let detail = format!(
+            "expected at most {limit} connections with requests in progress; try again later, or \
+             raise gateway.max_connections"
+        );
+        Error::new(Kind::Overloaded, detail)
+    })
 }
 
 /// The client's `X-Request-Id` if it is 1 to 128 characters of `A-Za-z0-9._:-`, else a new one.

@@ -11,11 +11,12 @@ use crate::conversation::id::ConversationId;
 use crate::error::Error;
 use crate::web::describe::Operation;
 
-/// Returns the values of a template's parameters, percent-decoded, if the path has its shape.
+/// Returns the values of a template's parameters, percent-decoded, if the path has its shape. Slashes
+/// count: a proxy that guards `/metrics` does not guard `//metrics` or `/metrics/`.
 pub(super) fn matches<'a>(template: &str, path: &'a str) -> Option<Vec<Cow<'a, str>>> {
-    let mut segments = path.trim_matches('/').split('/');
+    let mut segments = path.split('/');
     let mut values = Vec::new();
-    for expected in template.trim_matches('/').split('/') {
+    for expected in template.split('/') {
         let segment = segments.next()?;
         if expected.starts_with('{') {
             values.push(percent_decode_str(segment).decode_utf8_lossy());
@@ -66,7 +67,9 @@ mod tests {
     fn template_matches_shape_and_decodes_parameters() {
         for (template, path, expected) in [
             ("/exec", "/exec", Some(vec![])),
-            ("/exec", "/exec/", Some(vec![])),
+            ("/exec", "/exec/", None),
+            ("/exec", "//exec", None),
+            ("/exec", "exec", None),
             ("/exec", "/exec/x", None),
             ("/a/{id}", "/a/7", Some(vec!["7"])),
             ("/a/{id}", "/a", None),

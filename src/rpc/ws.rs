@@ -11,7 +11,6 @@ use http::StatusCode;
 use http::header;
 use hyper_tungstenite::HyperWebsocket;
 use hyper_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::session::Session;
@@ -19,9 +18,9 @@ use super::socket::Socket;
 use crate::app::App;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::shutdown::CountGuard;
 use crate::web::Body;
 use crate::web::RequestContext;
+use crate::web::connections::Connection;
 use crate::web::describe::Operation;
 use crate::web::extract::CancelOnDisconnect;
 use crate::web::extract::Upgrade;
@@ -53,10 +52,8 @@ pub(crate) async fn open(
     let config = connection::config(app.config().server.body_limit);
     let (response, upgraded) = hyper_tungstenite::upgrade(&mut request, Some(config))
         .map_err(|error| Error::invalid(format!("expected a WebSocket handshake: {error}")))?;
-    let permit = app.socket_permit();
-    let counted = app.shutdown().connection();
-    let serving = serve(upgraded, Arc::clone(app), Arc::clone(context), permit, counted);
-    app.shutdown().spawn(serving);
+    let connection = Connection::of(request.extensions()).cloned();
+    app.shutdown().spawn(serve(upgraded, Arc::clone(app), Arc::clone(context), connection));
     Ok(Opened(response.map(|_| Body::whole(""))))
 }
 
@@ -82,9 +79,9 @@ async fn serve(
     upgraded: HyperWebsocket,
     app: Arc<App>,
     context: Arc<RequestContext>,
-    permit: Option<OwnedSemaphorePermit>,
-    counted: CountGuard,
+    connection: Option<Arc<Connection>>,
 ) {
+    let _in_progress = connection.as_ref().map(Connection::begin);
     let stream = match upgraded.await {
         Ok(stream) => stream,
         Err(error) => {
@@ -98,27 +95,50 @@ async fn serve(
     let _close_on_drop = socket.close_on_drop();
     let session = Session::new(app, context, socket.clone());
     let authenticated = session.authenticated().clone();
+    let connection = connection.as_deref();
     let end = async {
-        if permit.is_none() {
-            return Close::new(CloseCode::Again, "too many sockets are open");
-        }
         tokio::select! {
-            () = authentication_timeout(&authenticated) => {
-                Close::new(CloseCode::Policy, "expected an `auth` message within 10 s")
-            }
+            close = unauthenticated(&authenticated, connection) => close,
             () = socket.drained() => Close::new(CloseCode::Away, "the gateway is shutting down"),
+            () = closing(connection) => Close::new(CloseCode::Again, "too many connections are open"),
         }
     };
     tokio::select! {
         () = connection::serve(stream, outgoing, session, end) => {}
         () = shutdown.force.cancelled() => {}
+        () = aborted(connection) => {}
     }
-    drop((permit, counted));
 }
 
-/// Returns if the client does not authenticate in time.
-async fn authentication_timeout(authenticated: &CancellationToken) {
-    if tokio::time::timeout(AUTHENTICATE_WITHIN, authenticated.cancelled()).await.is_ok() {
-        std::future::pending::<()>().await;
+/// Returns if the client does not authenticate in time, or if its connection cannot be kept.
+async fn unauthenticated(
+    authenticated: &CancellationToken,
+    connection: Option<&Connection>,
+) -> Close {
+    if tokio::time::timeout(AUTHENTICATE_WITHIN, authenticated.cancelled()).await.is_err() {
+        return Close::new(CloseCode::Policy, "expected an `auth` message within 10 s");
+    }
+    if connection.is_some_and(|connection| connection.authenticate().is_err()) {
+        return Close::new(CloseCode::Again, "too many connections are open");
+    }
+    std::future::pending().await
+}
+
+/// Returns once an unauthenticated connection has to make room for others.
+async fn closing(connection: Option<&Connection>) {
+    if let Some(connection) = connection {
+        connection.closing().await;
+        if !connection.is_protected() {
+            return;
+        }
+    }
+    std::future::pending().await
+}
+
+/// Returns once the connection is to be dropped.
+async fn aborted(connection: Option<&Connection>) {
+    match connection {
+        Some(connection) => connection.aborted().await,
+        None => std::future::pending().await,
     }
 }

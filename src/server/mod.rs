@@ -1,58 +1,70 @@
 //! The accept loop.
 //!
-//! [`run`] takes a connection permit before it accepts. At the limit, new connections wait in the
-//! kernel's queue instead of holding a socket unserved. When draining begins it stops accepting;
-//! [`Shutdown`](crate::shutdown::Shutdown) tracks the open connections.
+//! [`run`] accepts every connection at once, and [`Connections`] decides which others make room for
+//! it. When draining begins it stops accepting; [`Shutdown`](crate::shutdown::Shutdown) tracks the open
+//! connections.
+//!
+//! What a client can make the gateway hold:
+//!
+//! | held | bound |
+//! |---|---|
+//! | connections | `max_connections`, plus a sixteenth; [`Connections`] says which are closed first |
+//! | a connection without a request | `header_timeout_ms`, then `keep_alive_timeout_ms` |
+//! | streams of an HTTP/2 connection | `max_streams_per_connection` |
+//! | unread bytes of a stream | 64 KiB and a chunk of 16 KiB; a document that was made as a whole |
+//! | unread bytes in the kernel | 128 KiB of a connection, and what was sent but not acknowledged |
+//! | unread bytes in all | `max_unread_bytes`; the largest holder is dropped |
+//! | bytes of request bodies in flight | 256 KiB of a stream, 1 MiB of a connection |
 
 mod connection;
+pub mod files;
+mod response;
+mod socket;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::app::App;
+use crate::web::connections::Connection;
 
-/// Accepts and serves connections until draining begins. Connections may outlast this call.
-///
-/// # Errors
-/// The permits are closed, which does not happen. Failed accepts are logged and retried.
-pub async fn run(listener: TcpListener, app: Arc<App>) -> io::Result<()> {
+/// The pause after a failed accept, which would otherwise spin.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(10);
+/// The least time between two log lines about failed accepts.
+const ERROR_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Accepts and serves connections until draining begins. Connections may outlast this call. Failed
+/// accepts are logged and retried.
+pub async fn run(listener: TcpListener, app: Arc<App>) {
     let shutdown = app.shutdown().clone();
-    let limits = app.config().server.clone();
-    let permits = Arc::new(Semaphore::new(limits.max_connections));
+    let mut logged: Option<Instant> = None;
     loop {
-        let permit = tokio::select! {
-            permit = Arc::clone(&permits).acquire_owned() => permit.map_err(io::Error::other)?,
-            () = shutdown.drain.cancelled() => break,
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shutdown.drain.cancelled() => break,
+            () = shutdown.drain.cancelled() => return,
         };
         match accepted {
             Ok((socket, peer)) => {
-                let app = Arc::clone(&app);
-                let (shutdown_, limits) = (shutdown.clone(), limits.clone());
-                let counter = shutdown.connection();
-                shutdown.spawn(async move {
-                    connection::serve(socket, peer, app, &limits, &shutdown_).await;
-                    drop((permit, counter));
-                });
+                let connection = Connection::open(app.connections(), peer.ip());
+                shutdown.spawn(connection::serve(socket, peer, Arc::clone(&app), connection));
             }
             Err(error) if is_connection_error(&error) => {
                 tracing::debug!(%error, "connection ended before it was accepted");
             }
             Err(error) => {
-                // Out of file descriptors or memory: an immediate retry would spin.
-                tracing::error!(%error, "cannot accept connections");
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                // Out of file descriptors or memory.
+                app.connections().relieve();
+                if logged.is_none_or(|last| last.elapsed() >= ERROR_INTERVAL) {
+                    tracing::error!(%error, "cannot accept connections");
+                    logged = Some(Instant::now());
+                }
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
         }
     }
-    Ok(())
 }
 
 /// Returns whether an accept error concerns that connection only.

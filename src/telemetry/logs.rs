@@ -34,10 +34,11 @@ use tracing_subscriber::fmt::FormattedFields;
 use tracing_subscriber::fmt::format::FormatEvent;
 use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::Filter;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::log_writer;
+use super::log_writer::LogWriter;
 use super::names::SCOPE;
 
 /// The target prefix of the gateway and of codex's crates.
@@ -89,18 +90,29 @@ pub enum Destination {
     Stderr,
 }
 
+/// Starts the thread that writes log lines.
+///
+/// # Errors
+/// The thread cannot be started, or the output is not open.
+pub(super) fn writer(destination: Destination) -> std::io::Result<LogWriter> {
+    let output = match destination {
+        Destination::Stdout => log_writer::unbuffered(&std::io::stdout()),
+        Destination::Stderr => log_writer::unbuffered(&std::io::stderr()),
+    }?;
+    LogWriter::start(output, |lines| {
+        tracing::warn!(lines, "log lines were dropped: the log was not read");
+    })
+}
+
 /// Returns the layer that writes log lines.
 pub(super) fn lines(
     format: Format,
     destination: Destination,
+    writer: LogWriter,
 ) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let (writer, terminal) = match destination {
-        Destination::Stdout => {
-            (BoxMakeWriter::new(std::io::stdout), std::io::stdout().is_terminal())
-        }
-        Destination::Stderr => {
-            (BoxMakeWriter::new(std::io::stderr), std::io::stderr().is_terminal())
-        }
+    let terminal = match destination {
+        Destination::Stdout => std::io::stdout().is_terminal(),
+        Destination::Stderr => std::io::stderr().is_terminal(),
     };
     let json = match format {
         Format::Auto => !terminal,
@@ -118,7 +130,7 @@ pub(super) fn lines(
     });
     let spans = spans.with_max_level_hint(LevelFilter::INFO);
     let filter = EnvFilter::builder().parse_lossy(filter).and(allowed).or(spans);
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
     if json {
         layer.fmt_fields(JsonFields::new()).event_format(JsonLine).with_filter(filter).boxed()
     } else {

@@ -66,6 +66,23 @@ pub(crate) fn gauge(metric: Metric, read: impl Fn() -> Option<u64> + Send + Sync
     gauge.build();
 }
 
+/// Registers a counter for the life of the process. `read` runs at each collection and returns the
+/// values by label; `None` reports nothing.
+pub(crate) fn observed_counter(
+    metric: Metric,
+    read: impl Fn() -> Option<Vec<(u64, Option<KeyValue>)>> + Send + Sync + 'static,
+) {
+    let meter = global::meter(SCOPE);
+    let builder = meter.u64_observable_counter(metric.name);
+    let builder = builder.with_unit(metric.unit).with_description(metric.about);
+    let counter = builder.with_callback(move |observer| {
+        for (value, label) in read().into_iter().flatten() {
+            observer.observe(value, label.as_slice());
+        }
+    });
+    counter.build();
+}
+
 impl Metrics {
     fn new(meter: &Meter) -> Self {
         let counter = |metric: Metric| {

@@ -5,7 +5,8 @@
 //!   of the process;
 //! - `http`, `rpc`: the spans of requests and JSON-RPC calls; other spans are beside their
 //!   subjects;
-//! - [`trace`]: propagation of trace context; [`logs`]: log lines and filters;
+//! - [`trace`]: propagation of trace context; [`logs`]: log lines and filters; `log_writer`: the
+//!   thread that writes them;
 //! - [`environment`]: the `OTEL_*` variables; `export`: the OTLP exporters; `resource`: the
 //!   identity of the process; `sampler`: the roots of traces.
 //!
@@ -16,6 +17,7 @@
 pub mod environment;
 mod export;
 pub(crate) mod http;
+mod log_writer;
 pub mod logs;
 pub(crate) mod metrics;
 pub mod names;
@@ -45,12 +47,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use self::environment::Environment;
 use self::environment::Signal;
+use self::log_writer::LogWriter;
 pub(crate) use self::metrics::metrics;
 use self::names::SCOPE;
 use self::sampler::RootSampler;
 
 static CAPTURE_CONTENT: AtomicBool = AtomicBool::new(false);
 static SCRAPED: OnceLock<prometheus::Registry> = OnceLock::new();
+static LOG: OnceLock<LogWriter> = OnceLock::new();
 
 /// The settings of `[gateway.telemetry]`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,7 +79,8 @@ pub struct Telemetry {
 /// Installs the `tracing` subscriber and OpenTelemetry's global providers, once per process.
 ///
 /// # Errors
-/// An `OTEL_*` variable has an invalid value, or an exporter cannot be built.
+/// An `OTEL_*` variable has an invalid value, an exporter cannot be built, or the log cannot be
+/// opened.
 pub fn start(settings: Settings, destination: logs::Destination) -> anyhow::Result<Telemetry> {
     let environment = Environment::read(&|name| std::env::var(name).ok())?;
     CAPTURE_CONTENT.store(settings.capture_content, Ordering::Relaxed);
@@ -89,6 +94,10 @@ pub fn start(settings: Settings, destination: logs::Destination) -> anyhow::Resu
     let _ = SCRAPED.set(registry);
     process::measure();
     metrics();
+    let writer = logs::writer(destination).context("cannot write the log")?;
+    let dropped = writer.clone();
+    metrics::observed_counter(names::LOG_DROPPED, move || Some(vec![(dropped.dropped(), None)]));
+    let _ = LOG.set(writer.clone());
 
     let spans = tracing_opentelemetry::layer()
         .with_tracer(telemetry.tracer.tracer(SCOPE))
@@ -98,7 +107,7 @@ pub fn start(settings: Settings, destination: logs::Destination) -> anyhow::Resu
         .with_tracked_inactivity(false)
         .with_filter(logs::span_filter(environment.exports_signal(Signal::Traces)));
     let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> =
-        vec![logs::lines(settings.log_format, destination), Box::new(spans)];
+        vec![logs::lines(settings.log_format, destination, writer), Box::new(spans)];
     if let Some(logger) = &telemetry.logger {
         let bridge = OpenTelemetryTracingBridge::new(logger);
         layers.push(Box::new(bridge.with_filter(logs::export_filter(settings.capture_content))));
@@ -152,6 +161,13 @@ fn providers(
 /// Returns whether spans and logs may contain prompts, arguments and output.
 pub(crate) fn captures_content() -> bool {
     CAPTURE_CONTENT.load(Ordering::Relaxed)
+}
+
+/// Blocks until the lines logged so far are written, at most `limit`.
+pub(crate) fn flush_log(limit: Duration) {
+    if let Some(log) = LOG.get() {
+        log.flush_within(limit);
+    }
 }
 
 /// Returns the metrics in Prometheus's text format (version 0.0.4).

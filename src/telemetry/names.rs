@@ -78,6 +78,14 @@ metrics! {
         "Requests and JSON-RPC calls answered with an error, by error code. `overloaded`: a concurrency or queue limit was reached.";
     CONNECTIONS = "codex_gateway.connections", Gauge, "{connection}", [],
         "Open connections.";
+    CONNECTIONS_UNAUTHENTICATED = "codex_gateway.connections.unauthenticated", Gauge,
+        "{connection}", [],
+        "Open connections without an authenticated request so far. They are the first to make room for others.";
+    CONNECTIONS_CLOSED = "codex_gateway.connections.closed", Counter, "{connection}",
+        [CLOSE_REASON],
+        "Connections that the gateway closed: `idle` or `head_timeout` by their time limits, `address_limit` or `pressure` to make room, `unread` for memory.";
+    UNREAD = "codex_gateway.responses.unread", Gauge, "By", [],
+        "Bytes of responses that clients have not read.";
     STREAMS = "codex_gateway.streams", Gauge, "{stream}", [],
         "Open event streams: JSONL, SSE and WebSocket subscriptions.";
     STREAM_EVENTS = "codex_gateway.stream.events", Counter, "{event}", [],
@@ -131,6 +139,8 @@ metrics! {
         "Tasks of the async runtime.";
     EXPORT_FAILURES = "codex_gateway.telemetry.export_failures", Counter, "{export}", [SIGNAL],
         "Exports that failed, by signal: the collector was unreachable or rejected them.";
+    LOG_DROPPED = "codex_gateway.log.lines_dropped", Counter, "{line}", [],
+        "Log lines that were dropped because the log was not read.";
     MEMORY = "process.memory.usage", Gauge, "By", [],
         "Resident memory of the process.";
     CPU = "process.cpu.time", Counter, "s", [CPU_MODE],
@@ -151,6 +161,8 @@ pub const METHOD: &str = "http.request.method";
 pub const ROUTE: &str = "http.route";
 /// `http.response.status_code`
 pub const STATUS_CODE: &str = "http.response.status_code";
+/// The reason why the gateway closed a connection.
+pub const CLOSE_REASON: &str = "codex_gateway.connection.close_reason";
 /// `error.type`: the error code of the gateway, or that of the provider.
 pub const ERROR_TYPE: &str = "error.type";
 /// `gen_ai.operation.name`: `chat`.

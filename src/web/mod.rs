@@ -1,7 +1,8 @@
-//! HTTP: bodies, arguments and results of handlers, the JSON reader, replies, and the head of a
-//! request.
+//! HTTP: connections, bodies, arguments and results of handlers, the JSON reader, replies, and the
+//! head of a request.
 
 mod body;
+pub mod connections;
 mod context;
 pub(crate) mod describe;
 pub(crate) mod extract;

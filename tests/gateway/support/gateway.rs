@@ -105,21 +105,29 @@ impl Gateway {
     }
 
     fn start_in(home: Arc<TempDir>, setup: Setup) -> Self {
-        let mut child = setup
+        let child = setup
             .command(&home)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        Self::watch(child, home, setup)
+    }
+
+    /// Takes over a process with a piped standard error. The caller may have taken its standard
+    /// output.
+    pub fn spawned(child: Child, home: TempDir) -> Self {
+        Self::watch(child, Arc::new(home), Setup::default())
+    }
+
+    fn watch(mut child: Child, home: Arc<TempDir>, setup: Setup) -> Self {
         let log = Arc::new(Mutex::new(String::new()));
         let stdout = Arc::new(Mutex::new(String::new()));
         let (sender, address) = std::sync::mpsc::channel();
-        collect_lines(
-            child.stdout.take().unwrap(),
-            vec![Arc::clone(&log), Arc::clone(&stdout)],
-            |_| {},
-        );
+        if let Some(output) = child.stdout.take() {
+            collect_lines(output, vec![Arc::clone(&log), Arc::clone(&stdout)], |_| {});
+        }
         collect_lines(child.stderr.take().unwrap(), vec![Arc::clone(&log)], move |line| {
             if let Some((_, rest)) = line.split_once(" on http://") {
                 let _ = sender.send(rest.split_whitespace().next().unwrap().parse().unwrap());
