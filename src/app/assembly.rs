@@ -21,7 +21,6 @@ use crate::conversation::registry;
 use crate::conversation::registry::Registry;
 use crate::conversation::sessions::Sessions;
 use crate::conversation::workspaces;
-use crate::patch;
 use crate::proxy::Proxies;
 use crate::proxy::mcp_egress::EgressProxy;
 use crate::shutdown::Shutdown;
@@ -76,9 +75,6 @@ impl Assembly {
         let engine: Arc<dyn Engine> = Arc::new(CodexEngine::open(options).await?);
         let facts = engine.facts().clone();
         let own_folder = config.codex_home.join("gateway");
-        if let Err(error) = patch::remove_leftovers(&own_folder) {
-            tracing::warn!(%error, "cannot remove scratch folders of killed processes");
-        }
         let sessions_path = own_folder.join("sessions.jsonl");
         let sessions = Sessions::open(&sessions_path)
             .with_context(|| format!("cannot use {}", sessions_path.display()))?;

@@ -35,8 +35,9 @@ pub(crate) struct PatchResult {
     files: Vec<FileChange>,
     /// The reasons that it does not apply. Nothing is changed then.
     conflicts: Vec<PatchConflict>,
-    /// The output of the program that applied it.
+    /// The changed files, a line for each.
     stdout: String,
+    /// Conflicts, and hunks that apply at other lines than stated; a line for each.
     stderr: String,
 }
 
@@ -63,8 +64,9 @@ struct PatchConflict {
 /// Applies a patch.
 ///
 /// # Errors
-/// `InvalidRequest` names the field; `Overloaded` if too many commands and patches run. A patch that
-/// does not apply is a result.
+/// `InvalidRequest` names the field; `Overloaded` if too many commands and patches run, or hold too
+/// much memory; `TooLarge` and `TimedOut` beyond the limits of a patch. A patch that does not apply
+/// is a result.
 pub(crate) async fn apply(app: &App, request: PatchRequest) -> Result<PatchResult, Error> {
     let config = app.config();
     if request.repo_path.is_empty() {
@@ -77,9 +79,7 @@ pub(crate) async fn apply(app: &App, request: PatchRequest) -> Result<PatchResul
     let root = &config.workspace_root;
     let folder = app.conversations().workspaces().existing(&request.repo_path, "repo_path").await?;
     let patch = Patch::parse(request.patch)?;
-    // Commands in the sandbox cannot reach this folder.
-    let scratch = config.codex_home.join("gateway");
-    let report = patch.apply(root, &folder, &scratch, request.dry_run).await?;
+    let report = patch.apply(root, &folder, request.dry_run).await?;
     let applies = report.conflicts.is_empty();
     Ok(PatchResult {
         applied: applies && !request.dry_run,

@@ -5,8 +5,10 @@ use std::path::Component;
 use std::path::Path;
 use std::path::PathBuf;
 
-use codex_gateway_engine::patch::CodexPatch;
-
+use super::codex;
+use super::section::Edit;
+use super::section::Section;
+use super::section::Tag;
 use super::unified;
 use crate::error::Error;
 use crate::text::excerpt;
@@ -15,19 +17,14 @@ use crate::text::excerpt;
 #[derive(Debug)]
 pub struct Patch {
     pub(super) text: String,
-    pub(super) form: Form,
+    pub(super) sections: Vec<Section>,
+    /// Whether it is in codex's own form, rather than a unified diff.
+    pub(super) is_codex: bool,
+    /// Whether no hunk has a line of context, as `diff -U0` writes them: then line numbers tell the
+    /// places.
+    pub(super) is_bare: bool,
     /// Every path that the patch names, relative to the patched folder.
     pub(super) paths: BTreeSet<PathBuf>,
-    /// Renames: from, to.
-    pub(super) renames: Vec<(PathBuf, PathBuf)>,
-}
-
-#[derive(Debug)]
-pub(super) enum Form {
-    /// A unified diff. `strip` is the number of leading path components that are prefixes.
-    Unified { strip: u8 },
-    /// Codex's own form, `*** Begin Patch`.
-    Codex(CodexPatch),
 }
 
 impl Patch {
@@ -36,33 +33,28 @@ impl Patch {
     /// # Errors
     /// `InvalidRequest` if it is not a patch, or names a path outside its folder, inside `.git`,
     /// or of anything but a plain file.
-    pub fn parse(text: String) -> Result<Self, Error> {
-        let mut paths = BTreeSet::new();
-        let mut renames = Vec::new();
-        let form = if CodexPatch::is(&text) {
-            let parsed =
-                CodexPatch::parse(&text).map_err(|error| Error::from(error).at_field("patch"))?;
-            for (path, moved) in parsed.paths() {
-                let path = relative(&path.to_string_lossy())?;
-                if let Some(moved) = moved {
-                    let moved = relative(&moved.to_string_lossy())?;
-                    paths.insert(moved.clone());
-                    renames.push((path.clone(), moved));
-                }
-                paths.insert(path);
-            }
-            Form::Codex(parsed)
-        } else {
-            let touched = unified::touched(&text)?;
-            for path in &touched.paths {
-                paths.insert(relative(path)?);
-            }
-            for (from, to) in &touched.renames {
-                renames.push((relative(from)?, relative(to)?));
-            }
-            Form::Unified { strip: touched.strip }
-        };
-        Ok(Self { text, form, paths, renames })
+    pub fn parse(mut text: String) -> Result<Self, Error> {
+        if u32::try_from(text.len()).is_err() {
+            return Err(Error::invalid("patch: expected at most 4 GiB"));
+        }
+        // Editors on Windows begin a file with a byte order mark.
+        if text.starts_with('\u{feff}') {
+            text.remove(0);
+        }
+        let is_codex = codex::is(&text);
+        let parse = if is_codex { codex::parse } else { unified::parse };
+        let sections = parse(&text, relative)?;
+        let paths = sections.iter().flat_map(Section::paths).map(Path::to_owned).collect();
+        let is_bare = sections
+            .iter()
+            .filter_map(|section| match &section.edit {
+                Edit::Hunks(hunks) => Some(hunks),
+                Edit::Binary(_) => None,
+            })
+            .flatten()
+            .flat_map(|hunk| &hunk.lines)
+            .all(|line| line.tag != Tag::Context);
+        Ok(Self { text, sections, is_codex, is_bare, paths })
     }
 }
 

@@ -19,12 +19,11 @@ use rustix::fs::OFlags;
 use rustix::fs::RawMode;
 use rustix::io::Errno;
 
+use super::budget::Budget;
+use super::budget::MAX_BYTES;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::text::excerpt;
-
-/// The limit in bytes of all files that a patch names, together.
-const MAX_BYTES: u64 = 64 << 20;
 
 pub(super) type Files = BTreeMap<PathBuf, File>;
 /// The new content of each changed file; `None` removes it.
@@ -37,25 +36,24 @@ pub(super) struct File {
     pub(super) mode: u32,
 }
 
-impl File {
-    pub(super) fn is_executable(&self) -> bool {
-        self.mode & 0o111 != 0
-    }
-}
-
 /// The patched folder.
 #[derive(Debug)]
 pub(super) struct Tree {
     root: OwnedFd,
+    /// The folder that holds all patched folders.
+    workspace: std::fs::File,
 }
 
 /// A new file beside its target.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    folder: OwnedFd,
     name: String,
     target: PathBuf,
 }
+
+/// Temporary files are named `.UUID.patch`.
+const TEMPORARY_PREFIX: &str = ".";
+const TEMPORARY_SUFFIX: &str = ".patch";
 
 const FOLDER: OFlags =
     OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::RDONLY);
@@ -64,10 +62,11 @@ impl Tree {
     /// Opens a folder below `root`, whose own path is trusted.
     pub(super) fn open(root: &Path, folder: &Path) -> io::Result<Self> {
         let mut at = rustix::fs::open(root, FOLDER, Mode::empty())?;
+        let workspace = std::fs::File::from(at.try_clone()?);
         for part in folder.strip_prefix(root).map_err(io::Error::other)?.components() {
             at = rustix::fs::openat(&at, part.as_os_str(), FOLDER, Mode::empty())?;
         }
-        Ok(Self { root: at })
+        Ok(Self { root: at, workspace })
     }
 
     /// Opens the folder that contains `path`. With `created`, creates missing folders and lists
@@ -89,13 +88,35 @@ impl Tree {
         Ok(at)
     }
 
-    /// Reads those of `paths` that exist.
+    /// Returns the size of those of `paths` that exist, together.
     ///
     /// # Errors
     /// `InvalidRequest` if one is not a plain file or leads through a link; `TooLarge`.
-    pub(super) fn read_all(&self, paths: &BTreeSet<PathBuf>) -> Result<Files, Error> {
+    pub(super) fn measure(&self, paths: &BTreeSet<PathBuf>, budget: &Budget) -> Result<u64, Error> {
+        let mut size = 0_u64;
+        for path in paths {
+            budget.check()?;
+            if let Some((_, found)) =
+                self.open_file(path).map_err(|error| not_a_plain_file(path, &error))?
+            {
+                size = size.saturating_add(found.len());
+            }
+        }
+        if size > MAX_BYTES {
+            let detail =
+                format!("patch: expected to touch files of at most {MAX_BYTES} bytes together");
+            return Err(Error::new(Kind::TooLarge, detail));
+        }
+        Ok(size)
+    }
+
+    /// Reads those of `paths` that exist, at most `limit` bytes together.
+    ///
+    /// # Errors
+    /// `InvalidRequest` if one is not a plain file or leads through a link, or has grown.
+    pub(super) fn read_all(&self, paths: &BTreeSet<PathBuf>, limit: u64) -> Result<Files, Error> {
         let mut files = Files::new();
-        let mut remaining = MAX_BYTES;
+        let mut remaining = limit;
         for path in paths {
             match self.read(path, remaining) {
                 Ok(Some(file)) => {
@@ -103,25 +124,14 @@ impl Tree {
                     files.insert(path.clone(), file);
                 }
                 Ok(None) => {}
-                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
-                    return Err(Error::new(
-                        Kind::TooLarge,
-                        format!(
-                            "patch: expected to touch files of at most {MAX_BYTES} bytes together"
-                        ),
-                    ));
-                }
                 Err(error) => return Err(not_a_plain_file(path, &error)),
             }
         }
         Ok(files)
     }
 
-    /// Reads a file; `None` if it does not exist.
-    ///
-    /// # Errors
-    /// The path is not a plain file or leads through a link, or the file exceeds `limit` bytes.
-    pub(super) fn read(&self, path: &Path, limit: u64) -> io::Result<Option<File>> {
+    /// Opens a file for reading; `None` if it does not exist.
+    fn open_file(&self, path: &Path) -> io::Result<Option<(std::fs::File, std::fs::Metadata)>> {
         let open = || -> io::Result<OwnedFd> {
             let folder = self.parent(path, None)?;
             // Without NONBLOCK, opening a pipe would wait for a writer.
@@ -137,12 +147,46 @@ impl Tree {
         if !found.is_file() {
             return Err(io::Error::other("it is not a plain file"));
         }
-        let mut bytes = Vec::new();
+        Ok(Some((file, found)))
+    }
+
+    /// Reads a file; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// The path is not a plain file or leads through a link, or the file exceeds `limit` bytes.
+    pub(super) fn read(&self, path: &Path, limit: u64) -> io::Result<Option<File>> {
+        let Some((file, found)) = self.open_file(path)? else { return Ok(None) };
+        let mut bytes = Vec::with_capacity(usize::try_from(found.len().min(limit)).unwrap_or(0));
         file.take(limit + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > limit {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large"));
         }
         Ok(Some(File { bytes, mode: found.permissions().mode() & 0o7777 }))
+    }
+
+    /// Whether a file still is as it was read, or still does not exist. Holds a part at a time.
+    ///
+    /// # Errors
+    /// As [`Tree::read`].
+    pub(super) fn is_still(&self, path: &Path, before: Option<&File>) -> io::Result<bool> {
+        let (Some((mut file, found)), Some(before)) = (self.open_file(path)?, before) else {
+            return Ok(self.open_file(path)?.is_none() && before.is_none());
+        };
+        let same_kind = found.permissions().mode() & 0o7777 == before.mode
+            && found.len() == before.bytes.len() as u64;
+        if !same_kind {
+            return Ok(false);
+        }
+        let mut part = vec![0; 1 << 16];
+        let mut rest = before.bytes.as_slice();
+        loop {
+            let read = file.read(&mut part)?;
+            match (part.get(..read), rest.split_at_checked(read)) {
+                (Some([]), _) => return Ok(rest.is_empty()),
+                (Some(read), Some((same, after))) if read == same => rest = after,
+                _ => return Ok(false),
+            }
+        }
     }
 
     /// Writes a file beside its target. Lists the folders that it creates in `created`.
@@ -153,21 +197,70 @@ impl Tree {
         created: &mut Vec<PathBuf>,
     ) -> io::Result<Prepared> {
         let folder = self.parent(path, Some(created))?;
-        let name = format!(".{}.patch", uuid::Uuid::new_v4());
+        let name = format!("{TEMPORARY_PREFIX}{}{TEMPORARY_SUFFIX}", uuid::Uuid::new_v4());
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let new = rustix::fs::openat(&folder, &name, flags, mode(0o600))?;
-        let prepared = Prepared { folder, name, target: path.to_owned() };
+        let mut new = std::fs::File::from(new);
+        let prepared = Prepared { name, target: path.to_owned() };
         let written = rustix::fs::fchmod(&new, mode(file.mode & 0o777))
             .map_err(io::Error::from)
-            .and_then(|()| std::fs::File::from(new).write_all(&file.bytes));
+            .and_then(|()| new.write_all(&file.bytes))
+            .and_then(|()| new.sync_data());
         match written {
             Ok(()) => Ok(prepared),
             Err(error) => {
-                prepared.discard();
+                self.discard(&prepared);
                 Err(error)
             }
         }
+    }
+
+    /// Renames a prepared file over its target, atomically.
+    pub(super) fn replace(&self, prepared: &Prepared) -> io::Result<()> {
+        let folder = self.parent(&prepared.target, None)?;
+        Ok(rustix::fs::renameat(&folder, &prepared.name, &folder, name(&prepared.target)?)?)
+    }
+
+    /// Removes a prepared file, unless it has replaced its target.
+    pub(super) fn discard(&self, prepared: &Prepared) {
+        if let Ok(folder) = self.parent(&prepared.target, None) {
+            let _ = rustix::fs::unlinkat(&folder, &prepared.name, AtFlags::empty());
+        }
+    }
+
+    /// Locks the workspace against other processes until dropped; `None` if one has the lock,
+    /// which any command can take.
+    pub(super) fn try_lock(&self) -> Option<WorkspaceLock<'_>> {
+        self.workspace.try_lock().ok().map(|()| WorkspaceLock(&self.workspace))
+    }
+
+    /// Removes temporary files of killed processes from the folder of `path`, if it exists.
+    /// Needs the lock: without it they may be another gateway's.
+    pub(super) fn remove_leftovers(
+        &self,
+        _lock: &WorkspaceLock<'_>,
+        path: &Path,
+    ) -> io::Result<()> {
+        let folder = match self.parent(path, None) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            folder => folder?,
+        };
+        for entry in rustix::fs::Dir::read_from(&folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !name.to_str().is_ok_and(is_temporary) {
+                continue;
+            }
+            tracing::info!(file = ?name, "removing the temporary file of a killed process");
+            rustix::fs::unlinkat(&folder, name, AtFlags::empty())?;
+        }
+        Ok(())
+    }
+
+    /// Writes the entries of the folder of `path` to the disk.
+    pub(super) fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::fsync(self.parent(path, None)?)?)
     }
 
     pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
@@ -184,16 +277,20 @@ impl Tree {
     }
 }
 
-impl Prepared {
-    /// Renames the file over its target, atomically.
-    pub(super) fn replace(&self) -> io::Result<()> {
-        let target = name(&self.target)?;
-        Ok(rustix::fs::renameat(&self.folder, &self.name, &self.folder, target)?)
-    }
+/// Held while files of the workspace are prepared and replaced.
+#[derive(Debug)]
+pub(super) struct WorkspaceLock<'a>(&'a std::fs::File);
 
-    pub(super) fn discard(&self) {
-        let _ = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
+impl Drop for WorkspaceLock<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
     }
+}
+
+fn is_temporary(name: &str) -> bool {
+    let uuid =
+        name.strip_prefix(TEMPORARY_PREFIX).and_then(|name| name.strip_suffix(TEMPORARY_SUFFIX));
+    uuid.is_some_and(|uuid| uuid.len() == 36 && uuid::Uuid::try_parse(uuid).is_ok())
 }
 
 fn mode(bits: u32) -> Mode {
@@ -243,7 +340,8 @@ mod tests {
         assert!(tree.remove(Path::new("up/secret")).is_err());
         assert!(Tree::open(&root, &root.join("link")).is_err());
         // A link is replaced, not written through.
-        tree.prepare(Path::new("file"), &file, &mut Vec::new()).unwrap().replace().unwrap();
+        let prepared = tree.prepare(Path::new("file"), &file, &mut Vec::new()).unwrap();
+        tree.replace(&prepared).unwrap();
         assert!(root.join("repo/file").symlink_metadata().unwrap().is_file());
     }
 }
