@@ -6,9 +6,10 @@ mod environment;
 mod http2;
 mod logs;
 mod origins;
-mod project_files;
+mod patches;
 mod shutdown;
 mod unread;
+mod project_files;
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
