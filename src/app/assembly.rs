@@ -21,6 +21,7 @@ use crate::conversation::registry;
 use crate::conversation::registry::Registry;
 use crate::conversation::sessions::Sessions;
 use crate::conversation::workspaces;
+use crate::conversation::written_folders::WrittenFolders;
 use crate::proxy::Proxies;
 use crate::proxy::mcp_egress::EgressProxy;
 use crate::shutdown::Shutdown;
@@ -78,6 +79,9 @@ impl Assembly {
         let sessions_path = own_folder.join("sessions.jsonl");
         let sessions = Sessions::open(&sessions_path)
             .with_context(|| format!("cannot use {}", sessions_path.display()))?;
+        let folders_path = own_folder.join("folders.jsonl");
+        let written_folders = WrittenFolders::open(&folders_path)
+            .with_context(|| format!("cannot use {}", folders_path.display()))?;
         let proxies = Proxies::new(&config.proxies)?;
         let egress = match config.mcp.allow_private {
             true => None,
@@ -90,6 +94,7 @@ impl Assembly {
             engine: Arc::clone(&engine),
             sessions,
             workspace_root: config.workspace_root.clone(),
+            written_folders,
             calls,
             credentials: credentials.clone(),
             egress,

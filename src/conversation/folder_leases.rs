@@ -1,6 +1,10 @@
-//! The folders in use. One inside another is refused: whoever works in the outer one could replace
-//! the inner one by a link to anywhere, and core gives the commands of the inner one write access
-//! to the link's target. The same folder may be shared.
+//! The folders in use. One inside another is refused: whoever works in the outer one could replace the
+//! inner one by a link to anywhere, and core gives the commands of the inner one write access to the
+//! link's target. The same folder may be shared.
+//!
+//! A folder in which a command may have run stays closed to everything that would begin strictly inside
+//! it, also after the command and after a restart: the sandbox protects `.git`, `.agents` and `.codex`
+//! only at the top of the folder of a command, so below it they may be anybody's.
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -10,6 +14,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::written_folders::WrittenFolders;
 use crate::error::Error;
 use crate::sync::Mutex;
 
@@ -23,12 +28,17 @@ struct Folders {
     kept: BTreeSet<PathBuf>,
     /// Folders of one-off commands, with the number of commands.
     leased: HashMap<PathBuf, usize>,
+    /// Folders in which a command may have run.
+    written: WrittenFolders,
 }
 
 impl Folders {
     /// Whether a folder lies inside or around one in use.
     fn is_nested(&self, folder: &Path) -> bool {
-        let inside = folder.ancestors().skip(1).any(|outer| self.kept.contains(outer));
+        let inside = folder
+            .ancestors()
+            .skip(1)
+            .any(|outer| self.kept.contains(outer) || self.written.contains(outer));
         let next = self.kept.range::<Path, _>((Bound::Excluded(folder), Bound::Unbounded)).next();
         let around = next.is_some_and(|next| next.starts_with(folder));
         let nested = |other: &PathBuf| {
@@ -39,19 +49,21 @@ impl Folders {
 }
 
 impl FolderLeases {
-    /// Leases with the folders of stored conversations.
-    pub(super) fn new(kept: impl IntoIterator<Item = PathBuf>) -> Self {
+    /// Leases with the folders of stored conversations, and those in which commands have run.
+    pub(super) fn new(kept: impl IntoIterator<Item = PathBuf>, written: WrittenFolders) -> Self {
         let kept = kept.into_iter().collect();
-        Self(Mutex::new(Folders { kept, ..Folders::default() }))
+        Self(Mutex::new(Folders { kept, written, ..Folders::default() }))
     }
 
     /// Takes a folder into use for good.
     ///
     /// # Errors
-    /// `InvalidRequest` where it lies inside or around another one in use.
+    /// `InvalidRequest` where it lies inside or around another one in use, or inside one in which a command
+    /// has run; `Overloaded` and `Internal` where that cannot be recorded.
     pub(super) fn keep(&self, folder: &Path) -> Result<(), Error> {
         let mut folders = self.0.lock();
         refuse_nested(&folders, folder)?;
+        folders.written.insert(folder)?;
         folders.kept.insert(folder.to_owned());
         Ok(())
     }
@@ -60,7 +72,7 @@ impl FolderLeases {
     /// `temporary` and empty.
     ///
     /// # Errors
-    /// `InvalidRequest` where it lies inside or around another one in use.
+    /// As of [`Self::keep`].
     pub(super) fn lease(
         self: &Arc<Self>,
         folder: PathBuf,
@@ -68,6 +80,7 @@ impl FolderLeases {
     ) -> Result<LeasedDir, Error> {
         let mut folders = self.0.lock();
         refuse_nested(&folders, &folder)?;
+        folders.written.insert(&folder)?;
         *folders.leased.entry(folder.clone()).or_default() += 1;
         Ok(LeasedDir { folder, leases: Arc::clone(self), temporary })
     }
@@ -76,7 +89,8 @@ impl FolderLeases {
 fn refuse_nested(folders: &Folders, folder: &Path) -> Result<(), Error> {
     if folders.is_nested(folder) {
         return Err(Error::invalid(
-            "cwd: expected a folder that is not inside or around another conversation's",
+            "cwd: expected a folder that is not inside or around another conversation's, and not inside \
+             one in which a command has run; use that folder itself",
         ));
     }
     Ok(())
@@ -119,7 +133,8 @@ mod tests {
 
     #[test]
     fn nested_folder_is_refused() {
-        let leases = FolderLeases::new(["/r/a/b", "/r/a-b/x", "/r/z"].map(PathBuf::from));
+        let folders = ["/r/a/b", "/r/a-b/x", "/r/z"].map(PathBuf::from);
+        let leases = FolderLeases::new(folders, WrittenFolders::default());
         for (folder, allowed) in [
             ("/r/a", false),
             ("/r/a/b/c", false),

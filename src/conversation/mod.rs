@@ -39,6 +39,7 @@ mod tests;
 mod tool_spans;
 mod turn;
 pub mod workspaces;
+pub mod written_folders;
 
 pub use self::conversation_ref::ConversationRef;
 pub use self::handle::Conversation;

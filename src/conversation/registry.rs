@@ -24,6 +24,7 @@ use super::sessions::Sessions;
 use super::sessions::StoredConversation;
 use super::state::Activity;
 use super::workspaces::Workspaces;
+use super::written_folders::WrittenFolders;
 use crate::bridge::credentials::Credentials;
 use crate::bridge::in_flight::InFlight;
 use crate::error::Error;
@@ -62,6 +63,8 @@ pub struct Parts {
     pub sessions: Sessions,
     /// The workspace root, resolved.
     pub workspace_root: PathBuf,
+    /// The folders in which commands have run.
+    pub written_folders: WrittenFolders,
     /// The model calls in flight.
     pub calls: InFlight,
     /// The provider keys of logged-in sessions.
@@ -89,6 +92,7 @@ impl Registry {
             engine,
             sessions,
             workspace_root,
+            written_folders,
             calls,
             credentials,
             egress,
@@ -96,7 +100,7 @@ impl Registry {
             raw_events,
             shutdown,
         } = parts;
-        let workspaces = Workspaces::new(workspace_root, sessions.folders());
+        let workspaces = Workspaces::new(workspace_root, sessions.folders(), written_folders);
         Self {
             prestart: Prestart::new(
                 limits.prestarted,

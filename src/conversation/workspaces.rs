@@ -9,9 +9,13 @@ use std::sync::Arc;
 pub use super::folder_leases::LeasedDir;
 
 use super::folder_leases::FolderLeases;
+use super::written_folders::WrittenFolders;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::text::excerpt;
+
+/// Folders that the sandbox protects at the top of a command's folder: no command works in one.
+const PROTECTED: [&str; 3] = [".git", ".agents", ".codex"];
 
 /// The workspace root and the folders in use.
 #[derive(Debug, Clone)]
@@ -39,9 +43,14 @@ pub fn prepare_root(root: &Path) -> std::io::Result<PathBuf> {
 }
 
 impl Workspaces {
-    /// Workspaces below a resolved root, with the folders of stored conversations.
-    pub fn new(root: PathBuf, kept: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self { root, leases: Arc::new(FolderLeases::new(kept)) }
+    /// Workspaces below a resolved root, with the folders of stored conversations and those in which
+    /// commands have run.
+    pub fn new(
+        root: PathBuf,
+        kept: impl IntoIterator<Item = PathBuf>,
+        written: WrittenFolders,
+    ) -> Self {
+        Self { root, leases: Arc::new(FolderLeases::new(kept, written)) }
     }
 
     /// The resolved root.
@@ -199,6 +208,12 @@ fn mkdir_inside(root: &Path, cwd: &Path) -> Result<PathBuf, Error> {
     if cwd.components().any(|part| matches!(part, Component::ParentDir)) {
         return Err(outside());
     }
+    if cwd.components().any(|part| PROTECTED.iter().any(|name| part.as_os_str() == *name)) {
+        return Err(Error::invalid(format!(
+            "cwd: expected a folder not in .git, .agents or .codex, which commands must not write, got {}",
+            excerpt(&cwd.display().to_string())
+        )));
+    }
     let named = root.join(cwd);
     // The existing part of the path must be inside the root, with its links resolved, before the
     // missing part is created.
@@ -214,7 +229,12 @@ fn mkdir_inside(root: &Path, cwd: &Path) -> Result<PathBuf, Error> {
         _ => cannot_create(&named, &error),
     })?;
     let created = named.canonicalize().map_err(|error| cannot_create(&named, &error))?;
-    if created.starts_with(root) { Ok(created) } else { Err(outside()) }
+    let below = created.strip_prefix(root).map_err(|_| outside())?;
+    // By way of a link.
+    if below.components().any(|part| PROTECTED.iter().any(|name| part.as_os_str() == *name)) {
+        return Err(outside());
+    }
+    Ok(created)
 }
 
 fn cannot_create(path: &Path, error: &std::io::Error) -> Error {
@@ -226,7 +246,7 @@ mod tests {
     use super::*;
 
     fn workspaces(root: &Path) -> Workspaces {
-        Workspaces::new(prepare_root(root).unwrap(), [])
+        Workspaces::new(prepare_root(root).unwrap(), [], WrittenFolders::default())
     }
 
     #[tokio::test]
@@ -312,6 +332,8 @@ mod tests {
             ("dangling", None),
             ("file", None),
             ("file/below", None),
+            ("there/.git", None),
+            (".codex/new", None),
         ] {
             let created = workspaces.mkdir_named(cwd).await.ok();
             let expected = expected.map(|path| root.join(path).canonicalize().unwrap());

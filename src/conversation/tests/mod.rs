@@ -33,6 +33,7 @@ use super::sessions::Sessions;
 use super::start_options::StartOptions;
 use super::turn::IfBusy;
 use super::turn::Turn;
+use super::written_folders::WrittenFolders;
 use crate::bridge::credentials::Credentials;
 use crate::bridge::in_flight::InFlight;
 use crate::error::Error;
@@ -143,6 +144,7 @@ impl ManyConversations {
             engine: Arc::clone(&engine) as Arc<dyn Engine>,
             sessions: Sessions::open(&dir.path().join("sessions.jsonl")).unwrap(),
             workspace_root: super::workspaces::prepare_root(&root).unwrap(),
+            written_folders: WrittenFolders::open(&dir.path().join("folders")).unwrap(),
             calls: InFlight::default(),
             credentials: Credentials::default(),
             egress: None,

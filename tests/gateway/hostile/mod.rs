@@ -3,13 +3,16 @@
 
 mod connections;
 mod environment;
+mod folders;
 mod http2;
+mod isolation;
 mod logs;
 mod origins;
 mod patches;
+mod project_files;
+mod repositories;
 mod shutdown;
 mod unread;
-mod project_files;
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -26,6 +29,8 @@ use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::getrlimit;
 use rustix::process::setrlimit;
+use serde_json::Value;
+use serde_json::json;
 use tokio::net::TcpSocket;
 use tokio::net::TcpStream;
 
@@ -133,4 +138,19 @@ fn file_limit(pid: u32) -> u64 {
     let limits = limits.unwrap();
     let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     line.split_whitespace().nth(3).unwrap().parse().unwrap()
+}
+
+/// Runs a line in a shell with `exec`. Returns its result.
+async fn shell(gateway: &Gateway, cwd: Option<&str>, line: &str) -> Value {
+    let answer = gateway.rpc("exec", json!({ "command": line, "shell": true, "cwd": cwd })).await;
+    assert!(answer["error"].is_null(), "{answer}");
+    answer["result"].clone()
+}
+
+/// Has the agent run a line. Returns what the line printed.
+async fn agent(gateway: &Gateway, cwd: &str, line: &str) -> String {
+    let body = json!({ "prompt": format!("run: {line}"), "cwd": cwd });
+    let answer = gateway.post("/api/v1/exec", body).await;
+    assert_eq!(answer.status, 200, "{}", answer.json());
+    answer.json()["stdout"].as_str().unwrap_or_default().to_owned()
 }

@@ -4,18 +4,13 @@
 use serde_json::Value;
 use serde_json::json;
 
+use super::shell;
 use crate::support::Gateway;
 use crate::support::gateway::Setup;
 use crate::support::model::Model;
 
 fn setup(model: &Model) -> Setup {
     Setup::default().config(&model.config()).env("SCRIPTED_KEY", "key")
-}
-
-async fn shell(gateway: &Gateway, cwd: &str, line: &str) {
-    let params = json!({ "command": line, "shell": true, "cwd": cwd });
-    let answer = gateway.rpc("exec", params).await;
-    assert_eq!(answer["result"]["exit_code"], 0, "{answer}");
 }
 
 /// What the model got of a prompt in a folder.
@@ -46,7 +41,8 @@ async fn linked_documents_are_never_read() {
         .enumerate()
         {
             let cwd = format!("{name}-{number}");
-            shell(&gateway, &cwd, line).await;
+            let made = shell(&gateway, Some(&cwd), line).await;
+            assert_eq!(made["exit_code"], 0, "{made}");
             let got = request(&gateway, &model, json!({ "prompt": "hi", "cwd": cwd })).await;
             assert!(got.contains("hi") && !got.contains("canary"), "{cwd}: {got}");
         }
