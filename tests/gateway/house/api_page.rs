@@ -100,7 +100,7 @@ fn values(document: &Value, schema: &Value) -> String {
         let _ =
             write!(text, ", {} to {most} characters", schema["minLength"].as_u64().unwrap_or(0));
     }
-    if let Some(pattern) = schema["pattern"].as_str() {
+    if let Some(pattern) = schema["pattern"].as_str().filter(|_| schema["format"].is_null()) {
         let _ = write!(text, ", `{}`", pattern.replace('|', "\\|"));
     }
     text
@@ -157,13 +157,36 @@ fn rest(page: &mut String, document: &Value) {
                 rows(page, document, &members(document, body));
             }
             page.push('\n');
-            for (status, response) in operation["responses"].as_object().unwrap() {
-                let types = response["content"].as_object().into_iter().flatten();
-                let types: Vec<String> = types.map(|(name, _)| format!("`{name}`")).collect();
-                let about = response["description"].as_str().unwrap_or_default();
-                let _ = writeln!(page, "- {status} {}: {about}", types.join(", "));
-            }
+            responses(page, operation["responses"].as_object().unwrap());
         }
+    }
+}
+
+/// Writes a line per response, and one for all that are problem documents.
+fn responses(page: &mut String, responses: &serde_json::Map<String, Value>) {
+    let mut problems = Vec::new();
+    for (status, response) in responses {
+        if response.get("$ref").is_some() {
+            problems.push(status.as_str());
+            continue;
+        }
+        let types = response["content"].as_object().into_iter().flatten();
+        let types: Vec<String> = types.map(|(name, _)| format!(" `{name}`")).collect();
+        let about = response["description"].as_str().unwrap();
+        let _ = writeln!(page, "- {status}{}: {about}", types.join(","));
+    }
+    problems.retain(|status| *status != "default");
+    if !problems.is_empty() {
+        let _ = writeln!(page, "- problems: {}", problems.join(", "));
+    }
+}
+
+/// Writes the table of problem documents.
+fn problems(page: &mut String, document: &Value) {
+    page.push_str("\n| problem | |\n|---|---|\n");
+    for (name, response) in document["components"]["responses"].as_object().unwrap() {
+        let about = response["description"].as_str().unwrap();
+        let _ = writeln!(page, "| {} | {about} |", name.trim_start_matches("Problem"));
     }
 }
 
@@ -219,7 +242,9 @@ fn rpc(page: &mut String, document: &Value) {
 async fn api_page_is_made_from_the_tables() {
     let gateway = Gateway::start();
     let mut page = HEAD.to_owned();
-    rest(&mut page, &gateway.get("/openapi.json").await.json());
+    let openapi = gateway.get("/openapi.json").await.json();
+    problems(&mut page, &openapi);
+    rest(&mut page, &openapi);
     page.push_str(RPC_HEAD);
     rpc(&mut page, &gateway.rpc("rpc.discover", json!({})).await["result"]);
     let path = root().join("docs/api.md");
