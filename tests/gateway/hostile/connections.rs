@@ -95,14 +95,14 @@ async fn crowd_of_idle_connections_locks_nobody_out() {
     assert!(open <= 1024.0 + 64.0 + 64.0, "{open} connections");
     let unauthenticated = shown.total("codex_gateway_connections_unauthenticated", &[]);
     assert!((1.0..1024.0 + 64.0).contains(&unauthenticated), "{unauthenticated} without a key");
-    assert!(closed(&gateway, "pressure").await > 0.0);
+    assert!(closed(&gateway, "address_limit").await > 0.0);
     drop((http_2, silent, socket));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn crowd_of_one_address_spares_another() {
     raise_file_limit();
-    let config = "[gateway]\nmax_connections = 64\n";
+    let config = "[gateway]\nmax_connections = 64\nmax_connections_per_address = 1000\n";
     let gateway = Gateway::config(config).env("GATEWAY_API_KEY", "k").start();
     // An unauthenticated client that keeps its connections alive.
     let mut others = Vec::new();
