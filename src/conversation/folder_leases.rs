@@ -2,9 +2,9 @@
 //! inner one by a link to anywhere, and core gives the commands of the inner one write access to the
 //! link's target. The same folder may be shared.
 //!
-//! A folder in which a command may have run stays closed to everything that would begin strictly inside
-//! it, also after the command and after a restart: the sandbox protects `.git`, `.agents` and `.codex`
-//! only at the top of the folder of a command, so below it they may be anybody's.
+//! Nothing begins strictly inside a folder in which a command may have run, also after the command
+//! and after a restart: the sandbox protects `.git`, `.agents` and `.codex` only at the top of a
+//! command's folder, so below it a command may have written them.
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -58,8 +58,8 @@ impl FolderLeases {
     /// Takes a folder into use for good.
     ///
     /// # Errors
-    /// `InvalidRequest` where it lies inside or around another one in use, or inside one in which a command
-    /// has run; `Overloaded` and `Internal` where that cannot be recorded.
+    /// `InvalidRequest` where it lies inside or around another one in use, or inside one in which a
+    /// command has run; `Overloaded` and `Internal` where that cannot be recorded.
     pub(super) fn keep(&self, folder: &Path) -> Result<(), Error> {
         let mut folders = self.0.lock();
         refuse_nested(&folders, folder)?;
@@ -68,8 +68,8 @@ impl FolderLeases {
         Ok(())
     }
 
-    /// Takes a folder into use until the result is dropped, which also removes the folder if it is
-    /// `temporary` and empty.
+    /// Takes a folder into use until the result is dropped, which also removes the folder if it is `temporary`
+    /// and empty.
     ///
     /// # Errors
     /// As of [`Self::keep`].
@@ -89,8 +89,8 @@ impl FolderLeases {
 fn refuse_nested(folders: &Folders, folder: &Path) -> Result<(), Error> {
     if folders.is_nested(folder) {
         return Err(Error::invalid(
-            "cwd: expected a folder that is not inside or around another conversation's, and not inside \
-             one in which a command has run; use that folder itself",
+            "cwd: expected a folder that is not inside or around another conversation's, and not \
+             inside one in which a command has run; use that folder itself",
         ));
     }
     Ok(())

@@ -37,6 +37,9 @@ pub(crate) fn list(profile: &mut PermissionProfile) -> bool {
         .cloned();
     let Some(hidden) = hidden else { return false };
     entries.retain(|entry| !is_root(entry) && path(entry) != Some(&hidden));
+    // Core resolves links in `/`, such as `/bin` and `/lib64`, except those of its own list.
+    let minimal = FileSystemPath::Special { value: FileSystemSpecialPath::Minimal };
+    entries.push(FileSystemSandboxEntry::new(minimal, FileSystemAccessMode::Read));
     entries.extend(siblings(&hidden).into_iter().filter_map(|path| {
         let path = FileSystemPath::Path { path: AbsolutePathBuf::from_absolute_path(path).ok()? };
         Some(FileSystemSandboxEntry::new(path, FileSystemAccessMode::Read))
@@ -63,4 +66,38 @@ fn siblings(hidden: &Path) -> Vec<PathBuf> {
         !hidden.starts_with(path) && !MOUNTED.iter().any(|mounted| path == Path::new(mounted))
     });
     shown.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use codex_protocol::permissions::FileSystemSandboxPolicy;
+    use codex_protocol::permissions::NetworkSandboxPolicy;
+
+    use super::*;
+
+    #[test]
+    fn siblings_are_shown_instead_of_the_root() {
+        let rule = |path: &str, access| {
+            let path = AbsolutePathBuf::from_absolute_path(path).unwrap();
+            FileSystemSandboxEntry::new(FileSystemPath::Path { path }, access)
+        };
+        let root = FileSystemPath::Special { value: FileSystemSpecialPath::Root };
+        let root = FileSystemSandboxEntry::new(root, FileSystemAccessMode::Read);
+        let hidden = rule("/usr/bin", FileSystemAccessMode::Deny);
+        let profile = |entries: Vec<_>| {
+            let files = FileSystemSandboxPolicy::restricted(entries);
+            PermissionProfile::from_runtime_permissions(&files, NetworkSandboxPolicy::Restricted)
+        };
+        let inner = rule("/usr/bin/own", FileSystemAccessMode::Read);
+        let mut shown = profile(vec![root.clone(), hidden.clone(), inner.clone()]);
+        assert!(list(&mut shown));
+        let text = serde_json::to_string(&shown).unwrap();
+        assert!(text.contains("\"/usr/lib\"") && text.contains("\"/usr/bin/own\""), "{text}");
+        for absent in ["\"/usr\"", "\"/usr/bin\"", "\"/dev\"", "\"/proc\"", "\"root\""] {
+            assert!(!text.contains(absent), "{absent}: {text}");
+        }
+        // Bubblewrap shows a writable folder in a hidden one.
+        let inner = rule("/usr/bin/own", FileSystemAccessMode::Write);
+        assert!(!list(&mut profile(vec![root, hidden, inner])));
+    }
 }
