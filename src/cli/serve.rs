@@ -24,6 +24,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// The part of the drain time that is reserved for exporting the last spans.
 const EXPORT: Duration = Duration::from_secs(2);
 
+// Long: the phases of a server, in order.
 pub(super) async fn run(
     mut config: Config,
     helpers: HelperPaths,

@@ -19,9 +19,6 @@ use codex_protocol::permissions::FileSystemPath;
 use codex_protocol::permissions::FileSystemSandboxEntry;
 use codex_utils_absolute_path::AbsolutePathBuf;
 
-#[cfg(target_os = "linux")]
-use crate::read_roots;
-
 /// Characters with a meaning in core's patterns.
 const SPECIAL: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
 /// The helper's argument before the profile.
@@ -110,8 +107,7 @@ pub(crate) fn helper_arguments(
     let text = written.to_str().with_context(|| format!("{PROFILE}: expected UTF-8"))?;
     let mut profile: PermissionProfile = serde_json::from_str(text)
         .with_context(|| format!("{PROFILE}: expected a permission profile"))?;
-    let expanded = expand_patterns(&mut profile);
-    if !read_roots::list(&mut profile) && !expanded {
+    if !expand_patterns(&mut profile) {
         return Ok(None);
     }
     *written = serde_json::to_string(&profile)?.into();

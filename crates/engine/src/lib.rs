@@ -33,7 +33,6 @@ pub mod history;
 pub mod mcp;
 pub mod patch;
 pub mod process;
-mod read_roots;
 pub mod sandbox;
 mod spec;
 mod submission;

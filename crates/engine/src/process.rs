@@ -1,7 +1,6 @@
 //! A running command in core's sandbox: its output, its exit code, and how it is killed.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use codex_protocol::protocol::ExecOutputStream;
@@ -21,6 +20,7 @@ const GRACE: Duration = Duration::from_millis(200);
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// A running command. Dropping it kills all of its processes.
+#[derive(Debug)]
 pub struct Process {
     handle: ProcessHandle,
     stdout: Option<mpsc::Receiver<Vec<u8>>>,
@@ -29,14 +29,6 @@ pub struct Process {
     exited: Option<Exited>,
     /// A word on the command line of the sandbox's processes.
     mark: String,
-    /// What its temporary files belong to.
-    _area: Arc<dyn Send + Sync>,
-}
-
-impl std::fmt::Debug for Process {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Process").field("exited", &self.exited).finish_non_exhaustive()
-    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +38,7 @@ struct Exited {
 }
 
 impl Process {
-    pub(crate) fn new(spawned: SpawnedProcess, mark: String, area: Arc<dyn Send + Sync>) -> Self {
+    pub(crate) fn new(spawned: SpawnedProcess, mark: String) -> Self {
         let SpawnedProcess { session, stdout_rx, stderr_rx, exit_rx } = spawned;
         Self {
             handle: session,
@@ -55,7 +47,6 @@ impl Process {
             exit: exit_rx,
             exited: None,
             mark,
-            _area: area,
         }
     }
 

@@ -83,7 +83,7 @@ async fn deadline_follows_the_phase_of_http_1() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pings_do_not_extend_the_deadline_of_http_2() {
+async fn http2_pings_do_not_extend_the_deadline() {
     let table = table(limits());
     let connection = Connection::open(&table, A);
     connection.received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");

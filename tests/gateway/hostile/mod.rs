@@ -5,7 +5,6 @@ mod connections;
 mod environment;
 mod folders;
 mod http2;
-mod isolation;
 mod logs;
 mod origins;
 mod patches;

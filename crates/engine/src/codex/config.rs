@@ -22,7 +22,6 @@ use toml::Value as TomlValue;
 use super::Bridge;
 use super::BridgedProvider;
 use super::Options;
-use super::area;
 use super::documents::Documents;
 use super::environment;
 use super::mcp;
@@ -215,11 +214,6 @@ pub(super) fn for_thread(
         .permissions
         .set_permission_profile(profile)
         .map_err(|error| EngineError::Rejected(format!("sandbox: {error}")))?;
-    let temporary = permissions.area.temporary().to_string_lossy();
-    let variables = &mut config.permissions.shell_environment_policy.r#set;
-    for name in area::VARIABLES {
-        variables.entry(name.to_owned()).or_insert_with(|| temporary.clone().into_owned());
-    }
     config.permissions.set_workspace_roots(vec![cwd.clone()]);
     config.workspace_roots = vec![cwd.clone()];
     config.cwd = cwd;

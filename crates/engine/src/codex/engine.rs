@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use codex_core::ThreadManager;
 use codex_core::config::Config;
 use codex_protocol::ThreadId;
@@ -19,7 +18,6 @@ use codex_thread_store::ThreadStore;
 use codex_thread_store::ThreadStoreError;
 
 use super::Options;
-use super::area::Areas;
 use super::config;
 use super::config::Catalogues;
 use super::documents::Documents;
@@ -74,7 +72,6 @@ pub struct CodexEngine {
     extension_events: Arc<ExtensionEvents>,
     /// Deny-read rules for commands.
     secrets: Arc<[FileSystemSandboxEntry]>,
-    areas: Areas,
     linux_sandbox_exe: Option<PathBuf>,
     /// The folder under which conversations work.
     workspace_root: PathBuf,
@@ -113,8 +110,6 @@ impl CodexEngine {
                 Arc::new_cyclic(|manager| parts.thread_manager(&config, documents, manager));
             extensions::drain_sub_agents(&manager);
             let CoreParts { state_db, thread_store, extension_events, .. } = parts;
-            let areas = Areas::open(&config.codex_home, &options.workspace_root)
-                .context("cannot write to codex's home")?;
             let secrets = permissions::secrets(&config, options.config_path.as_deref());
             Ok(Self {
                 facts,
@@ -125,7 +120,6 @@ impl CodexEngine {
                 thread_store,
                 extension_events,
                 secrets,
-                areas,
                 linux_sandbox_exe: options.helpers.linux_sandbox_exe,
                 workspace_root: options.workspace_root,
             })
@@ -143,9 +137,8 @@ impl CodexEngine {
         }
     }
 
-    fn permissions(&self, folder: &Path) -> Result<Permissions, EngineError> {
-        let area = self.areas.of(folder)?;
-        Ok(Permissions { tools: self.facts.sandbox.tools, secrets: self.secrets.clone(), area })
+    fn permissions(&self) -> Permissions {
+        Permissions { tools: self.facts.sandbox.tools, secrets: self.secrets.clone() }
     }
 
     /// Refuses a folder with skills that lead out of it.
@@ -181,7 +174,7 @@ impl CodexEngine {
         spec: &ThreadSpec,
         history: InitialHistory,
     ) -> Result<Arc<dyn Thread>, EngineError> {
-        let permissions = self.permissions(&spec.cwd)?;
+        let permissions = self.permissions();
         let config = config::for_thread(&self.config, &self.catalogues, spec, &permissions)?;
         let environments = self.environments(&config);
         self.check_skills(&spec.cwd).await?;
@@ -282,8 +275,8 @@ impl Engine for CodexEngine {
 
     fn exec(&self, command: Command) -> BoxFuture<'_, Result<Process, EngineError>> {
         Box::pin(async move {
-            let permissions = self.permissions(&command.cwd)?;
-            exec::start(command, permissions, &self.linux_sandbox_exe).await
+            let permissions = self.permissions();
+            exec::start(command, &permissions, &self.linux_sandbox_exe).await
         })
     }
 
@@ -304,12 +297,12 @@ impl Engine for CodexEngine {
         spec: TerminalSpec,
     ) -> BoxFuture<'_, Result<OpenTerminal, EngineError>> {
         Box::pin(async move {
-            let permissions = self.permissions(&spec.cwd)?;
+            let profile = self.permissions().command_profile(spec.sandbox);
             let helpers = terminal::Helpers {
                 self_exe: self.config.codex_self_exe.clone(),
                 linux_sandbox_exe: self.config.codex_linux_sandbox_exe.clone(),
             };
-            let open = move || terminal::open(&spec, permissions, &helpers);
+            let open = move || terminal::open(&spec, &profile, &helpers);
             // Forking a process of this size is slow.
             tokio::task::spawn_blocking(open)
                 .await

@@ -11,7 +11,6 @@ use codex_core::exec::ExecExpiration;
 use codex_core::exec::build_exec_request;
 use codex_utils_absolute_path::AbsolutePathBuf;
 
-use super::area;
 use super::permissions::Permissions;
 use crate::Command;
 use crate::EngineError;
@@ -33,18 +32,14 @@ unset CODEX_GATEWAY_LEFT
 exec "$@""#;
 
 pub(super) async fn start(
-    mut command: Command,
-    permissions: Permissions,
+    command: Command,
+    permissions: &Permissions,
     linux_sandbox_exe: &Option<PathBuf>,
 ) -> Result<Process, EngineError> {
     let failed = |error: String| EngineError::Failed(format!("the command did not start: {error}"));
     let cwd = AbsolutePathBuf::from_absolute_path(&command.cwd)
         .map_err(|error| EngineError::Rejected(format!("cwd: {error}")))?;
     let profile = permissions.command_profile(command.sandbox);
-    for name in area::VARIABLES {
-        let temporary = permissions.area.temporary().to_string_lossy().into_owned();
-        command.env.entry(name.to_owned()).or_insert(temporary);
-    }
     let mark = format!("codex-gateway-{}", uuid::Uuid::new_v4());
     // Without core's time limit: the gateway reads the pipes and ends the command.
     let params = sandbox::exec_params(
@@ -70,7 +65,7 @@ pub(super) async fn start(
     )
     .await
     .map_err(|error| failed(error.to_string()))?;
-    Ok(Process::new(spawned, mark, permissions.area))
+    Ok(Process::new(spawned, mark))
 }
 
 /// The command line of [`RESTORE_ENV`]. The mark is its `$0`, and so stands on the command line of

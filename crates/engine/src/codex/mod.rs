@@ -7,10 +7,9 @@
 //!   store;
 //! - `documents`, `skills`: files of a project that core would read outside the sandbox;
 //!   `contained`: files opened without following links;
-//! - `mcp`: tool servers; `permissions`, `area`, `environment`: access and variables of commands; `exec`,
+//! - `mcp`: tool servers; `permissions`, `environment`: access and variables of commands; `exec`,
 //!   `terminal`: commands outside turns.
 
-mod area;
 mod config;
 mod contained;
 mod documents;

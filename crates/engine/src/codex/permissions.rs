@@ -12,12 +12,11 @@ use codex_protocol::permissions::FileSystemSandboxPolicy;
 use codex_protocol::permissions::FileSystemSpecialPath;
 use codex_protocol::permissions::NetworkSandboxPolicy;
 use codex_protocol::protocol::SandboxPolicy;
+use codex_utils_absolute_path::AbsolutePathBuf;
 
-use super::area::Area;
 use crate::Sandbox;
 use crate::deny_read;
 use crate::deny_read::EVERYTHING;
-use crate::read_roots;
 use crate::sandbox::Tools;
 
 /// Files in codex's home that no command can read: keys, logins and other conversations. The
@@ -62,7 +61,6 @@ pub(super) fn secrets(
 pub(super) struct Permissions {
     pub(super) tools: Tools,
     pub(super) secrets: Arc<[FileSystemSandboxEntry]>,
-    pub(super) area: Arc<Area>,
 }
 
 impl Permissions {
@@ -71,7 +69,6 @@ impl Permissions {
     pub(super) fn command_profile(&self, sandbox: Sandbox) -> PermissionProfile {
         let mut profile = self.profile(sandbox);
         deny_read::expand_patterns(&mut profile);
-        read_roots::list(&mut profile);
         profile
     }
 
@@ -88,10 +85,10 @@ impl Permissions {
                 SandboxPolicy::ReadOnly { network_access: false }
             }
             (Tools::On | Tools::Off, Sandbox::WorkspaceWrite) => SandboxPolicy::WorkspaceWrite {
-                writable_roots: Vec::new(),
+                // By path: core would look up `/tmp` by its special name again and again.
+                writable_roots: AbsolutePathBuf::from_absolute_path("/tmp").into_iter().collect(),
                 network_access: false,
-                // Each area has a temporary folder of its own.
-                exclude_tmpdir_env_var: true,
+                exclude_tmpdir_env_var: false,
                 exclude_slash_tmp: true,
             },
         };
@@ -100,7 +97,6 @@ impl Permissions {
         // them would only make core look them up on disk several times a turn.
         files.entries.retain(|entry| !is_inside_project_root(&entry.path));
         files.entries.extend_from_slice(&self.secrets);
-        files.entries.extend(self.area.rules(sandbox));
         PermissionProfile::from_runtime_permissions_with_enforcement(
             SandboxEnforcement::from_legacy_sandbox_policy(&policy),
             &files,

@@ -23,6 +23,7 @@ use std::thread;
 use codex_core::exec::ExecExpiration;
 use codex_core::exec::build_exec_request;
 use codex_core::sandboxing::ExecRequest;
+use codex_protocol::models::PermissionProfile;
 use codex_utils_absolute_path::AbsolutePathBuf;
 use portable_pty::Child;
 use portable_pty::CommandBuilder;
@@ -33,9 +34,6 @@ use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
-use super::area::Area;
-use super::area::VARIABLES;
-use super::permissions::Permissions;
 use crate::EngineError;
 use crate::sandbox;
 use crate::terminal::INNER_FLAG;
@@ -61,7 +59,7 @@ pub(super) struct Helpers {
 /// Starts the program. Blocking.
 pub(super) fn open(
     spec: &TerminalSpec,
-    permissions: Permissions,
+    profile: &PermissionProfile,
     helpers: &Helpers,
 ) -> Result<OpenTerminal, EngineError> {
     let failed = |error: &dyn std::fmt::Display| {
@@ -69,7 +67,7 @@ pub(super) fn open(
     };
     let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned());
     let shell = find_shell(spec.shell.as_deref(), &path)?;
-    let request = sandboxed(spec, &shell, path, &permissions, helpers)?;
+    let request = sandboxed(spec, &shell, path, profile, helpers)?;
     let pair = portable_pty::native_pty_system()
         .openpty(size_of(spec.size))
         .map_err(|error| failed(&error))?;
@@ -93,8 +91,7 @@ pub(super) fn open(
         };
         let _ = exited.send(status);
     };
-    let terminal =
-        Pty { pid, master: Mutex::new(pair.master), queue, queued_bytes, _area: permissions.area };
+    let terminal = Pty { pid, master: Mutex::new(pair.master), queue, queued_bytes };
     let started = spawn("terminal-wait", wait)
         .and_then(|()| spawn("terminal-read", move || read(reader, &pieces)))
         .and_then(|()| spawn("terminal-write", move || write(writer, &input, &queued)));
@@ -135,7 +132,7 @@ fn sandboxed(
     spec: &TerminalSpec,
     shell: &Path,
     path: String,
-    permissions: &Permissions,
+    profile: &PermissionProfile,
     helpers: &Helpers,
 ) -> Result<ExecRequest, EngineError> {
     let cwd = AbsolutePathBuf::from_absolute_path(&spec.cwd)
@@ -146,24 +143,18 @@ fn sandboxed(
     let params = sandbox::exec_params(
         vec![text(&inner), INNER_FLAG.to_owned(), text(shell)],
         &cwd,
-        environment(spec, shell, path, permissions.area.temporary()),
+        environment(spec, shell, path),
         ExecExpiration::DefaultTimeout,
     );
     let roots = [cwd.clone()];
-    let profile = permissions.command_profile(spec.sandbox);
-    build_exec_request(params, &profile, &cwd, &roots, &helpers.linux_sandbox_exe, false)
+    build_exec_request(params, profile, &cwd, &roots, &helpers.linux_sandbox_exe, false)
         .map_err(|error| EngineError::Failed(error.to_string()))
 }
 
 /// The complete environment of the programs: of the gateway's own only `PATH`.
-fn environment(
-    spec: &TerminalSpec,
-    shell: &Path,
-    path: String,
-    temporary: &Path,
-) -> HashMap<String, String> {
+fn environment(spec: &TerminalSpec, shell: &Path, path: String) -> HashMap<String, String> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let own = [
+    [
         ("TERM", "xterm-256color".to_owned()),
         ("LANG", "C.UTF-8".to_owned()),
         ("PATH", path),
@@ -172,9 +163,9 @@ fn environment(
         ("SHELL", text(shell)),
         // No history file in the workspace.
         ("HISTFILE", String::new()),
-    ];
-    let temporary = VARIABLES.map(|name| (name, text(temporary)));
-    own.into_iter().chain(temporary).map(|(name, value)| (name.to_owned(), value)).collect()
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }
 
 fn command(request: &ExecRequest, cwd: &Path) -> Result<CommandBuilder, EngineError> {
@@ -240,8 +231,6 @@ struct Pty {
     queue: blocking::Sender<Vec<u8>>,
     /// Input that the programs have not read yet, in bytes.
     queued_bytes: Arc<AtomicUsize>,
-    /// What its temporary files belong to.
-    _area: Arc<Area>,
 }
 
 impl Terminal for Pty {
