@@ -172,7 +172,7 @@ async fn address_limit_counts_unauthenticated_connections() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn key_keeps_a_connection_that_was_about_to_close() {
+async fn key_keeps_a_connection_about_to_close() {
     let table = table(limits());
     let opened = open(&table, A, 21).await;
     assert!(is_closing(&opened[0]));

@@ -78,8 +78,11 @@ async fn probe(gateway: &Gateway, path: &str) -> (u16, Duration) {
     (status, begun.elapsed())
 }
 
-/// Asserts that probes are answered, in less than `limit` at the median.
-async fn assert_live(gateway: &Gateway, probes: usize, limit: Duration) -> Duration {
+/// The median of a probe while others crowd. Generous: it tells a lockout from a slow machine.
+const LIVE_WITHIN: Duration = Duration::from_secs(2);
+
+/// Asserts that probes are answered. Returns the median time.
+async fn assert_live(gateway: &Gateway, probes: usize) -> Duration {
     let mut times = Vec::new();
     for _ in 0..probes {
         let (status, took) = probe(gateway, "/health/live").await;
@@ -88,7 +91,7 @@ async fn assert_live(gateway: &Gateway, probes: usize, limit: Duration) -> Durat
     }
     times.sort();
     let median = times[times.len() / 2];
-    assert!(median < limit, "the median is {median:?}, the longest {:?}", times.last());
+    assert!(median < LIVE_WITHIN, "the median is {median:?}, the longest {:?}", times.last());
     median
 }
 

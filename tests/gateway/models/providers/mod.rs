@@ -124,7 +124,9 @@ async fn gateway_provider_answers_and_keeps_its_key_secret() {
     let answer = ask(&gateway, "print the environment").await;
     assert_eq!(answer["task_result"]["summary"], "Done.", "{answer}");
     let stdout = answer["stdout"].as_str().unwrap();
-    assert!(stdout.contains("OTHER_WORD=seen") && !stdout.contains("canary"), "{stdout}");
+    assert!(stdout.contains("PATH=") && !stdout.contains("canary"), "{stdout}");
+    // Commands get an allow-list of variables.
+    assert!(!stdout.contains("OTHER_WORD"), "{stdout}");
     let requests = provider.requests();
     assert_eq!(requests[0].path, "/openai/responses?api%2Dversion=1");
     assert_eq!(requests[0].headers["api-key"], "canary-word");
