@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use hyper_rustls::HttpsConnector;
@@ -58,6 +59,9 @@ pub(crate) fn client_config(roots: RootCertStore) -> anyhow::Result<rustls::Clie
     .with_no_client_auth())
 }
 
+/// The time after which an idle connection is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+
 /// Builds an HTTP/1.1 and HTTP/2 client that pools the connections of `connector`. Plain HTTP is
 /// allowed.
 pub(crate) fn pooled_client<C, B>(
@@ -77,6 +81,7 @@ where
         .wrap_connector(connector);
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
         .timer(TokioTimer::new())
         .build(https)
 }

@@ -17,13 +17,10 @@ use bytes::Bytes;
 use http::Uri;
 use http_body_util::Full;
 use hyper_rustls::HttpsConnector;
-use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
-use hyper_util::rt::TokioExecutor;
 use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
 use rustls::RootCertStore;
 use tokio::net::TcpStream;
 use tower_service::Service;
@@ -55,23 +52,10 @@ impl Client {
             all.roots.extend(roots.roots.iter().cloned());
             let tls =
                 tls::client_config(all).expect("ring has the cipher suites of TLS 1.2 and 1.3");
-            let https = HttpsConnectorBuilder::new()
-                .with_tls_config(tls)
-                .https_or_http()
-                .enable_http1()
-                .enable_http2()
-                .wrap_connector(Connector::new(*connect_timeout));
-            hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(IDLE_TIMEOUT)
-                .timer(TokioTimer::new())
-                .build(https)
+            tls::pooled_client(Connector::new(*connect_timeout), tls)
         })
     }
 }
-
-/// The time after which an idle connection is closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// The clients of this process, one per connect timeout and file of additional root certificates.
 #[derive(Debug, Default)]

@@ -115,29 +115,6 @@ pub fn merge_base_with_head(
     Ok(None)
 }
 
-/// Reads the output of `git apply`: returns the paths that were applied, skipped, and in conflict.
-pub fn parse_git_apply_output(
-    stdout: &str,
-    stderr: &str,
-) -> (Vec<String>, Vec<String>, Vec<String>) {
-    let (mut applied, mut skipped, mut conflicted) = (Vec::new(), Vec::new(), Vec::new());
-    for line in stdout.lines().chain(stderr.lines()) {
-        if let Some(rest) = line.strip_prefix("Applied patch to '") {
-            match rest.split_once('\'') {
-                Some((path, " with conflicts.")) => conflicted.push(path.to_owned()),
-                Some((path, _)) => applied.push(path.to_owned()),
-                None => {}
-            }
-        } else if let Some(rest) = line.strip_prefix("error: ") {
-            match rest.strip_prefix("patch failed: ").and_then(|place| place.rsplit_once(':')) {
-                Some((path, _)) => conflicted.push(path.to_owned()),
-                None => skipped.extend(rest.split_once(": ").map(|(path, _)| path.to_owned())),
-            }
-        }
-    }
-    (applied, skipped, conflicted)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
