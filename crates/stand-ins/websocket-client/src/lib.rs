@@ -54,8 +54,9 @@ impl WebSocketConnector {
     /// Connects, and returns the response of the handshake (RFC 6455, section 4.2.2).
     ///
     /// # Errors
-    /// If the URL is not `ws://` with an IP address and a port, the address has no listener in this
-    /// process, or the listener refuses.
+    /// If the address has no listener in this process, or the listener refuses. The first is reported
+    /// as status 426, Upgrade Required (RFC 9110, section 15.5.22): core then changes to HTTP at once.
+    /// After an I/O error it would try five more times first, for about 6 s.
     pub async fn connect(
         &self,
         request: Request,
@@ -64,7 +65,7 @@ impl WebSocketConnector {
         let uri = request.uri().clone();
         let no_listener = || {
             let message = format!("no listener in this process at {uri}");
-            Error::Io(io::Error::new(io::ErrorKind::ConnectionRefused, message))
+            refusal(StatusCode::UPGRADE_REQUIRED, message)
         };
         let address = address(&request).ok_or_else(no_listener)?;
         match connect(address, request).await {
@@ -74,14 +75,16 @@ impl WebSocketConnector {
                 let sent = PollSender::new(sent);
                 Ok((WebSocketConnection { received, sent }, response))
             }
-            Err(ConnectError::Refused { status, message }) => {
-                let mut response = Response::new(Some(message.into_bytes()));
-                *response.status_mut() = status;
-                Err(Error::Http(Box::new(response)))
-            }
+            Err(ConnectError::Refused { status, message }) => Err(refusal(status, message)),
             Err(ConnectError::NoListener) => Err(no_listener()),
         }
     }
+}
+
+fn refusal(status: StatusCode, message: String) -> Error {
+    let mut response = Response::new(Some(message.into_bytes()));
+    *response.status_mut() = status;
+    Error::Http(Box::new(response))
 }
 
 fn address(request: &Request) -> Option<SocketAddr> {
@@ -199,11 +202,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_listeners_in_this_process_are_reached() {
+    async fn other_addresses_are_refused_with_426() {
         for url in ["ws://127.0.0.1:3/", "wss://127.0.0.1:3/", "ws://api.example.com/v1/responses"]
         {
-            let error = call(url).await.unwrap_err().to_string();
-            assert!(error.contains("no listener in this process"), "{error}");
+            let Error::Http(response) = call(url).await.unwrap_err() else { panic!("{url}") };
+            assert_eq!(response.status(), StatusCode::UPGRADE_REQUIRED);
+            let message = String::from_utf8(response.into_body().unwrap()).unwrap();
+            assert!(message.contains("no listener in this process"), "{message}");
         }
         // A dropped listener is not reached either.
         drop(listen(([127, 0, 0, 1], 3).into()));
