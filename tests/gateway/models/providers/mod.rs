@@ -1,6 +1,7 @@
 //! Configured providers, with the real core: definitions, aliases, fallbacks, and failures.
 
 mod built_in;
+mod codex_login;
 
 use std::sync::atomic::Ordering;
 
