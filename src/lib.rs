@@ -29,7 +29,7 @@
 //!
 //! ```text
 //! foundation    error  text  sync  shutdown  tls  access  web  ws  telemetry
-//! services      patch  terminal  bridge  proxy  conversation  stream
+//! services      store  patch  terminal  bridge  proxy  conversation  stream
 //! application   config  app  ops
 //! doors         api  rpc  gateway  server  cli
 //! ```
@@ -64,6 +64,7 @@ pub mod bridge;
 pub mod conversation;
 pub mod patch;
 pub mod proxy;
+pub mod store;
 pub mod stream;
 pub mod terminal;
 
