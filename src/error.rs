@@ -56,6 +56,8 @@ pub enum Kind {
     TimedOut,
     /// A limit on concurrency or queueing is reached.
     Overloaded,
+    /// The disk does not take what has to be stored.
+    InsufficientStorage,
     /// The process is draining.
     Unavailable,
     /// codex-core failed.
@@ -153,6 +155,7 @@ impl Error {
             Kind::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Kind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Kind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+            Kind::InsufficientStorage => StatusCode::INSUFFICIENT_STORAGE,
             Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Kind::Engine | Kind::Model | Kind::Tool | Kind::Upstream => StatusCode::BAD_GATEWAY,
             Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -178,6 +181,7 @@ impl Error {
             Kind::UnsupportedMediaType => "unsupported_media_type",
             Kind::TimedOut => "timed_out",
             Kind::Overloaded => "overloaded",
+            Kind::InsufficientStorage => "insufficient_storage",
             Kind::Unavailable => "unavailable",
             Kind::Engine => "engine_error",
             Kind::Model => "model_error",
@@ -199,7 +203,7 @@ impl Error {
             | Kind::UpgradeRequired
             | Kind::MethodNotAllowed { .. } => -32602,
             Kind::Internal => -32603,
-            Kind::Overloaded | Kind::Unavailable => -32001,
+            Kind::Overloaded | Kind::InsufficientStorage | Kind::Unavailable => -32001,
             Kind::Busy { .. } => -32002,
             Kind::Unauthorized | Kind::Forbidden => -32003,
             Kind::NotFound | Kind::Gone { .. } => -32004,
@@ -211,9 +215,11 @@ impl Error {
     /// Returns whether a client may send the same request again.
     pub fn retry(&self) -> Retry {
         match &self.kind {
-            Kind::Busy { .. } | Kind::Overloaded | Kind::Unavailable | Kind::BodyTimeout => {
-                Retry::Later
-            }
+            Kind::Busy { .. }
+            | Kind::Overloaded
+            | Kind::InsufficientStorage
+            | Kind::Unavailable
+            | Kind::BodyTimeout => Retry::Later,
             Kind::TimedOut | Kind::Engine | Kind::Model | Kind::Upstream | Kind::Internal => {
                 Retry::Unsafe
             }
@@ -255,6 +261,7 @@ impl Error {
             | Kind::UnsupportedMediaType
             | Kind::TimedOut
             | Kind::Overloaded
+            | Kind::InsufficientStorage
             | Kind::Unavailable
             | Kind::Engine
             | Kind::Upstream

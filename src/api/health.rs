@@ -1,6 +1,6 @@
 //! - `GET /health`: version, model, sandbox and load; `OK` for `Accept: text/plain`
 //! - `GET /health/live`: the process is alive
-//! - `GET /health/ready`: the gateway accepts requests (503 while it shuts down)
+//! - `GET /health/ready`: the gateway accepts requests (503 while it shuts down, or cannot write)
 
 use std::sync::Arc;
 
@@ -102,7 +102,7 @@ pub(crate) async fn health(app: &Arc<App>, context: &RequestContext) -> Result<R
         status: "healthy",
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: app.started().elapsed().as_secs(),
-        ready: app.is_staying(),
+        ready: app.is_staying() && app.conversations().records().failure().is_none(),
         mode,
         engine: facts.name,
         model: &facts.model,
@@ -144,9 +144,13 @@ pub(crate) struct Ready {
 
 /// `GET /health/ready`
 pub(crate) async fn ready(app: &Arc<App>, _context: &RequestContext) -> Result<Json<Ready>, Error> {
-    if app.is_staying() {
-        Ok(Json(Ready { status: "ready" }))
-    } else {
-        Err(Error::new(Kind::Unavailable, "the gateway is starting or shutting down"))
+    if !app.is_staying() {
+        return Err(Error::new(Kind::Unavailable, "the gateway is starting or shutting down"));
+    }
+    match app.conversations().records().failure() {
+        None => Ok(Json(Ready { status: "ready" })),
+        Some(failure) => {
+            Err(Error::new(Kind::Unavailable, format!("records cannot be written: {failure}")))
+        }
     }
 }

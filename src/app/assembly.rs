@@ -9,6 +9,7 @@ use codex_gateway_engine::arg0::HelperPaths;
 use codex_gateway_engine::codex::CodexEngine;
 
 use super::gauges;
+use super::home_lock::HomeLock;
 use super::providers;
 use super::state::App;
 use super::state::Components;
@@ -17,6 +18,7 @@ use crate::bridge::call_log::CallLog;
 use crate::bridge::credentials::Credentials;
 use crate::bridge::in_flight::InFlight;
 use crate::config::Config;
+use crate::conversation::record_status::RecordStatus;
 use crate::conversation::registry;
 use crate::conversation::registry::Registry;
 use crate::conversation::sessions::Sessions;
@@ -46,6 +48,7 @@ pub struct Assembly {
     pub proxies: Proxies,
     /// The shutdown signals.
     pub shutdown: Shutdown,
+    lock: HomeLock,
 }
 
 impl std::fmt::Debug for Assembly {
@@ -58,8 +61,11 @@ impl Assembly {
     /// Starts the bridge and core, and opens the session file.
     ///
     /// # Errors
-    /// A folder cannot be created, the bridge cannot listen, or core does not start.
+    /// Another gateway uses the codex home, a folder cannot be created, the bridge cannot listen, or
+    /// core does not start.
+    // Long: one part after another.
     pub async fn open(mut config: Config, helpers: HelperPaths) -> anyhow::Result<Self> {
+        let lock = HomeLock::take(&config.codex_home)?;
         config.workspace_root =
             workspaces::prepare_root(&config.workspace_root).with_context(|| {
                 format!("cannot create the workspace root {}", config.workspace_root.display())
@@ -77,10 +83,11 @@ impl Assembly {
         let facts = engine.facts().clone();
         let own_folder = config.codex_home.join("gateway");
         let sessions_path = own_folder.join("sessions.jsonl");
-        let sessions = Sessions::open(&sessions_path)
+        let records = RecordStatus::default();
+        let sessions = Sessions::open(&sessions_path, records.clone())
             .with_context(|| format!("cannot use {}", sessions_path.display()))?;
         let folders_path = own_folder.join("folders.jsonl");
-        let written_folders = WrittenFolders::open(&folders_path)
+        let written_folders = WrittenFolders::open(&folders_path, records)
             .with_context(|| format!("cannot use {}", folders_path.display()))?;
         let proxies = Proxies::new(&config.proxies)?;
         let egress = match config.mcp.allow_private {
@@ -111,6 +118,7 @@ impl Assembly {
             model_calls,
             proxies,
             shutdown,
+            lock,
         })
     }
 
@@ -126,12 +134,15 @@ impl Assembly {
             model_calls,
             proxies,
             shutdown,
+            lock,
         } = self;
         let limits = config.terminals.clone();
         let terminals = Terminals::new(Arc::clone(&engine), limits, shutdown.clone());
         let conversations = Arc::new(conversations);
         shutdown.spawn(Arc::clone(&conversations).run_eviction());
         shutdown.spawn(Arc::clone(&conversations).run_prestart());
+        shutdown.spawn(Arc::clone(&conversations).run_record_keeping());
+        lock.hold_until_exit();
         let app = App::new(Components {
             config,
             engine: Arc::clone(&engine),

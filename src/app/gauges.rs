@@ -6,6 +6,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::global;
 
 use super::state::App;
+use crate::conversation::record_status::RecordKind;
 use crate::conversation::report::TurnStatus;
 use crate::telemetry::metrics;
 use crate::telemetry::names;
@@ -28,6 +29,23 @@ pub(crate) fn register(app: &Arc<App>) {
     gauge(names::APPROVALS_PENDING, |app| app.conversations().pending_approvals());
     gauge(names::EVENT_LOG, |app| app.conversations().event_log_bytes());
 
+    gauge(names::RECORDS_UNWRITABLE, |app| {
+        usize::from(app.conversations().records().failure().is_some())
+    });
+
+    let observed = Arc::downgrade(app);
+    metrics::observed_counter(names::RECORDS_FAILURES, move || {
+        Some(vec![(observed.upgrade()?.conversations().records().failures(), None)])
+    });
+    let observed = Arc::downgrade(app);
+    metrics::observed_counter(names::RECORDS_DAMAGED, move || {
+        let app = observed.upgrade()?;
+        let damaged = RecordKind::ALL.map(|kind| {
+            let label = KeyValue::new(names::RECORD_KIND, kind.as_str());
+            (app.conversations().records().damaged(kind), Some(label))
+        });
+        Some(damaged.to_vec())
+    });
     let observed = Arc::downgrade(app);
     metrics::observed_counter(names::CONNECTIONS_CLOSED, move || {
         let app = observed.upgrade()?;

@@ -1,10 +1,12 @@
 //! The application: [`App`] is the state that requests share, [`Assembly`] builds it at start-up.
 //!
-//! - `state`: [`App`]; `assembly`: [`Assembly`]; `gauges`: the metrics that observe the state;
+//! - `state`: [`App`]; `assembly`: [`Assembly`]; `home_lock`: one gateway per home; `gauges`: the
+//!   metrics that observe the state;
 //! - [`providers`]: the configuration of models, as core and the bridge need it.
 
 mod assembly;
 mod gauges;
+mod home_lock;
 pub mod providers;
 mod state;
 

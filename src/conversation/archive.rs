@@ -12,11 +12,11 @@ use super::id::SessionId;
 use super::mcp_servers::specs;
 use super::open::cell;
 use super::open::resume_spec;
+use super::record_status::not_stored;
 use super::registry::Registry;
 use super::registry::not_found;
 use super::start_options::StartOptions;
 use crate::error::Error;
-use crate::error::Kind;
 
 impl Registry {
     /// A live conversation, unarchived and resumed where it is not.
@@ -42,7 +42,7 @@ impl Registry {
             }
             self.engine.archive(id.to_string(), false).await?;
             stored.archived = false;
-            self.sessions.insert(stored).map_err(not_written)?;
+            self.sessions.insert(stored).map_err(|error| not_stored("the archive", &error))?;
         }
         self.load(id, caller).await
     }
@@ -55,7 +55,7 @@ impl Registry {
     /// Ends a conversation, and archives it unless it is archived already.
     ///
     /// # Errors
-    /// `NotFound` for an unknown id; `Internal` where the session file cannot be written;
+    /// `NotFound` for an unknown id; `InsufficientStorage` where that cannot be stored;
     /// propagates `EngineError`.
     pub async fn archive(&self, id: &ConversationId) -> Result<(), Error> {
         if let Some(ConversationRef::Live(conversation)) = self.get(id) {
@@ -75,20 +75,22 @@ impl Registry {
             Err(error) => return Err(error.into()),
         }
         stored.archived = true;
-        self.sessions.insert(stored).map_err(not_written)
+        self.sessions.insert(stored).map_err(|error| not_stored("the archive", &error))
     }
 
     /// Starts a conversation with the history of another one, in the same folder.
     ///
     /// # Errors
     /// `InvalidRequest` where the session name is taken, or the turn is not the conversation's;
-    /// `Forbidden` where the folder has become a link; propagates `EngineError`.
+    /// `Forbidden` where the folder has become a link; `InsufficientStorage` where the fork cannot
+    /// be stored; propagates `EngineError`.
     pub async fn fork(
         &self,
         source: &ConversationRef,
         after_turn: Option<String>,
         session_id: Option<SessionId>,
     ) -> Result<Arc<Conversation>, Error> {
+        self.sessions.check_room()?;
         let session_id = session_id.unwrap_or_else(SessionId::generate);
         if self.find(&session_id.clone().into()).is_some() {
             return Err(Error::invalid(format!(
@@ -102,9 +104,8 @@ impl Registry {
         let servers = self.mcp_servers.for_start(Some(id));
         spec.mcp_servers = specs(&servers);
         let thread = self.engine.fork(id.to_string(), after_turn, spec).await?;
-        let conversation = self.adopt(thread, &session_id, resumed, servers);
+        let conversation = self.adopt_new(thread, &session_id, resumed, servers)?;
         self.names().insert(session_id, cell(&conversation));
-        self.store(&conversation);
         Ok(conversation)
     }
 
@@ -119,8 +120,4 @@ impl Registry {
             history => Ok(history?),
         }
     }
-}
-
-fn not_written(error: std::io::Error) -> Error {
-    Error::new(Kind::Internal, format!("the session file cannot be written: {error}"))
 }

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
 use std::path::PathBuf;
@@ -66,6 +67,11 @@ impl FolderLeases {
         folders.written.insert(folder)?;
         folders.kept.insert(folder.to_owned());
         Ok(())
+    }
+
+    /// The file of the folders, if the disk does not have all of them yet.
+    pub(super) fn unsynced(&self) -> Option<File> {
+        self.0.lock().written.unsynced()
     }
 
     /// Takes a folder into use until the result is dropped, which also removes the folder if it is `temporary`

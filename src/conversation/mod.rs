@@ -7,6 +7,8 @@
 //!   [`report`] (the outcome), [`span`] (the trace)
 //! - all conversations: [`registry`] (lookup) and `open` (prompt, start, resume), [`sessions`] (the
 //!   file), `prestart`, `eviction`, `archive`, [`mcp_servers`], [`workspaces`]
+//! - on disk: `record_file` (appended lines), [`record_status`] (whether they can be written),
+//!   `record_keeping` (the task that syncs them)
 
 pub mod approvals;
 mod archive;
@@ -22,6 +24,9 @@ mod model_choice;
 mod open;
 mod prestart;
 mod pump;
+mod record_file;
+mod record_keeping;
+pub mod record_status;
 pub mod registry;
 pub mod report;
 mod report_builder;

@@ -1,5 +1,6 @@
 //! How a request gets its conversation: prompt, start, resume.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +96,7 @@ impl Registry {
         F: Future<Output = Result<T, Error>>,
     {
         loop {
+            self.sessions.check_room()?;
             let conversation = self.open(key, options).await?;
             match work(Arc::clone(&conversation)).await {
                 // Closed between the two calls. The next round resumes it.
@@ -109,7 +111,8 @@ impl Registry {
     /// # Errors
     /// `NotFound` for an unknown or archived `conversation_id`; `InvalidRequest` where the two
     /// names disagree or `cwd` is not the conversation's; `Forbidden` where another caller has
-    /// logged the session in; `Unavailable` while the process drains; propagates `EngineError`.
+    /// logged the session in; `InsufficientStorage` where a new one cannot be stored; `Unavailable`
+    /// while the process drains; propagates `EngineError`.
     pub async fn open(
         &self,
         key: &ConversationKey,
@@ -203,6 +206,7 @@ impl Registry {
         session_id: &SessionId,
         options: &StartOptions,
     ) -> Result<Arc<Conversation>, Error> {
+        self.sessions.check_room()?;
         let _waiting = self.prestart.waiting_client();
         let preferred = self.credentials.preferred(session_id.as_str());
         let choice = options.model.for_start(self.engine.facts(), preferred)?;
@@ -217,9 +221,8 @@ impl Registry {
             && let Some(PrestartedThread { thread, cwd, .. }) = self.prestart.take(options)
         {
             self.workspaces.keep(&cwd)?;
-            let conversation = self.adopt(thread, session_id, resumed, servers);
-            self.store(&conversation);
-            return Ok(conversation);
+            let adopted = self.adopt_new(thread, session_id, resumed, servers);
+            return remove_on_failure(adopted, Some(&cwd)).await;
         }
         let cwd = match &options.cwd {
             Some(cwd) => self.workspaces.resolve(cwd).await?,
@@ -234,18 +237,10 @@ impl Registry {
             mcp_servers: specs(&servers),
             trace: trace::for_core(&options.span),
         };
-        let thread = match self.engine.start(spec).await {
-            Ok(thread) => thread,
-            Err(error) => {
-                if options.cwd.is_none() {
-                    let _ = tokio::fs::remove_dir(&cwd).await;
-                }
-                return Err(error.into());
-            }
-        };
-        let conversation = self.adopt(thread, session_id, resumed, servers);
-        self.store(&conversation);
-        Ok(conversation)
+        let thread = self.engine.start(spec).await.map_err(Error::from);
+        let adopted =
+            thread.and_then(|thread| self.adopt_new(thread, session_id, resumed, servers));
+        remove_on_failure(adopted, Some(&cwd).filter(|_| options.cwd.is_none())).await
     }
 
     async fn resume(
@@ -272,6 +267,19 @@ impl Registry {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Removes the folder that was created for a conversation that has not started.
+async fn remove_on_failure<T>(
+    started: Result<T, Error>,
+    created: Option<&PathBuf>,
+) -> Result<T, Error> {
+    if started.is_err()
+        && let Some(folder) = created
+    {
+        let _ = tokio::fs::remove_dir(folder).await;
+    }
+    started
 }
 
 /// The spec under which a stored conversation is resumed or forked.

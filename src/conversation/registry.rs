@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::MutexGuard;
 
+use chrono::Utc;
 use codex_gateway_engine::Engine;
 use codex_gateway_engine::Thread;
 use tokio::sync::OnceCell;
@@ -20,8 +21,12 @@ use super::limits::Limits;
 use super::mcp_servers::McpConnection;
 use super::mcp_servers::McpServers;
 use super::prestart::Prestart;
+use super::record_status::RecordStatus;
+use super::record_status::not_stored;
+use super::sessions::OrderKey;
 use super::sessions::Sessions;
 use super::sessions::StoredConversation;
+use super::settings::Settings;
 use super::state::Activity;
 use super::workspaces::Workspaces;
 use super::written_folders::WrittenFolders;
@@ -185,19 +190,55 @@ impl Registry {
         self.sessions.by_conversation(id).map(ConversationRef::Stored)
     }
 
-    /// At most `limit` conversations that began before `before`, the newest first.
+    /// Whether records can be written.
+    pub fn records(&self) -> &RecordStatus {
+        self.sessions.status()
+    }
+
+    /// The place of a conversation in the order of their starts.
+    pub fn order_key(&self, id: &ConversationId) -> Option<OrderKey> {
+        self.sessions.order_key(id)
+    }
+
+    /// At most `limit` conversations that began before `before`, the newest first: those in the
+    /// archive, or the others.
     pub fn newest_first(
         &self,
-        before: Option<&ConversationId>,
+        archived: bool,
+        before: Option<&OrderKey>,
         limit: usize,
     ) -> Vec<ConversationRef> {
-        let stored = self.sessions.newest_first(before, limit);
+        let stored = self.sessions.newest_first(archived, before, limit);
         let live = self.live();
         let reference = |stored: StoredConversation| match live.get(&stored.conversation_id) {
-            Some(conversation) => ConversationRef::Live(Arc::clone(conversation)),
-            None => ConversationRef::Stored(stored),
+            // One that is being evicted is as good as evicted.
+            Some(conversation) if conversation.lock().activity() != Activity::Closed => {
+                ConversationRef::Live(Arc::clone(conversation))
+            }
+            Some(_) | None => ConversationRef::Stored(stored),
         };
         stored.into_iter().map(reference).collect()
+    }
+
+    /// At most `limit` live conversations that began before `before` and are in this state, the
+    /// newest first.
+    pub fn live_newest_first(
+        &self,
+        activity: Activity,
+        before: Option<&OrderKey>,
+        limit: usize,
+    ) -> Vec<ConversationRef> {
+        let key = |live: &Arc<Conversation>| (live.created_at, live.id.clone());
+        let mut found: Vec<_> = self
+            .live()
+            .values()
+            .filter(|live| live.lock().activity() == activity)
+            .filter(|live| before.is_none_or(|before| key(live) < *before))
+            .map(Arc::clone)
+            .collect();
+        found.sort_by_key(|live| std::cmp::Reverse(key(live)));
+        found.truncate(limit);
+        found.into_iter().map(ConversationRef::Live).collect()
     }
 
     /// Makes a thread a live conversation.
@@ -215,21 +256,36 @@ impl Registry {
         conversation
     }
 
-    /// Stores a conversation on disk. A failure is only logged: the conversation works without.
-    pub(super) fn store(&self, conversation: &Conversation) {
+    /// Stores a new conversation on disk, then makes its thread a live one.
+    ///
+    /// # Errors
+    /// `InsufficientStorage` where it cannot be stored: a client must not rely on a name that the
+    /// next process does not know. The thread is closed.
+    pub(super) fn adopt_new(
+        &self,
+        thread: Arc<dyn Thread>,
+        session_id: &SessionId,
+        resumed: ResumeState,
+        servers: Vec<McpConnection>,
+    ) -> Result<Arc<Conversation>, Error> {
+        let ResumeState { created_at, sandbox, approval_policy } = resumed;
+        let created_at = created_at.unwrap_or_else(Utc::now);
+        let facts = thread.facts();
         let stored = StoredConversation {
-            session_id: conversation.session_id.clone(),
-            conversation_id: conversation.id.clone(),
-            cwd: conversation.cwd.clone(),
-            defaults: conversation.defaults.clone(),
-            model_provider: conversation.model_provider.clone(),
-            created_at: conversation.created_at,
+            session_id: session_id.clone(),
+            conversation_id: ConversationId::new(&facts.id),
+            cwd: facts.cwd.clone(),
+            defaults: Settings { model: facts.model.clone(), sandbox, approval_policy },
+            model_provider: facts.model_provider.clone(),
+            created_at,
             archived: false,
         };
         if let Err(error) = self.sessions.insert(stored) {
-            let session_id = &conversation.session_id;
-            tracing::error!(%error, %session_id, "the session will not survive a restart");
+            self.shared.shutdown.spawn(async move { thread.close().await });
+            return Err(not_stored("session_id: the conversation", &error));
         }
+        let resumed = ResumeState { created_at: Some(created_at), ..resumed };
+        Ok(self.adopt(thread, session_id, resumed, servers))
     }
 
     /// Removes a conversation that has ended. Another one under its name stays.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 pub use super::folder_leases::LeasedDir;
 
 use super::folder_leases::FolderLeases;
+use super::record_status::is_storage_error;
 use super::written_folders::WrittenFolders;
 use crate::error::Error;
 use crate::error::Kind;
@@ -56,6 +57,15 @@ impl Workspaces {
     /// The resolved root.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Brings the folders in use to the disk. Blocks.
+    pub(super) fn sync(&self) {
+        if let Some(file) = self.leases.unsynced()
+            && let Err(error) = file.sync_data()
+        {
+            tracing::warn!(%error, "the folders in use could not be synced");
+        }
     }
 
     /// Leases a folder to a one-off command: the one that the client named, under the rules of a
@@ -238,7 +248,8 @@ fn mkdir_inside(root: &Path, cwd: &Path) -> Result<PathBuf, Error> {
 }
 
 fn cannot_create(path: &Path, error: &std::io::Error) -> Error {
-    Error::new(Kind::Internal, format!("cannot create the folder {}: {error}", path.display()))
+    let kind = if is_storage_error(error) { Kind::InsufficientStorage } else { Kind::Internal };
+    Error::new(kind, format!("cannot create the folder {}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -4,10 +4,13 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 
+use super::record_file::RecordFile;
+use super::record_status::RecordKind;
+use super::record_status::RecordStatus;
+use super::record_status::not_stored;
 use crate::error::Error;
 use crate::error::Kind;
 
@@ -19,7 +22,7 @@ const REWRITE_FROM: usize = 10_000;
 /// The folders. Without a file they last as long as the process.
 #[derive(Debug, Default)]
 pub struct WrittenFolders {
-    file: Option<File>,
+    file: Option<RecordFile>,
     folders: BTreeSet<PathBuf>,
 }
 
@@ -27,28 +30,39 @@ impl WrittenFolders {
     /// Opens the file, or creates it. Folders that no longer exist are dropped.
     ///
     /// # Errors
-    /// Propagates I/O errors.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let text = match std::fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        // A crash may have cut a line short; nothing ran in its folder yet.
-        let folders = lines.clone().filter_map(|line| serde_json::from_slice::<PathBuf>(line).ok());
-        let folders: BTreeSet<_> = folders.filter(|folder| folder.is_dir()).collect();
-        if lines.count() > folders.len().saturating_mul(2).max(REWRITE_FROM) {
-            let rewritten = path.with_extension("new");
-            let mut file = File::create(&rewritten)?;
-            for folder in &folders {
-                file.write_all(&line_of(folder)?)?;
+    /// The file exists and cannot be read.
+    pub fn open(path: &Path, status: RecordStatus) -> io::Result<Self> {
+        let (mut file, text) = RecordFile::open(path, status.clone())?;
+        let mut folders = BTreeSet::new();
+        let ends_whole = text.last().is_none_or(|last| *last == b'\n');
+        let mut lines =
+            text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).peekable();
+        while let Some(line) = lines.next() {
+            match serde_json::from_slice::<PathBuf>(line) {
+                Ok(folder) if folder.is_dir() => {
+                    folders.insert(folder);
+                }
+                Ok(_gone) => {}
+                // A crash cut the last line short: nothing ran in its folder yet.
+                Err(_) if lines.peek().is_none() && !ends_whole => {}
+                Err(error) => {
+                    status.add_damaged(RecordKind::Folder);
+                    tracing::error!(%error, file = %path.display(), "a line is damaged");
+                }
             }
-            file.sync_all()?;
-            std::fs::rename(&rewritten, path)?;
         }
-        let file = File::options().create(true).append(true).open(path)?;
+        if file.lines() > folders.len().saturating_mul(2).max(REWRITE_FROM) {
+            let lines: io::Result<Vec<_>> = folders.iter().map(|folder| line_of(folder)).collect();
+            if let Err(error) = lines.and_then(|lines| file.rewrite(lines.into_iter())) {
+                tracing::warn!(%error, file = %path.display(), "the file could not be rewritten");
+            }
+        }
         Ok(Self { file: Some(file), folders })
+    }
+
+    /// The file, if the disk does not have all folders yet.
+    pub(super) fn unsynced(&mut self) -> Option<File> {
+        self.file.as_mut()?.unsynced()
     }
 
     /// Whether a command may have run in this folder.
@@ -59,7 +73,7 @@ impl WrittenFolders {
     /// Records a folder before a command runs in it.
     ///
     /// # Errors
-    /// `Overloaded` if there are too many; `Internal` if the file cannot be written.
+    /// `Overloaded` if there are too many; `InsufficientStorage` if the file cannot be written.
     pub(super) fn insert(&mut self, folder: &Path) -> Result<(), Error> {
         if self.contains(folder) {
             return Ok(());
@@ -73,22 +87,20 @@ impl WrittenFolders {
                 format!("cwd: {MAX_FOLDERS} folders are in use; name one of these, or none"),
             ));
         }
-        let failed = |error: io::Error| {
-            Error::new(Kind::Internal, format!("cwd: cannot record the folder: {error}"))
-        };
         if let Some(file) = &mut self.file {
-            // One short line into the page cache: less than a hop to another thread would cost.
-            file.write_all(&line_of(folder).map_err(failed)?).map_err(failed)?;
+            let line = line_of(folder);
+            let written = line.and_then(|line| file.append(&line));
+            written.map_err(|error| not_stored("cwd: the folder", &error))?;
         }
         self.folders.insert(folder.to_owned());
         Ok(())
     }
 }
 
-/// Between newlines: a line that was cut short spoils no other.
 fn line_of(folder: &Path) -> io::Result<Vec<u8>> {
-    let text = serde_json::to_string(folder)?;
-    Ok(format!("\n{text}\n").into_bytes())
+    let mut line = serde_json::to_vec(folder)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// Whether the gateway has created the folder for a client that named none.
@@ -99,6 +111,8 @@ fn is_generated(folder: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
@@ -109,14 +123,15 @@ mod tests {
         for folder in [&kept, &gone, &late] {
             std::fs::create_dir(folder).unwrap();
         }
-        let mut folders = WrittenFolders::open(&file).unwrap();
+        let mut folders = WrittenFolders::open(&file, RecordStatus::default()).unwrap();
         folders.insert(&kept).unwrap();
         folders.insert(&gone).unwrap();
-        std::fs::File::options().append(true).open(&file).unwrap().write_all(b"\n\"/cut").unwrap();
+        File::options().append(true).open(&file).unwrap().write_all(b"\"/cut").unwrap();
+        let mut folders = WrittenFolders::open(&file, RecordStatus::default()).unwrap();
         folders.insert(&late).unwrap();
         std::fs::remove_dir(&gone).unwrap();
         for _ in 0..2 {
-            let folders = WrittenFolders::open(&file).unwrap();
+            let folders = WrittenFolders::open(&file, RecordStatus::default()).unwrap();
             let held = [&kept, &gone, &late].map(|folder| folders.contains(folder));
             assert_eq!(held, [true, false, true]);
         }

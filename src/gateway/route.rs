@@ -139,13 +139,13 @@ routes! {
 
     /// Runs a prompt; streams core's events as JSON lines, or as SSE by `Accept`.
     Exec = POST "/exec", Key, (CancelOnDisconnect, Json<exec::PromptRequest>)
-        => exec::TurnResponse<events::EventStream>, exec::events, [404, 409, 429, 502, 503];
+        => exec::TurnResponse<events::EventStream>, exec::events, [404, 409, 429, 502, 503, 507];
     /// Runs a prompt, waits for its turn, and returns one document.
     ExecTask = POST "/api/v1/exec", Key, (CancelOnDisconnect, Json<exec::PromptRequest>)
-        => exec::TurnResponse<Json<exec::Task>>, exec::task, [404, 409, 429, 502, 503];
+        => exec::TurnResponse<Json<exec::Task>>, exec::task, [404, 409, 429, 502, 503, 507];
     /// Runs a prompt; streams the task view of its turn, as SSE.
     ExecStream = POST "/api/v1/exec/stream", Key, (CancelOnDisconnect, Json<exec::PromptRequest>)
-        => exec::TurnResponse<exec::TaskStream>, exec::task_stream, [404, 409, 429, 502, 503];
+        => exec::TurnResponse<exec::TaskStream>, exec::task_stream, [404, 409, 429, 502, 503, 507];
 
     /// Lists conversations, newest first, a page at a time.
     Conversations = GET "/api/v1/conversations", Key, Query<conversations::ListRequest>
@@ -153,25 +153,25 @@ routes! {
     /// Starts a conversation; with a prompt, starts its turn without waiting for it.
     ConversationStart = POST "/api/v1/conversations", Key,
         OptionalJson<conversations::StartRequest>
-        => Created<conversations::ConversationView>, conversations::start, [409, 502, 503];
+        => Created<conversations::ConversationView>, conversations::start, [409, 502, 503, 507];
     /// Returns a conversation and its newest model calls.
     Conversation(id: ConversationId) = GET "/api/v1/conversations/{id}", Key
         => Json<conversations::ConversationDetail>, conversations::show;
     /// Ends a conversation and archives it.
     ConversationArchive(id: ConversationId) = DELETE "/api/v1/conversations/{id}", Key
-        => Json<conversations::Archived>, conversations::archive, [502];
+        => Json<conversations::Archived>, conversations::archive, [502, 507];
     /// Loads a conversation from disk, also out of the archive.
     ConversationResume(id: ConversationId) = POST "/api/v1/conversations/{id}/resume", Key
-        => Json<conversations::ConversationView>, conversations::resume, [502, 503];
+        => Json<conversations::ConversationView>, conversations::resume, [502, 503, 507];
     /// Starts another conversation with the history of this one.
     ConversationFork(id: ConversationId) = POST "/api/v1/conversations/{id}/fork", Key,
         OptionalJson<conversations::ForkRequest>
-        => Created<conversations::ConversationView>, conversations::fork, [502];
+        => Created<conversations::ConversationView>, conversations::fork, [502, 507];
 
     /// Runs a prompt in the conversation, as `/exec` does.
     ConversationTurn(id: ConversationId) = POST "/api/v1/conversations/{id}/turns", Key,
         (CancelOnDisconnect, Json<exec::PromptRequest>)
-        => exec::TurnResponse<events::EventStream>, exec::turn, [409, 429, 502, 503];
+        => exec::TurnResponse<events::EventStream>, exec::turn, [409, 429, 502, 503, 507];
     /// Interrupts the running turn and waits until it has stopped.
     ConversationInterrupt(id: ConversationId) = POST "/api/v1/conversations/{id}/interrupt", Key
         => Json<turns::Cancelled>, turns::interrupt;

@@ -135,6 +135,12 @@ metrics! {
         "Live conversations.";
     EVENT_LOG = "codex_gateway.event_log.size", Gauge, "By", [],
         "Bytes of events kept in the event logs for later readers.";
+    RECORDS_UNWRITABLE = "codex_gateway.records.unwritable", Gauge, "", [],
+        "1 while sessions cannot be stored, because the disk is full or read-only; else 0.";
+    RECORDS_FAILURES = "codex_gateway.records.write_failures", Counter, "{write}", [],
+        "Failed writes of sessions and folders, and failed trials. Nothing half-written stays.";
+    RECORDS_DAMAGED = "codex_gateway.records.damaged", Counter, "{record}", [RECORD_KIND],
+        "Damaged records that were found: lines of the files of sessions and folders, and of recordings.";
     TASKS = "codex_gateway.tasks", Gauge, "{task}", [],
         "Tasks of the async runtime.";
     EXPORT_FAILURES = "codex_gateway.telemetry.export_failures", Counter, "{export}", [SIGNAL],
@@ -181,6 +187,8 @@ pub const STATUS: &str = "codex_gateway.turn.status";
 pub const OUTCOME: &str = "codex_gateway.tool.outcome";
 /// The decision on an approval request.
 pub const DECISION: &str = "codex_gateway.approval.decision";
+/// `session`, `folder` or `recording`.
+pub const RECORD_KIND: &str = "codex_gateway.record.kind";
 /// `traces`, `metrics` or `logs`.
 pub const SIGNAL: &str = "codex_gateway.telemetry.signal";
 /// `user` or `system`.

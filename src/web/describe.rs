@@ -184,7 +184,7 @@ impl<'a> Operation<'a> {
 }
 
 /// Problem documents: status, description, and a header beside `X-Request-Id`.
-const PROBLEMS: [(u16, &str, Option<&str>); 14] = [
+const PROBLEMS: [(u16, &str, Option<&str>); 15] = [
     (400, "The request is invalid; `detail` names the field and what it takes.", None),
     (401, "No known API key.", Some("WWW-Authenticate")),
     (403, "The operator does not permit it.", None),
@@ -198,7 +198,8 @@ const PROBLEMS: [(u16, &str, Option<&str>); 14] = [
     (429, "Too many requests are running or waiting.", Some("Retry-After")),
     (500, "Another failure.", None),
     (502, "codex-core, the model or a tool server failed.", None),
-    (503, "The gateway is shutting down.", Some("Retry-After")),
+    (503, "The gateway is shutting down, or full.", Some("Retry-After")),
+    (507, "The disk is full: nothing can be stored.", Some("Retry-After")),
 ];
 
 /// The problem documents as components, to which operations refer by their statuses.

@@ -70,7 +70,7 @@ pub fn problem(error: &Error, request_id: &str, instance: &str) -> Response<Body
                 headers.insert(header::ALLOW, allow);
             }
         }
-        Kind::Unavailable | Kind::Overloaded => {
+        Kind::Unavailable | Kind::Overloaded | Kind::InsufficientStorage => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         Kind::TooLarge | Kind::BodyTimeout => {

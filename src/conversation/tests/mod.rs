@@ -25,6 +25,7 @@ use super::handle::Shared;
 use super::id::ConversationKey;
 use super::id::SessionId;
 use super::limits::Limits;
+use super::record_status::RecordStatus;
 use super::registry::Parts;
 use super::registry::Registry;
 use super::scripted::ScriptedEngine;
@@ -142,9 +143,14 @@ impl ManyConversations {
         let root = dir.path().join("root");
         let registry = Registry::new(Parts {
             engine: Arc::clone(&engine) as Arc<dyn Engine>,
-            sessions: Sessions::open(&dir.path().join("sessions.jsonl")).unwrap(),
+            sessions: Sessions::open(&dir.path().join("sessions.jsonl"), RecordStatus::default())
+                .unwrap(),
             workspace_root: super::workspaces::prepare_root(&root).unwrap(),
-            written_folders: WrittenFolders::open(&dir.path().join("folders")).unwrap(),
+            written_folders: WrittenFolders::open(
+                &dir.path().join("folders"),
+                RecordStatus::default(),
+            )
+            .unwrap(),
             calls: InFlight::default(),
             credentials: Credentials::default(),
             egress: None,

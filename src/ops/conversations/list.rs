@@ -32,7 +32,7 @@ pub(crate) struct ListRequest {
 }
 
 /// A page of conversations, newest first.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 pub(crate) struct ConversationPage {
     conversations: Vec<ConversationView>,
     /// The cursor of the next page; null on the last.
@@ -49,19 +49,28 @@ pub(crate) fn list(app: &App, list: &ListRequest) -> Result<ConversationPage, Er
         return Err(Error::invalid(format!("limit: expected 1 to {MAX_PAGE}, got {limit}")));
     }
     let cursor = list.cursor.as_deref().map(ConversationId::parse).transpose();
-    let mut before =
-        cursor.map_err(|_| Error::invalid("cursor: expected next_cursor of a page"))?;
-    let mut page = ConversationPage { conversations: Vec::new(), next_cursor: None };
+    let cursor = cursor.map_err(|_| Error::invalid("cursor: expected next_cursor of a page"))?;
+    let conversations = app.conversations();
+    let mut before = match cursor.map(|id| conversations.order_key(&id)) {
+        None => None,
+        Some(Some(key)) => Some(key),
+        Some(None) => return Ok(ConversationPage::default()),
+    };
+    let mut page = ConversationPage::default();
     loop {
-        let found = app.conversations().newest_first(before.as_ref(), BATCH);
-        let last = found.len() < BATCH;
+        let found = match list.status {
+            // Only live conversations can be in these states.
+            Some(activity @ (Activity::Running | Activity::WaitingApproval)) => {
+                conversations.live_newest_first(activity, before.as_ref(), BATCH)
+            }
+            Some(Activity::Closed) => conversations.newest_first(true, before.as_ref(), BATCH),
+            Some(Activity::Idle) | None => {
+                conversations.newest_first(false, before.as_ref(), BATCH)
+            }
+        };
         for known in &found {
             let view = ConversationView::new(known);
-            let listed = match list.status {
-                Some(status) => view.state.status == status,
-                None => view.state.status != Activity::Closed,
-            };
-            if !listed {
+            if list.status.is_some_and(|status| view.state.status != status) {
                 continue;
             }
             if page.conversations.len() == limit as usize {
@@ -71,9 +80,12 @@ pub(crate) fn list(app: &App, list: &ListRequest) -> Result<ConversationPage, Er
             }
             page.conversations.push(view);
         }
-        if last {
+        before = match found.last() {
+            Some(last) if found.len() == BATCH => conversations.order_key(last.id()),
+            Some(_) | None => return Ok(page),
+        };
+        if before.is_none() {
             return Ok(page);
         }
-        before = found.last().map(|last| last.id().clone());
     }
 }

@@ -9,6 +9,7 @@ mod logs;
 mod origins;
 mod patches;
 mod project_files;
+mod records;
 mod repositories;
 mod shutdown;
 mod unread;

@@ -53,6 +53,10 @@ impl Setup {
         Gateway::start_in(Arc::new(new_home()), self)
     }
 
+    pub fn start_in(self, home: &Arc<TempDir>) -> Gateway {
+        Gateway::start_in(Arc::clone(home), self)
+    }
+
     pub fn command(&self, home: &TempDir) -> Command {
         std::fs::write(home.path().join("config.toml"), &self.config).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_codex-gateway"));
