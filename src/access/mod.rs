@@ -1,6 +1,7 @@
 //! [`admit`]: authenticates the caller and checks access. Every request passes it once, before its
-//! body is read.
+//! body is read. [`approvals`] says who may decide what an agent asks.
 
+pub mod approvals;
 mod keys;
 mod local;
 

@@ -116,7 +116,8 @@ fn permissions<W: Write>(out: &mut Report<W>, config: &Config) -> io::Result<()>
         out.line("reverse calls", upstreams.join(", "))?;
     }
     out.line("danger-full-access", allowed(config.allow_danger_full_access))?;
-    out.line("approval policies", allowed(config.allow_approvals))?;
+    out.line("approvals", allowed(config.approvals.allowed))?;
+    out.line("approvals outside", allowed(config.approvals.outside_workspace))?;
     out.line("raw events", allowed(config.allow_raw_events))?;
     out.line("MCP programs", allowed(config.mcp.allow_stdio))?;
     out.line("MCP private URLs", allowed(config.mcp.allow_private))?;

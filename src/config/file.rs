@@ -50,6 +50,7 @@ pub struct File {
     pub(super) terminal_lifetime_ms: Option<u64>,
     pub(super) proxy: Option<BTreeMap<String, upstream::UpstreamConfig>>,
     pub(super) allow_approvals: Option<bool>,
+    pub(super) allow_approvals_outside_workspace: Option<bool>,
     pub(super) allow_raw_events: Option<bool>,
     pub(super) allow_mcp_stdio: Option<bool>,
     pub(super) allow_mcp_private: Option<bool>,

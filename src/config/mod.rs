@@ -23,6 +23,7 @@ pub use self::file::File;
 pub use self::model_source::ModelSource;
 use self::models::Models;
 use crate::access::Keys;
+use crate::access::approvals::ApprovalRules;
 use crate::bridge::provider::Provider;
 use crate::conversation;
 use crate::proxy::upstream::Upstream;
@@ -64,9 +65,9 @@ pub struct Config {
     pub proxies: Vec<Upstream>,
     /// Whether a request may select the sandbox `danger-full-access`.
     pub allow_danger_full_access: bool,
-    /// Whether a request may select an approval policy other than `never`. Approved commands may
-    /// leave the sandbox.
-    pub allow_approvals: bool,
+    /// Whether a request may select an approval policy other than `never`, and what an approval may
+    /// give the agent.
+    pub approvals: ApprovalRules,
     /// Whether a request may ask for `raw_response_*` events, which contain the system prompt.
     pub allow_raw_events: bool,
     /// The tool servers that requests may connect.

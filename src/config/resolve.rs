@@ -28,6 +28,7 @@ use super::model_source::ModelSource;
 use super::models::Models;
 use super::providers;
 use crate::access::Keys;
+use crate::access::approvals::ApprovalRules;
 use crate::conversation;
 use crate::conversation::limits::TIMEOUT_RANGE_MS;
 use crate::proxy::upstream::Upstream;
@@ -99,7 +100,7 @@ impl Config {
             terminals: terminal_limits(&file)?,
             proxies: upstreams(&file, &env)?,
             allow_danger_full_access: file.allow_danger_full_access.unwrap_or(false),
-            allow_approvals: file.allow_approvals.unwrap_or(true),
+            approvals: approval_rules(&file, keys.is_empty()),
             allow_raw_events: file.allow_raw_events.unwrap_or(false),
             mcp: mcp_rules(&file, keys.is_empty()),
             telemetry: telemetry_settings(file.telemetry.unwrap_or_default()),
@@ -243,6 +244,14 @@ fn terminal_limits(file: &File) -> anyhow::Result<TerminalLimits> {
 
 fn upstreams(file: &File, env: Env<'_>) -> anyhow::Result<Vec<Upstream>> {
     file.proxy.iter().flatten().map(|(name, table)| table.resolve(name, env)).collect()
+}
+
+/// In development mode only this machine's user can call and approve.
+fn approval_rules(file: &File, development: bool) -> ApprovalRules {
+    ApprovalRules {
+        allowed: file.allow_approvals.unwrap_or(development),
+        outside_workspace: file.allow_approvals_outside_workspace.unwrap_or(false),
+    }
 }
 
 /// In development mode only this machine's user can call, so everything is allowed.

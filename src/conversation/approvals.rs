@@ -6,15 +6,18 @@ use std::sync::Arc;
 use chrono::DateTime;
 use chrono::Utc;
 use codex_gateway_engine::Approval;
+use codex_gateway_engine::Sandbox;
 use codex_gateway_engine::Submission;
 use codex_gateway_engine::approval::Answer;
 use codex_gateway_engine::approval::ApprovalRequest;
+use codex_gateway_engine::approval::Grants;
 use codex_gateway_engine::protocol::Event;
 use opentelemetry::KeyValue;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::grants;
 use super::handle::Conversation;
 use super::id::TurnId;
 use super::state::State;
@@ -61,36 +64,64 @@ impl Conversation {
         pending.collect()
     }
 
-    /// Answers a request, and its turn goes on. `by` is the name of the caller's key.
+    /// Whether a request that waits asks for facts, and not for permission.
+    pub fn is_question(&self, id: &str) -> bool {
+        find_pending(&self.lock(), id).is_ok_and(|(_, pending)| pending.request.is_question())
+    }
+
+    /// Answers a request, and its turn goes on. `by` is the name of the caller's key; `outside` tells
+    /// whether an approval may give the agent more than its folder.
     ///
     /// # Errors
     /// `NotFound` where no such request waits; `InvalidRequest` where the answer does not fit;
-    /// propagates `EngineError`.
-    pub async fn answer(&self, id: &str, answer: Answer, by: &str) -> Result<(), Error> {
-        let pending = self.take_pending(id, &answer, by)?;
+    /// `Forbidden` for an approval that gives too much; propagates `EngineError`.
+    pub async fn answer(
+        &self,
+        id: &str,
+        answer: Answer,
+        by: &str,
+        outside: bool,
+    ) -> Result<(), Error> {
+        let judged = match answer.decision.approves() && !outside {
+            true => Some(self.judge(id).await?),
+            false => None,
+        };
+        let pending = self.take_pending(id, &answer, by, judged.as_ref())?;
         let submission = Submission::Answer(pending.request.clone(), answer);
         let submitted = self.thread.submit(format!("{id}-answer"), submission, None).await;
         if submitted.is_err() {
-            self.lock().pending.push(pending);
+            self.return_pending(pending);
         }
         Ok(submitted?)
     }
 
-    /// Removes a request and announces the decision, if the answer fits.
-    fn take_pending(&self, id: &str, answer: &Answer, by: &str) -> Result<PendingRequest, Error> {
+    /// Judges what the approval of a request gives the agent.
+    async fn judge(&self, id: &str) -> Result<Grants, Error> {
+        let (grants, sandbox) = {
+            let state = self.lock();
+            (find_pending(&state, id)?.1.request.grants.clone(), state.settings.sandbox)
+        };
+        // Where the agent may write everywhere, an approval gives it nothing more.
+        if sandbox != Sandbox::DangerFullAccess {
+            grants::check(self.cwd.clone(), grants.clone()).await?;
+        }
+        Ok(grants)
+    }
+
+    /// Removes a request and announces the decision, if the answer fits. `judged` is what its approval
+    /// was found to give; ids are the model's, so another request may have come under the same one.
+    fn take_pending(
+        &self,
+        id: &str,
+        answer: &Answer,
+        by: &str,
+        judged: Option<&Grants>,
+    ) -> Result<PendingRequest, Error> {
         let mut state = self.lock();
-        let position = state.pending.iter().position(|pending| pending.request.id == id);
-        let position = position.ok_or_else(|| {
-            Error::new(
-                Kind::NotFound,
-                format!(
-                    "approval_id: expected one of the conversation's pending approvals, got {}",
-                    excerpt(id)
-                ),
-            )
-        })?;
-        if let Some(pending) = state.pending.get(position) {
-            pending.request.check(answer)?;
+        let (position, pending) = find_pending(&state, id)?;
+        pending.request.check(answer)?;
+        if judged.is_some_and(|judged| *judged != pending.request.grants) {
+            return Err(no_such_request(id));
         }
         let pending = state.pending.remove(position);
         let decision = decision_event(&pending.turn_id, &pending.request, answer, by);
@@ -99,6 +130,22 @@ impl Conversation {
         let decision = KeyValue::new(names::DECISION, answer.decision.as_str());
         metrics().approval_wait.record(waited.unwrap_or_default().as_secs_f64(), &[decision]);
         Ok(pending)
+    }
+
+    /// Takes back a decision that did not reach core: announces that, and the request waits again,
+    /// unless its turn has ended.
+    fn return_pending(&self, pending: PendingRequest) {
+        let mut state = self.lock();
+        let id = Value::from(pending.request.id.as_str());
+        let event = format!(
+            r#"{{"id":{},"msg":{{"type":"gateway_approval_not_delivered","approval_id":{id}}}}}"#,
+            Value::from(&*pending.turn_id),
+        );
+        self.log.append(event.as_bytes(), None);
+        let is_running = state.running.as_ref().is_some_and(|turn| turn.id == pending.turn_id);
+        if is_running && !state.closed {
+            state.pending.push(pending);
+        }
     }
 
     /// Records the request in an event, if it is one. Denies it at once where the turn's policy
@@ -140,6 +187,23 @@ impl Conversation {
             tracing::warn!(%error, conversation = %self.id, "a request could not be denied");
         }
     }
+}
+
+/// Finds a request that waits, and its position.
+fn find_pending<'a>(state: &'a State, id: &str) -> Result<(usize, &'a PendingRequest), Error> {
+    let mut pending = state.pending.iter().enumerate();
+    pending.find(|(_, pending)| pending.request.id == id).ok_or_else(|| no_such_request(id))
+}
+
+fn no_such_request(id: &str) -> Error {
+    let id = excerpt(id);
+    Error::new(
+        Kind::NotFound,
+        format!(
+            "approval_id: expected one of the conversation's pending approvals, got {id}; it may \
+             have been decided, or its turn may have ended"
+        ),
+    )
 }
 
 /// The event of a decision, for everyone who follows the conversation. Written by hand because

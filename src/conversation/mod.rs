@@ -3,8 +3,8 @@
 //! - one conversation: `handle` (the handle), `state` (its state, under one lock), [`log`] (the
 //!   numbered events), [`settings`], [`limits`], [`id`]
 //! - one turn: `turn` (how turns start), `pump` (the one task that reads core's events),
-//!   `supervisor` (the one task per turn that may interrupt it), `rollback`, [`approvals`],
-//!   [`report`] (the outcome), [`span`] (the trace)
+//!   `supervisor` (the one task per turn that may interrupt it), `rollback`, [`approvals`] and
+//!   `grants` (what they give), [`report`] (the outcome), [`span`] (the trace)
 //! - all conversations: [`registry`] (lookup) and `open` (prompt, start, resume), [`sessions`] (the
 //!   file), `prestart`, `eviction`, `archive`, [`mcp_servers`], [`workspaces`]
 //! - on disk: `record_file` (appended lines), [`record_status`] (whether they can be written),
@@ -15,6 +15,7 @@ mod archive;
 mod conversation_ref;
 mod eviction;
 mod folder_leases;
+mod grants;
 mod handle;
 pub mod id;
 pub mod limits;

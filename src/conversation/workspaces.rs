@@ -16,7 +16,7 @@ use crate::error::Kind;
 use crate::text::excerpt;
 
 /// Folders that the sandbox protects at the top of a command's folder: no command works in one.
-const PROTECTED: [&str; 3] = [".git", ".agents", ".codex"];
+pub(super) const PROTECTED: [&str; 3] = [".git", ".agents", ".codex"];
 
 /// The workspace root and the folders in use.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::find;
+use crate::access::approvals::may_approve;
 use crate::app::App;
 use crate::conversation::ConversationRef;
 use crate::conversation::approvals::PendingApproval;
@@ -49,6 +50,7 @@ pub(crate) struct Decided {
 ///
 /// # Errors
 /// `NotFound` where no such approval is pending; `InvalidRequest` where the answer does not fit;
+/// `Forbidden` where the caller may not approve, or the approval would give the agent too much;
 /// propagates `EngineError`.
 pub(crate) async fn approve(
     app: &Arc<App>,
@@ -64,9 +66,14 @@ pub(crate) async fn approve(
             format!("approval_id: no approval is pending, got {}", excerpt(&approval_id)),
         ));
     };
+    let rules = app.config().approvals;
+    if decision.approves() && !conversation.is_question(&approval_id) {
+        may_approve(rules, caller)?;
+    }
     let (caller, approval) = (caller.to_owned(), approval_id.clone());
-    let deciding =
-        app.detached(|_| async move { conversation.answer(&approval, answer, &caller).await });
+    let deciding = app.detached(move |_| async move {
+        conversation.answer(&approval, answer, &caller, rules.outside_workspace).await
+    });
     deciding.await?;
     Ok(Decided { decided: true, conversation_id: id.clone(), approval_id, decision })
 }

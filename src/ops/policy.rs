@@ -22,16 +22,16 @@ pub(crate) fn allow_sandbox(config: &Config, sandbox: Option<Sandbox>) -> Result
     Ok(())
 }
 
-/// Checks that a request may choose this approval policy: what is approved may leave the sandbox.
+/// Checks that a request may choose this approval policy.
 ///
 /// # Errors
 /// `Forbidden` for any but never without `gateway.allow_approvals`.
 pub(crate) fn allow_approvals(config: &Config, policy: Option<Approval>) -> Result<(), Error> {
-    if !matches!(policy, None | Some(Approval::Never)) && !config.allow_approvals {
+    if !matches!(policy, None | Some(Approval::Never)) && !config.approvals.allowed {
         return Err(Error::new(
             Kind::Forbidden,
-            "approval_policy: on-request and untrusted need gateway.allow_approvals; expected \
-             never",
+            "approval_policy: on-request and untrusted need gateway.allow_approvals = true, which is the \
+             default only without API keys; expected never",
         ));
     }
     Ok(())

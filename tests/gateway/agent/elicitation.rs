@@ -133,7 +133,8 @@ async fn permissions_last_as_long_as_granted() {
         let text = |text| DIALECTS[0].text(text);
         let script = [ask, write("first"), text("One."), write("second"), text("Two.")];
         let provider = Provider::start(script).await;
-        let gateway = with_feature(&provider, feature).start();
+        let permitted = "[gateway]\nallow_approvals_outside_workspace = true\n";
+        let gateway = with_feature(&provider, feature).config(permitted).start();
         let waiting = Waiting::start(&gateway, "write there").await;
         assert_eq!(waiting.kind(), "request_permissions", "{}", waiting.request);
         waiting.decide(&gateway, json!({ "decision": decision })).await;
@@ -162,6 +163,9 @@ async fn permissions_last_as_long_as_granted() {
     let provider = Provider::start([ask, DIALECTS[0].text("Never.")]).await;
     let gateway = with_feature(&provider, feature).start();
     let waiting = Waiting::start(&gateway, "write there").await;
+    let refused = waiting.decide(&gateway, json!({ "decision": "approved" })).await;
+    assert_eq!(refused["status"], 403, "{refused}");
+    assert!(refused["detail"].as_str().unwrap().contains("network access"), "{refused}");
     waiting.decide(&gateway, json!({ "decision": "abort" })).await;
     assert_eq!(last(&waiting.end().await)["type"], "turn_aborted");
 }

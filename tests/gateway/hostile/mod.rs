@@ -1,6 +1,7 @@
 //! What a hostile client, web page, repository or agent tries, on the real core in the real sandbox: each
 //! attack is cut off, and others are served.
 
+mod approvals;
 mod connections;
 mod environment;
 mod folders;

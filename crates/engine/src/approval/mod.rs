@@ -1,5 +1,7 @@
 //! Requests of the agent for approval or input, and their answers.
 
+mod grants;
+
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
@@ -19,6 +21,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
 
+pub use self::grants::Grants;
 use crate::EngineError;
 
 /// A request that the agent waits for.
@@ -26,6 +29,8 @@ use crate::EngineError;
 pub struct ApprovalRequest {
     /// Unique within its conversation.
     pub id: String,
+    /// What the agent gets beyond its sandbox if the request is approved.
+    pub grants: Grants,
     kind: Kind,
 }
 
@@ -61,6 +66,14 @@ impl Decision {
             Self::ApprovedForSession => "approved_for_session",
             Self::Denied => "denied",
             Self::Abort => "abort",
+        }
+    }
+
+    /// Whether the agent may go ahead.
+    pub fn approves(self) -> bool {
+        match self {
+            Self::Approved | Self::ApprovedForSession => true,
+            Self::Denied | Self::Abort => false,
         }
     }
 }
@@ -120,7 +133,12 @@ impl ApprovalRequest {
             // Other events request nothing.
             _ => return None,
         };
-        Some(Self { id, kind })
+        Some(Self { id, grants: Grants::from_event(&event.msg), kind })
+    }
+
+    /// Whether the agent asks its user for facts, and not for permission.
+    pub fn is_question(&self) -> bool {
+        matches!(self.kind, Kind::Input { .. })
     }
 
     /// Whether the request concerns a tool server: the call of a tool, or an elicitation of the
@@ -135,7 +153,7 @@ impl ApprovalRequest {
     /// `Rejected` names the missing member.
     pub fn check(&self, answer: &Answer) -> Result<(), EngineError> {
         let Kind::Input { questions, .. } = &self.kind else { return Ok(()) };
-        let approved = matches!(answer.decision, Decision::Approved | Decision::ApprovedForSession);
+        let approved = answer.decision.approves();
         match questions.iter().find(|id| !answer.answers.contains_key(*id)) {
             Some(id) if approved => Err(EngineError::Rejected(format!(
                 "answers.{id}: expected a list of strings, got nothing; answer each question"
@@ -146,7 +164,7 @@ impl ApprovalRequest {
 
     /// Core's operation for an answer.
     pub(crate) fn into_op(self, answer: Answer) -> Op {
-        let Self { id, kind } = self;
+        let Self { id, grants: _, kind } = self;
         let Answer { decision, reason, answers, content } = answer;
         let verdict = match decision {
             Decision::Approved => ReviewDecision::Approved,
@@ -156,7 +174,7 @@ impl ApprovalRequest {
             }
             Decision::Abort => return Op::Interrupt,
         };
-        let approved = matches!(decision, Decision::Approved | Decision::ApprovedForSession);
+        let approved = decision.approves();
         match kind {
             Kind::Command { turn_id } => {
                 Op::ExecApproval { id, turn_id: Some(turn_id), decision: verdict }
