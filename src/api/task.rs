@@ -90,7 +90,7 @@ impl Task {
                 success: report.status == TurnStatus::Completed,
                 summary: report.message.clone(),
                 artifacts: artifacts(report),
-                next_steps: next_steps(app, report),
+                next_steps: next_steps(app, turn, report),
             },
             error: report.error.clone(),
             files_created: report.created(),
@@ -122,7 +122,7 @@ fn artifacts(report: &TurnReport) -> Vec<Artifact> {
     created.collect()
 }
 
-fn next_steps(app: &App, report: &TurnReport) -> Vec<String> {
+fn next_steps(app: &App, turn: &Turn, report: &TurnReport) -> Vec<String> {
     let mut steps = Vec::new();
     match report.status {
         TurnStatus::TimedOut => steps.push(format!(
@@ -135,6 +135,12 @@ fn next_steps(app: &App, report: &TurnReport) -> Vec<String> {
         TurnStatus::Failed => steps.push("See error, then send the prompt again.".to_owned()),
         TurnStatus::Completed => {}
     }
+    steps.extend(turn.conversation.reduced().iter().map(|reduced| {
+        format!(
+            "This conversation began with {} = {}, which needs {}; it runs with {} now.",
+            reduced.setting, reduced.recorded, reduced.needs, reduced.now
+        )
+    }));
     steps.extend(app.facts().sandbox.fix.map(|fix| format!("To sandbox tools: {fix}.")));
     steps
 }

@@ -18,6 +18,7 @@ use crate::bridge::call_log::CallLog;
 use crate::bridge::credentials::Credentials;
 use crate::bridge::in_flight::InFlight;
 use crate::config::Config;
+use crate::conversation::Permitted;
 use crate::conversation::record_status::RecordStatus;
 use crate::conversation::registry;
 use crate::conversation::registry::Registry;
@@ -106,6 +107,10 @@ impl Assembly {
             credentials: credentials.clone(),
             egress,
             limits: config.turns.clone(),
+            permitted: Permitted {
+                danger_full_access: config.allow_danger_full_access,
+                approvals: config.approvals.allowed,
+            },
             raw_events: config.allow_raw_events,
             shutdown: shutdown.clone(),
         });

@@ -11,7 +11,6 @@ use super::id::ConversationId;
 use super::id::SessionId;
 use super::mcp_servers::specs;
 use super::open::cell;
-use super::open::resume_spec;
 use super::record_status::not_stored;
 use super::registry::Registry;
 use super::registry::not_found;
@@ -29,7 +28,7 @@ impl Registry {
         id: &ConversationId,
         caller: &str,
     ) -> Result<Arc<Conversation>, Error> {
-        if let Some(ConversationRef::Stored(mut stored)) = self.get(id)
+        if let Some(mut stored) = self.sessions.by_conversation(id)
             && stored.archived
         {
             let name = &stored.session_id;
@@ -100,7 +99,7 @@ impl Registry {
         let id = source.id();
         let stored = self.sessions.by_conversation(id).ok_or_else(|| not_found(id))?;
         self.workspaces.verify(&stored.cwd).await?;
-        let (mut spec, resumed) = resume_spec(&stored, None);
+        let (mut spec, resumed) = self.resume_spec(stored, None);
         let servers = self.mcp_servers.for_start(Some(id));
         spec.mcp_servers = specs(&servers);
         let thread = self.engine.fork(id.to_string(), after_turn, spec).await?;

@@ -8,6 +8,7 @@ use codex_gateway_engine::Sandbox;
 use super::handle::Conversation;
 use super::id::ConversationId;
 use super::id::SessionId;
+use super::permitted::ReducedSetting;
 use super::sessions::StoredConversation;
 
 /// A known conversation.
@@ -15,8 +16,8 @@ use super::sessions::StoredConversation;
 pub enum ConversationRef {
     /// Live in this process.
     Live(Arc<Conversation>),
-    /// Only on disk. A prompt resumes it.
-    Stored(StoredConversation),
+    /// Only on disk. A prompt resumes it, with these of its settings reduced already.
+    Stored(StoredConversation, Vec<ReducedSetting>),
 }
 
 impl ConversationRef {
@@ -24,7 +25,7 @@ impl ConversationRef {
     pub fn id(&self) -> &ConversationId {
         match self {
             Self::Live(conversation) => &conversation.id,
-            Self::Stored(stored) => &stored.conversation_id,
+            Self::Stored(stored, _) => &stored.conversation_id,
         }
     }
 
@@ -32,7 +33,7 @@ impl ConversationRef {
     pub fn session_id(&self) -> &SessionId {
         match self {
             Self::Live(conversation) => &conversation.session_id,
-            Self::Stored(stored) => &stored.session_id,
+            Self::Stored(stored, _) => &stored.session_id,
         }
     }
 
@@ -40,7 +41,15 @@ impl ConversationRef {
     pub fn sandbox(&self) -> Sandbox {
         match self {
             Self::Live(conversation) => conversation.defaults.sandbox,
-            Self::Stored(stored) => stored.defaults.sandbox,
+            Self::Stored(stored, _) => stored.defaults.sandbox,
+        }
+    }
+
+    /// The recorded settings that the operator does not permit any more.
+    pub fn reduced(&self) -> &[ReducedSetting] {
+        match self {
+            Self::Live(conversation) => conversation.reduced(),
+            Self::Stored(_, reduced) => reduced,
         }
     }
 
@@ -48,7 +57,7 @@ impl ConversationRef {
     pub fn cwd(&self) -> &Path {
         match self {
             Self::Live(conversation) => &conversation.cwd,
-            Self::Stored(stored) => &stored.cwd,
+            Self::Stored(stored, _) => &stored.cwd,
         }
     }
 }

@@ -19,6 +19,8 @@ use super::id::SessionId;
 use super::id::TurnId;
 use super::limits::Limits;
 use super::log::EventLog;
+use super::permitted;
+use super::permitted::ReducedSetting;
 use super::pump;
 use super::settings::Settings;
 use super::span::TurnFacts;
@@ -40,6 +42,8 @@ pub struct Conversation {
     pub(super) model_provider: String,
     /// The settings of a prompt that chooses none.
     pub(super) defaults: Settings,
+    /// The recorded settings that the operator does not permit any more.
+    pub(super) reduced: Vec<ReducedSetting>,
     pub(super) created_at: DateTime<Utc>,
     pub(super) thread: Arc<dyn Thread>,
     pub(super) calls: InFlight,
@@ -75,12 +79,14 @@ pub(super) struct Shared {
 }
 
 /// State of a conversation that its thread does not report.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct ResumeState {
     /// The start, if it was in an earlier process.
     pub(super) created_at: Option<DateTime<Utc>>,
     pub(super) sandbox: Sandbox,
     pub(super) approval_policy: Approval,
+    /// The recorded settings that the operator does not permit any more.
+    pub(super) reduced: Vec<ReducedSetting>,
 }
 
 impl Conversation {
@@ -95,7 +101,7 @@ impl Conversation {
         let facts = thread.facts().clone();
         let id = ConversationId::new(&facts.id);
         let now = Utc::now();
-        let ResumeState { created_at, sandbox, approval_policy } = resumed;
+        let ResumeState { created_at, sandbox, approval_policy, reduced } = resumed;
         let defaults = Settings { model: facts.model, sandbox, approval_policy };
         let conversation = Arc::new(Self {
             log: EventLog::new(&id, limits.event_log_bytes),
@@ -105,6 +111,7 @@ impl Conversation {
             model_provider: facts.model_provider,
             state: Mutex::new(State::new(defaults.clone(), now)),
             defaults,
+            reduced,
             created_at: created_at.unwrap_or(now),
             thread,
             calls: calls.clone(),
@@ -115,6 +122,11 @@ impl Conversation {
             thread_closed: OnceCell::new(),
             shutdown: shutdown.clone(),
         });
+        if !conversation.reduced.is_empty() {
+            // The first event, which the stream of the first turn includes.
+            let event = permitted::event(&conversation.reduced);
+            conversation.log.append(event.as_bytes(), None);
+        }
         shutdown.spawn(pump::run(Arc::clone(&conversation), *raw_events));
         conversation
     }
@@ -147,6 +159,11 @@ impl Conversation {
     /// The settings of a prompt that chooses none.
     pub fn defaults(&self) -> &Settings {
         &self.defaults
+    }
+
+    /// The recorded settings that the operator does not permit any more.
+    pub fn reduced(&self) -> &[ReducedSetting] {
+        &self.reduced
     }
 
     /// The event log.

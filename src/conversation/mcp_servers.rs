@@ -180,7 +180,7 @@ impl McpServers {
     pub fn states(&self, of: &ConversationRef) -> HashMap<String, McpState> {
         let mut states = match of {
             ConversationRef::Live(conversation) => conversation.thread.mcp_states(),
-            ConversationRef::Stored(_) => HashMap::new(),
+            ConversationRef::Stored(..) => HashMap::new(),
         };
         if let Some(egress) = &self.egress {
             for state in states.values_mut() {

@@ -6,7 +6,8 @@
 //!   `supervisor` (the one task per turn that may interrupt it), `rollback`, [`approvals`] and
 //!   `grants` (what they give), [`report`] (the outcome), [`span`] (the trace)
 //! - all conversations: [`registry`] (lookup) and `open` (prompt, start, resume), [`sessions`] (the
-//!   file), `prestart`, `eviction`, `archive`, [`mcp_servers`], [`workspaces`]
+//!   file), `prestart`, `eviction`, `archive`, `permitted` (what the operator permits), [`mcp_servers`],
+//!   [`workspaces`]
 //! - on disk: `record_file` (appended lines), [`record_status`] (whether they can be written),
 //!   `record_keeping` (the task that syncs them)
 
@@ -23,6 +24,7 @@ pub mod log;
 pub mod mcp_servers;
 mod model_choice;
 mod open;
+mod permitted;
 mod prestart;
 mod pump;
 mod record_file;
@@ -50,6 +52,8 @@ pub mod written_folders;
 pub use self::conversation_ref::ConversationRef;
 pub use self::handle::Conversation;
 pub use self::model_choice::ModelChoice;
+pub use self::permitted::Permitted;
+pub use self::permitted::ReducedSetting;
 pub use self::start_options::StartOptions;
 pub use self::state::Activity;
 pub use self::state::Snapshot;

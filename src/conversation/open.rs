@@ -145,7 +145,7 @@ impl Registry {
     fn session_of(&self, key: &ConversationKey) -> Result<Option<SessionId>, Error> {
         let Some(id) = &key.conversation_id else { return Ok(key.session_id.clone()) };
         let owner = match self.get(id) {
-            Some(ConversationRef::Stored(stored)) if stored.archived => {
+            Some(ConversationRef::Stored(stored, _)) if stored.archived => {
                 return Err(Error::new(
                     Kind::NotFound,
                     format!("conversation {id} is in the archive: send conversation.resume first"),
@@ -215,6 +215,7 @@ impl Registry {
             created_at: None,
             sandbox: options.sandbox.unwrap_or(Sandbox::WorkspaceWrite),
             approval_policy: options.approval_policy.unwrap_or(Approval::Never),
+            reduced: Vec::new(),
         };
         if choice.is_open()
             && servers.is_empty()
@@ -249,10 +250,11 @@ impl Registry {
         options: &StartOptions,
         by_id: bool,
     ) -> Result<Arc<Conversation>, Error> {
-        let StoredConversation { session_id, conversation_id: id, .. } = &stored;
         self.workspaces.verify(&stored.cwd).await?;
+        let created_at = Some(stored.created_at);
+        let (mut spec, resumed) = self.resume_spec(stored.clone(), created_at);
+        let StoredConversation { session_id, conversation_id: id, .. } = &stored;
         let servers = self.mcp_servers.for_start(Some(id));
-        let (mut spec, resumed) = resume_spec(&stored, Some(stored.created_at));
         spec.mcp_servers = specs(&servers);
         spec.trace = trace::for_core(&options.span);
         // Core may start a turn of its own as soon as the thread is back.
@@ -267,6 +269,31 @@ impl Registry {
             Err(error) => Err(error.into()),
         }
     }
+
+    /// The spec under which a stored conversation is resumed or forked, reduced to what the operator
+    /// permits.
+    pub(super) fn resume_spec(
+        &self,
+        mut stored: StoredConversation,
+        created_at: Option<DateTime<Utc>>,
+    ) -> (ThreadSpec, ResumeState) {
+        let reduced = self.permitted.reduce(&mut stored);
+        let StoredConversation { conversation_id, cwd, defaults, model_provider, .. } = stored;
+        if !reduced.is_empty() {
+            tracing::info!(conversation = %conversation_id, ?reduced, "recorded settings are reduced");
+        }
+        let (sandbox, approval_policy) = (defaults.sandbox, defaults.approval_policy);
+        let spec = ThreadSpec {
+            cwd,
+            model: Some(defaults.model),
+            model_provider: Some(model_provider),
+            sandbox: Some(sandbox),
+            approval_policy: Some(approval_policy),
+            mcp_servers: Vec::new(),
+            trace: None,
+        };
+        (spec, ResumeState { created_at, sandbox, approval_policy, reduced })
+    }
 }
 
 /// Removes the folder that was created for a conversation that has not started.
@@ -280,25 +307,6 @@ async fn remove_on_failure<T>(
         let _ = tokio::fs::remove_dir(folder).await;
     }
     started
-}
-
-/// The spec under which a stored conversation is resumed or forked.
-pub(super) fn resume_spec(
-    stored: &StoredConversation,
-    created_at: Option<DateTime<Utc>>,
-) -> (ThreadSpec, ResumeState) {
-    let StoredConversation { cwd, defaults, model_provider, .. } = stored;
-    let spec = ThreadSpec {
-        cwd: cwd.clone(),
-        model: Some(defaults.model.clone()),
-        model_provider: Some(model_provider.clone()),
-        sandbox: Some(defaults.sandbox),
-        approval_policy: Some(defaults.approval_policy),
-        mcp_servers: Vec::new(),
-        trace: None,
-    };
-    let (sandbox, approval_policy) = (defaults.sandbox, defaults.approval_policy);
-    (spec, ResumeState { created_at, sandbox, approval_policy })
 }
 
 pub(super) fn cell(conversation: &Arc<Conversation>) -> Cell {

@@ -20,6 +20,7 @@ use super::id::SessionId;
 use super::limits::Limits;
 use super::mcp_servers::McpConnection;
 use super::mcp_servers::McpServers;
+use super::permitted::Permitted;
 use super::prestart::Prestart;
 use super::record_status::RecordStatus;
 use super::record_status::not_stored;
@@ -49,6 +50,7 @@ pub struct Registry {
     pub(super) mcp_servers: McpServers,
     pub(super) credentials: Credentials,
     pub(super) prestart: Prestart,
+    pub(super) permitted: Permitted,
     pub(super) shared: Shared,
     live: Mutex<HashMap<ConversationId, Arc<Conversation>>>,
     names: Mutex<HashMap<SessionId, Cell>>,
@@ -78,6 +80,8 @@ pub struct Parts {
     pub egress: Option<EgressProxy>,
     /// Bounds of turns and their events.
     pub limits: Limits,
+    /// What the operator permits.
+    pub permitted: Permitted,
     /// Whether event logs keep the events that carry the system prompt.
     pub raw_events: bool,
     /// The stages of the end.
@@ -102,6 +106,7 @@ impl Registry {
             credentials,
             egress,
             limits,
+            permitted,
             raw_events,
             shutdown,
         } = parts;
@@ -118,6 +123,7 @@ impl Registry {
             sessions,
             workspaces,
             credentials,
+            permitted,
             shared: Shared { calls, limits, raw_events, shutdown },
             live: Mutex::default(),
             names: Mutex::default(),
@@ -178,7 +184,7 @@ impl Registry {
         let live = self.names().get(session_id).and_then(|cell| cell.get().cloned());
         match live {
             Some(conversation) => Some(ConversationRef::Live(conversation)),
-            None => self.sessions.by_session(session_id).map(ConversationRef::Stored),
+            None => self.sessions.by_session(session_id).map(|stored| self.stored(stored)),
         }
     }
 
@@ -187,7 +193,13 @@ impl Registry {
         if let Some(conversation) = self.live().get(id) {
             return Some(ConversationRef::Live(Arc::clone(conversation)));
         }
-        self.sessions.by_conversation(id).map(ConversationRef::Stored)
+        self.sessions.by_conversation(id).map(|stored| self.stored(stored))
+    }
+
+    /// A conversation that is not live, as it would be loaded.
+    fn stored(&self, mut stored: StoredConversation) -> ConversationRef {
+        let reduced = self.permitted.reduce(&mut stored);
+        ConversationRef::Stored(stored, reduced)
     }
 
     /// Whether records can be written.
@@ -215,7 +227,7 @@ impl Registry {
             Some(conversation) if conversation.lock().activity() != Activity::Closed => {
                 ConversationRef::Live(Arc::clone(conversation))
             }
-            Some(_) | None => ConversationRef::Stored(stored),
+            Some(_) | None => self.stored(stored),
         };
         stored.into_iter().map(reference).collect()
     }
@@ -268,7 +280,7 @@ impl Registry {
         resumed: ResumeState,
         servers: Vec<McpConnection>,
     ) -> Result<Arc<Conversation>, Error> {
-        let ResumeState { created_at, sandbox, approval_policy } = resumed;
+        let ResumeState { created_at, sandbox, approval_policy, .. } = resumed;
         let created_at = created_at.unwrap_or_else(Utc::now);
         let facts = thread.facts();
         let stored = StoredConversation {

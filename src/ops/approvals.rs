@@ -32,7 +32,7 @@ pub(crate) struct Approvals {
 pub(crate) fn approvals(app: &App, id: &ConversationId) -> Result<Approvals, Error> {
     let approvals = match find(app, id)? {
         ConversationRef::Live(conversation) => conversation.pending_approvals(),
-        ConversationRef::Stored(_) => Vec::new(),
+        ConversationRef::Stored(..) => Vec::new(),
     };
     Ok(Approvals { conversation_id: id.clone(), approvals })
 }

@@ -53,7 +53,7 @@ pub(crate) fn subscribe(
 fn loaded(known: ConversationRef) -> Result<Arc<Conversation>, Error> {
     match known {
         ConversationRef::Live(conversation) => Ok(conversation),
-        ConversationRef::Stored(_) => Err(Error::new(
+        ConversationRef::Stored(..) => Err(Error::new(
             Kind::Gone { oldest_seq: 1 },
             "the conversation is not loaded and its events are no longer kept: send a prompt or \
              resume it; its events are then numbered from 1",

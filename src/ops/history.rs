@@ -45,7 +45,7 @@ pub(crate) struct Diff {
 pub(crate) fn diff(app: &App, id: &ConversationId) -> Result<Diff, Error> {
     let diff = match find(app, id)? {
         ConversationRef::Live(conversation) => conversation.diff(),
-        ConversationRef::Stored(_) => None,
+        ConversationRef::Stored(..) => None,
     };
     let (turn_id, diff) = diff.map(|(turn, diff)| (turn.to_string(), diff)).unzip();
     Ok(Diff { conversation_id: id.clone(), turn_id, diff: diff.unwrap_or_default() })

@@ -46,7 +46,7 @@ pub(crate) struct Cancelled {
 pub(crate) async fn interrupt(known: &ConversationRef) -> Result<Cancelled, Error> {
     let stopped = match known {
         ConversationRef::Live(conversation) => conversation.interrupt(None),
-        ConversationRef::Stored(_) => None,
+        ConversationRef::Stored(..) => None,
     };
     let turn_id = match stopped {
         Some(turn) => {
@@ -103,7 +103,7 @@ pub(crate) async fn steer(
     app.credentials().admit(known.session_id().as_str(), caller)?;
     let turn = match known {
         ConversationRef::Live(conversation) => conversation.steer(&prompt).await?,
-        ConversationRef::Stored(_) => None,
+        ConversationRef::Stored(..) => None,
     };
     Ok(Steered {
         steered: turn.is_some(),

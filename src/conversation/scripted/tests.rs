@@ -38,6 +38,7 @@ async fn conversation(engine: &ScriptedEngine) -> Arc<Conversation> {
         created_at: None,
         sandbox: Sandbox::WorkspaceWrite,
         approval_policy: Approval::Never,
+        reduced: Vec::new(),
     };
     let thread = engine.start(ThreadSpec::default()).await.unwrap();
     let session_id = SessionId::parse("s").unwrap();

@@ -25,6 +25,7 @@ use super::handle::Shared;
 use super::id::ConversationKey;
 use super::id::SessionId;
 use super::limits::Limits;
+use super::permitted::Permitted;
 use super::record_status::RecordStatus;
 use super::registry::Parts;
 use super::registry::Registry;
@@ -84,6 +85,7 @@ impl OneConversation {
             created_at: None,
             sandbox: Sandbox::WorkspaceWrite,
             approval_policy: Approval::Never,
+            reduced: Vec::new(),
         };
         let shutdown = Shutdown::default();
         let shared =
@@ -155,6 +157,7 @@ impl ManyConversations {
             credentials: Credentials::default(),
             egress: None,
             limits,
+            permitted: Permitted { danger_full_access: true, approvals: true },
             raw_events: false,
             shutdown: shutdown.clone(),
         });

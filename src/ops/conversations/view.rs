@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::bridge::call_log::CallRecord;
 use crate::conversation::Activity;
 use crate::conversation::ConversationRef;
+use crate::conversation::ReducedSetting;
 use crate::conversation::approvals::PendingApproval;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::Seq;
@@ -62,6 +63,10 @@ pub(crate) struct ConversationSettings {
     pub(crate) cwd: PathBuf,
     pub(crate) sandbox: Sandbox,
     pub(crate) approval_policy: Approval,
+    /// Settings that the conversation began with and the operator does not permit any more; absent
+    /// where there are none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) reduced_settings: Vec<ReducedSetting>,
     /// RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub(crate) created_at: String,
@@ -93,6 +98,7 @@ impl ConversationView {
                         cwd: conversation.cwd().to_owned(),
                         sandbox: defaults.sandbox,
                         approval_policy: defaults.approval_policy,
+                        reduced_settings: known.reduced().to_vec(),
                         created_at: rfc3339(conversation.created_at()),
                         updated_at: rfc3339(snapshot.updated_at),
                         usage: snapshot.usage,
@@ -102,7 +108,7 @@ impl ConversationView {
                     pending_approvals: conversation.pending_approvals(),
                 }
             }
-            ConversationRef::Stored(record) => Self {
+            ConversationRef::Stored(record, _) => Self {
                 state: ConversationState {
                     conversation_id: record.conversation_id.clone(),
                     session_id: record.session_id.clone(),
@@ -115,6 +121,7 @@ impl ConversationView {
                     cwd: record.cwd.clone(),
                     sandbox: record.defaults.sandbox,
                     approval_policy: record.defaults.approval_policy,
+                    reduced_settings: known.reduced().to_vec(),
                     created_at: rfc3339(record.created_at),
                     updated_at: rfc3339(record.created_at),
                     usage: None,

@@ -148,7 +148,7 @@ pub(crate) async fn disconnect(
         let conversations = app.conversations();
         let live = |id: &_| match conversations.get(id) {
             Some(ConversationRef::Live(conversation)) => Some(conversation),
-            Some(ConversationRef::Stored(_)) | None => None,
+            Some(ConversationRef::Stored(..)) | None => None,
         };
         conversations.mcp_servers().disconnect(scope.as_ref(), &name_, live).await
     });

@@ -121,7 +121,7 @@ async fn approve(
 ) -> Result<Accepted, Error> {
     let turn_id = match known {
         ConversationRef::Live(conversation) => conversation.snapshot().turn_id,
-        ConversationRef::Stored(_) => None,
+        ConversationRef::Stored(..) => None,
     };
     let after_seq = last_seq(known);
     let (approval_id, answer) = answer.read()?;
@@ -141,7 +141,7 @@ fn accepted(known: &ConversationRef, turn_id: Option<String>, after_seq: Seq) ->
 fn last_seq(known: &ConversationRef) -> Seq {
     match known {
         ConversationRef::Live(conversation) => conversation.log().last_seq(),
-        ConversationRef::Stored(_) => 0,
+        ConversationRef::Stored(..) => 0,
     }
 }
 

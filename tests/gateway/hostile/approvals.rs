@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use serde_json::json;
 
@@ -10,9 +12,12 @@ use crate::support::Gateway;
 use crate::support::approvals::decide;
 use crate::support::approvals::waiting_turn;
 use crate::support::catalogue::with_catalogue;
+use crate::support::client::kinds;
 use crate::support::dialects::DIALECTS;
 use crate::support::dialects::Part;
+use crate::support::eventually;
 use crate::support::gateway::new_home;
+use crate::support::merged;
 use crate::support::provider::Provider;
 
 const FILE: &str = "old\n";
@@ -152,4 +157,71 @@ async fn keys_need_permission_to_approve() {
             assert!(detail.contains("gateway.allow_approvals"), "{path} {policy}: {detail}");
         }
     }
+}
+
+/// A recorded conversation does not keep what the operator has switched off since.
+#[tokio::test]
+async fn stricter_policy_reaches_recorded_conversations() {
+    let outside = new_home();
+    let outside = outside.path();
+    let free = "[gateway]\nallow_danger_full_access = true\n";
+    let gateway = Gateway::config(free).start();
+    for (session, settings) in [
+        ("free", json!({ "sandbox": "danger-full-access" })),
+        ("asks", json!({ "approval_policy": "untrusted" })),
+    ] {
+        let body = merged(json!({ "prompt": "say: hi", "session_id": session }), settings);
+        let begun = gateway.post("/api/v1/exec", body).await.json();
+        assert_eq!(begun["status"], "completed", "{begun}");
+    }
+    let touch = |name: &str| format!("run: touch {}/{name}", outside.display());
+    gateway.ask("free", &touch("before")).await;
+    assert!(outside.join("before").exists());
+
+    let gateway = gateway.kill_and_restart_with(
+        "[gateway]\nallow_danger_full_access = false\nallow_approvals = false\n",
+    );
+    let listed = gateway.get("/api/v1/conversations").await.json();
+    let listed = listed["conversations"].as_array().unwrap();
+    for (session, setting, recorded, now) in [
+        ("free", "sandbox", "danger-full-access", "workspace-write"),
+        ("asks", "approval_policy", "untrusted", "never"),
+    ] {
+        let expected = json!([{ "setting": setting, "recorded": recorded, "now": now,
+                                "needs": format!("gateway.allow_{}", match setting {
+                                    "sandbox" => "danger_full_access",
+                                    _ => "approvals",
+                                }) }]);
+        let shown = listed.iter().find(|one| one["session_id"] == session).unwrap();
+        assert_eq!((&shown[setting], &shown["reduced_settings"]), (&json!(now), &expected));
+        // A fork is reduced like its source.
+        let params = json!({ "session_id": session });
+        let fork = gateway.rpc("conversation.fork", params.clone()).await["result"].clone();
+        assert_eq!((&fork[setting], &fork["reduced_settings"]), (&json!(now), &expected));
+        let prompt = |session: &Value| json!({ "prompt": touch(session.as_str().unwrap()), "session_id": session });
+        let events = gateway.exec(prompt(&json!(session))).await;
+        assert_eq!(events[0]["msg"]["type"], "gateway_settings_reduced", "{}", events[0]);
+        assert_eq!(events[0]["msg"]["settings"], expected);
+        let kinds = kinds(&events);
+        assert!(!kinds.contains(&"exec_approval_request"), "{kinds:?}");
+        let task = gateway.post("/api/v1/exec", prompt(&fork["session_id"])).await.json();
+        let told = task["task_result"]["next_steps"].to_string();
+        assert!(told.contains(recorded) && told.contains("gateway.allow_"), "{told}");
+        touch_in_terminal(&gateway, session, &outside.join("by-terminal")).await;
+    }
+    let made: Vec<_> = std::fs::read_dir(outside).unwrap().flatten().collect();
+    assert_eq!(made.len(), 1, "{made:?}");
+}
+
+/// Touches a file in a terminal of a session, and waits until the terminal has ended.
+async fn touch_in_terminal(gateway: &Gateway, session: &str, file: &Path) {
+    let start = json!({ "session_id": session, "detached": true });
+    let id = gateway.rpc("interactive.start", start).await["result"]["terminal_id"].clone();
+    let line = STANDARD.encode(format!("touch {}; exit\n", file.display()));
+    gateway.rpc("interactive.input", json!({ "terminal_id": id, "data": line })).await;
+    eventually("the terminal exits", || async {
+        let read = json!({ "terminal_id": id, "after": 0, "timeout_ms": 1000 });
+        !gateway.rpc("interactive.read", read).await["result"]["exit_code"].is_null()
+    })
+    .await;
 }

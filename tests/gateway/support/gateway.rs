@@ -154,6 +154,12 @@ impl Gateway {
         Self::start_in(home, setup)
     }
 
+    /// Kills the process and starts it again on the same home, with another file.
+    pub fn kill_and_restart_with(mut self, toml: &str) -> Self {
+        toml.clone_into(&mut self.setup.config);
+        self.kill_and_restart()
+    }
+
     /// Kills the process and starts it again on the same home, with this added to its file.
     pub fn restart_with(mut self, toml: &str) -> Self {
         self.setup.config.push_str(toml);
