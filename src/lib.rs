@@ -6,17 +6,17 @@
 //! # The path of a request
 //!
 //! ```text
-//! socket → server::run                   take a connection permit, then accept
-//!        → server::connection::serve     h1 or h2c; client closed | drain | force
-//!        → gateway::call                 request id, span; Route::parse → access::admit → dispatch;
-//!                                        the one place where an Error becomes a response
+//! socket → server::run                   accept; the idlest connection makes room
+//!        → server::connection::serve     h1 or h2c; client closed | idle | drain | force
+//!        → gateway::call                 request id, span; Route::parse, then dispatch admits the
+//!                                        caller; the one place where an Error becomes a response
 //!        → api::<noun>, rpc              decode → one call of ops → reply
 //!        → ops::<noun>                   the use case, with its rules
 //!        → conversation::Conversation    prompt, interrupt, cursor
 //!          conversation::pump            core event → JSON, once
 //!          conversation::log::EventLog   under one lock: number, store, wake
 //!        → stream::EventReader           cursor + heartbeat + gap notice + goodbye
-//!        → stream::{jsonl, sse, task}    framing only
+//!        → stream::{jsonl, sse, task_view} framing only
 //!        → web::Body                     owns what ends with it; Drop ends everything
 //!        → hyper → socket
 //!

@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use codex_gateway_engine::model_socket;
 use codex_gateway_engine::model_socket::Listener;
 use futures::StreamExt;
@@ -38,6 +38,7 @@ use super::session;
 use crate::shutdown::Shutdown;
 use crate::web::Body;
 use crate::web::reply;
+use crate::web::sse;
 
 /// The address of the bridge.
 #[derive(Debug, Clone)]
@@ -178,7 +179,9 @@ impl BridgeServer {
             return reply::json(status.unwrap_or(StatusCode::BAD_GATEWAY), &event.to_value());
         }
         let frames = futures::stream::iter(first).chain(events).map(|event| {
-            Bytes::from(format!("event: {}\ndata: {}\n\n", event.name(), event.json()))
+            let mut frame = BytesMut::new();
+            sse::write(&mut frame, None, event.name(), event.json().as_bytes());
+            frame.freeze()
         });
         reply::stream("text/event-stream", Body::stream(frames, ()))
     }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use codex_gateway_engine::arg0::HelperPaths;
 
-use super::eprint_lossy;
+use super::output::eprint_lossy;
 use super::terminal::Terminal;
 use crate::app::Assembly;
 use crate::config::Config;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::eprint_lossy;
+use super::output::eprint_lossy;
 use crate::telemetry;
 
 /// The time that the log has to be written.

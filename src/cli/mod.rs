@@ -3,13 +3,11 @@
 mod check;
 mod exec;
 mod exit;
+mod output;
 mod serve;
 mod signals;
 mod terminal;
 
-use std::fmt;
-use std::io;
-use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +17,7 @@ use clap::Parser;
 use clap::Subcommand;
 use codex_gateway_engine::arg0::HelperPaths;
 
+pub use self::output::eprint_lossy;
 use crate::config::Config;
 use crate::config::Overrides;
 use crate::telemetry;
@@ -101,10 +100,4 @@ pub async fn run(arguments: Arguments, helpers: HelperPaths) -> anyhow::Result<u
         Err(error) => exit::within(EXIT_TIMEOUT, 1, Some(format!("{error:#}"))),
     }
     ended
-}
-
-/// Writes a line to standard error and ignores failures. `eprintln!` panics if the pipe is closed,
-/// so a server would stop when the program that started it stops reading.
-pub fn eprint_lossy(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
 }

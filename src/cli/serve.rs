@@ -10,7 +10,7 @@ use codex_gateway_engine::sandbox::Tools;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use super::eprint_lossy;
+use super::output::eprint_lossy;
 use super::signals::Signals;
 use crate::app::Assembly;
 use crate::config::Config;
@@ -58,7 +58,7 @@ pub(super) async fn run(
     tracing::info!(
         signal = name,
         limit_ms = limit.as_millis(),
-        delay_ms = drain_delay.as_millis(),
+        delay_ms = u64::try_from(drain_delay.as_millis()).unwrap_or(u64::MAX),
         "draining"
     );
     shutdown.leaving.cancel();

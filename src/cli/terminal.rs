@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
 use serde_json::Value;
 
-use super::eprint_lossy;
+use super::output::eprint_lossy;
 use crate::conversation::log::Entry;
 
 /// Prints the answer to standard output and everything else to standard error.

@@ -1,5 +1,5 @@
-//! The method table: names, summaries, params, results, transports and notifications. Dispatch and
-//! `rpc.discover` come from it; a test compares the README's list with it.
+//! The method table: names, summaries, params, results, transports and notifications. Dispatch,
+//! `rpc.discover` and docs/api.md come from it.
 
 use serde_json::Value;
 use serde_json::value::RawValue;

@@ -24,6 +24,7 @@ use crate::conversation::log::Entry;
 use crate::conversation::report::ErrorSource;
 use crate::conversation::report::TurnReport;
 use crate::conversation::report::TurnStatus;
+use crate::web::sse::write;
 
 /// The length at which a line without an end is cut.
 const LINE_LIMIT: usize = 64 * 1024;
@@ -190,7 +191,7 @@ fn progress(out: &mut BytesMut, entry: &Entry) {
     data.extend_from_slice(br#"{"method":"task/progress","params":"#);
     data.extend_from_slice(entry.msg());
     data.push(b'}');
-    sse::write(out, Some(entry.seq), "task_progress", &data);
+    write(out, Some(entry.seq), "task_progress", &data);
 }
 
 fn line(out: &mut BytesMut, seq: Seq, stream: usize, text: &[u8]) {
@@ -200,7 +201,7 @@ fn line(out: &mut BytesMut, seq: Seq, stream: usize, text: &[u8]) {
 }
 
 fn put(out: &mut BytesMut, seq: Seq, event: &str, data: &Value) {
-    sse::write(out, Some(seq), event, data.to_string().as_bytes());
+    write(out, Some(seq), event, data.to_string().as_bytes());
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod limits;
 mod query;
 pub mod reply;
 pub(crate) mod respond;
+pub mod sse;
 
 pub use self::body::Body;
 pub use self::context::RequestContext;

@@ -29,6 +29,7 @@ mod paths;
 mod plan;
 mod process;
 mod report;
+mod results;
 mod system;
 mod targets;
 mod timing;
@@ -44,6 +45,7 @@ use codex_gateway_engine::arg0::HelperPaths;
 use tokio::time::Instant;
 
 use self::plan::Plan;
+use self::results::Results;
 use self::system::Setup;
 
 fn main() -> ExitCode {
@@ -97,7 +99,7 @@ async fn measure(helpers: HelperPaths, mode: Mode) -> anyhow::Result<()> {
     drop(contenders);
     let idle = idle::measure(&setup, &plan).await?;
 
-    let results = report::Results { turns, bursts, idle, fanout, took: begun.elapsed() };
+    let results = Results { turns, bursts, idle, fanout, took: begun.elapsed() };
     let path = report::write(&results, &plan)?;
     if mode.is_full() {
         println!("{}", targets::table(&results));

@@ -15,20 +15,11 @@ use crate::idle::Idle;
 use crate::install;
 use crate::paths;
 use crate::plan::Plan;
+use crate::results::Results;
 use crate::targets;
 use crate::timing::TurnTiming;
 use crate::turns::Rounds;
 use crate::turns::Turns;
-
-/// All measurements of a run.
-#[derive(Debug)]
-pub(crate) struct Results {
-    pub(crate) turns: Turns,
-    pub(crate) bursts: Vec<Burst>,
-    pub(crate) idle: Vec<Idle>,
-    pub(crate) fanout: Fanout,
-    pub(crate) took: Duration,
-}
 
 const METHOD: &str = include_str!("../METHOD.md");
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::contender::Contender;
-use crate::report::Results;
+use crate::results::Results;
 use crate::turns::Rounds;
 
 struct Target {

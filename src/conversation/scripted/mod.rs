@@ -15,6 +15,7 @@
 //! `shutdown_complete`, as in core. Time limits are subject to tokio's clock, so tests can pause
 //! it.
 
+mod gate;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -41,7 +42,6 @@ use codex_gateway_engine::sandbox::Report;
 use codex_gateway_engine::sandbox::Tools;
 use codex_gateway_engine::terminal::OpenTerminal;
 use codex_gateway_engine::terminal::TerminalSpec;
-use tokio::sync::watch;
 
 pub(crate) use self::thread::ScriptedThread;
 use crate::sync::Mutex;
@@ -178,35 +178,5 @@ impl Engine for ScriptedEngine {
             let closed = futures::future::join_all(closes).await;
             closed.iter().filter(|closed| closed.is_err()).count()
         })
-    }
-}
-
-/// A gate that is closed while a [`Hold`] on it exists.
-struct Gate(watch::Sender<usize>);
-
-/// Keeps a gate closed. Dropping it opens the gate, unless there are others.
-#[must_use = "dropping it opens the gate"]
-pub(crate) struct Hold(watch::Sender<usize>);
-
-impl Gate {
-    fn new() -> Self {
-        Self(watch::Sender::new(0))
-    }
-
-    fn hold(&self) -> Hold {
-        self.0.send_modify(|holds| *holds += 1);
-        Hold(self.0.clone())
-    }
-
-    async fn pass(&self) {
-        let mut holds = self.0.subscribe();
-        // The sender lives as long as this gate.
-        let _ = holds.wait_for(|holds| *holds == 0).await;
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.0.send_modify(|holds| *holds -= 1);
     }
 }

@@ -19,9 +19,8 @@ use serde_json::json;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::sync::mpsc;
 
-use super::Gate;
-use super::Hold;
-use super::ready;
+use super::gate::Gate;
+use super::gate::Hold;
 use crate::sync::Mutex;
 
 /// A submission as the thread received it.
@@ -136,7 +135,7 @@ impl Thread for ScriptedThread {
     }
 
     fn set_mcp_servers(&self, _servers: Vec<McpServer>) -> BoxFuture<'_, Result<(), EngineError>> {
-        ready(Ok(()))
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn mcp_states(&self) -> HashMap<String, McpState> {

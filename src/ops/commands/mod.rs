@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use self::output::Output;
 pub(crate) use self::output::OutputChunk;
 pub(crate) use self::output::OutputSink;
+use self::program::Program;
 use super::policy::allow_sandbox;
 use super::prompt::time_limit;
 use super::sandbox::require_sandbox;
@@ -108,7 +109,9 @@ pub(crate) async fn run(
     let leased = app.conversations().workspaces().lease(request.cwd.as_deref()).await?;
     let sandbox = request.sandbox.unwrap_or(Sandbox::WorkspaceWrite);
     let output_limit = request.max_output_bytes.unwrap_or(DEFAULT_OUTPUT_BYTES);
-    let command = program::command(request, leased.folder(), sandbox)?;
+    let CommandRequest { command, args, shell, env, .. } = request;
+    let program = Program { command, args, shell, env };
+    let command = program::command(program, leased.folder(), sandbox)?;
 
     let started = Instant::now();
     let mut process = app.engine().exec(command).await?;

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use codex_gateway_engine::Command;
 use codex_gateway_engine::Sandbox;
 
-use super::CommandRequest;
 use crate::error::Error;
 use crate::text::excerpt;
 
@@ -16,32 +15,37 @@ use crate::text::excerpt;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const LANG: &str = "C.UTF-8";
 
+/// A program to run, or a line for a shell.
+pub(super) struct Program {
+    pub(super) command: String,
+    pub(super) args: Vec<String>,
+    pub(super) shell: bool,
+    /// Variables in addition to PATH, HOME and LANG.
+    pub(super) env: BTreeMap<String, String>,
+}
+
 /// Builds the command that the engine runs.
-pub(super) fn command(
-    request: CommandRequest,
-    cwd: &Path,
-    sandbox: Sandbox,
-) -> Result<Command, Error> {
+pub(super) fn command(program: Program, cwd: &Path, sandbox: Sandbox) -> Result<Command, Error> {
     let home = cwd.display().to_string();
     let mut env: BTreeMap<String, String> =
         [("PATH", PATH), ("HOME", home.as_str()), ("LANG", LANG)]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
-    env.extend(request.env);
-    let argv: Vec<String> = if request.shell {
-        ["/bin/sh", "-c", request.command.as_str(), "sh"].map(str::to_owned).into()
+    env.extend(program.env);
+    let argv: Vec<String> = if program.shell {
+        ["/bin/sh", "-c", program.command.as_str(), "sh"].map(str::to_owned).into()
     } else {
         let path = env.get("PATH").map_or("", String::as_str);
-        let program = find(&request.command, path, cwd).ok_or_else(|| {
+        let found = find(&program.command, path, cwd).ok_or_else(|| {
             Error::invalid(format!(
                 "command: expected a program on PATH ({path}), got {}; a line for a shell needs \
                  \"shell\": true",
-                excerpt(&request.command)
+                excerpt(&program.command)
             ))
         })?;
-        vec![program]
+        vec![found]
     };
-    let argv = argv.into_iter().chain(request.args).collect();
+    let argv = argv.into_iter().chain(program.args).collect();
     Ok(Command { argv, cwd: cwd.to_owned(), env, sandbox })
 }
 

@@ -66,7 +66,12 @@ fn imports_stand_one_a_line() {
         for (path, text) in sources(folder) {
             let grouped = text.lines().find(|line| {
                 let line = line.trim_start();
-                (line.starts_with("use ") || line.starts_with("pub use ")) && line.contains('{')
+                let line = line.strip_prefix("pub").map_or(line, |line| {
+                    line.split_once(")")
+                        .filter(|(scope, _)| scope.starts_with('('))
+                        .map_or(line, |(_, rest)| rest)
+                });
+                line.trim_start().starts_with("use ") && line.contains('{')
             });
             assert_eq!(grouped, None, "{}", path.display());
         }
@@ -139,6 +144,27 @@ fn only_the_error_type_picks_failure_statuses() {
             let allowed = allowed.iter().any(|file| path == Path::new(file));
             assert!(!named || allowed, "{} picks {status}", path.display());
         }
+    }
+}
+
+/// Server-sent events are written in one place.
+#[test]
+fn only_web_frames_server_sent_events() {
+    for (path, text) in sources("src") {
+        let frames =
+            text.split("#[cfg(test)]").next().is_some_and(|text| text.contains("\\ndata: "));
+        assert!(!frames || path == Path::new("src/web/sse.rs"), "{}", path.display());
+    }
+}
+
+#[test]
+fn use_cases_know_no_json_rpc() {
+    for (path, text) in sources("src/ops") {
+        assert!(
+            !text.contains("crate::rpc") && !text.contains("\"jsonrpc\""),
+            "{}",
+            path.display()
+        );
     }
 }
 

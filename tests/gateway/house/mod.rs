@@ -2,6 +2,7 @@
 
 mod api_page;
 mod files;
+mod graph;
 mod layers;
 mod pages;
 mod sources;

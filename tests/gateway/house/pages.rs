@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use codex_gateway::gateway::route::Route;
 use codex_gateway::telemetry::names::METRICS;
 
+use super::graph::Crate;
 use super::sources::root;
 
 fn page(path: &str) -> String {
@@ -68,29 +69,26 @@ fn readme_links_lead_somewhere() {
     }
 }
 
-/// A step of a walk is a module of `src/` and the name of a function, or of a type.
+/// A step of a walk is a module of `src/` and the name of a function, or of a type. A step above it
+/// names it.
 #[test]
-fn walks_name_what_is_there() {
+fn walks_follow_the_calls() {
     let page = page("docs/design.md");
+    let sources = Crate::read("src");
     let (_, walks) = page.split_once("## Three walks").unwrap();
     let mut steps = 0;
     for block in walks.split("```text").skip(1) {
         let block = block.split("```").next().unwrap();
+        let mut above: Option<BTreeSet<&str>> = None;
         for step in block.lines().filter_map(|line| line.split_whitespace().next()) {
-            let mut parts: Vec<&str> = step.split("::").collect();
-            let name = parts.pop().unwrap();
-            parts.retain(|part| part.starts_with(|letter: char| letter.is_lowercase()));
-            let file = format!("src/{}", parts.join("/"));
-            let found = super::sources::sources("src").into_iter().any(|(path, text)| {
-                let path = path.to_str().unwrap();
-                let in_module =
-                    path == format!("{file}.rs") || path.starts_with(&format!("{file}/"));
-                in_module
-                    && (text.contains(&format!("fn {name}("))
-                        || text.contains(&format!("fn {name}<"))
-                        || text.contains(&format!("struct {name}")))
-            });
-            assert!(found, "docs/design.md: {step} is not there");
+            let mut module: Vec<&str> = step.split("::").collect();
+            let name = module.pop().unwrap();
+            module.retain(|part| part.starts_with(char::is_lowercase));
+            let words = sources.words(&module, name);
+            let words = words.unwrap_or_else(|| panic!("docs/design.md: {step} is not there"));
+            let is_called = above.as_ref().is_none_or(|above| above.contains(name));
+            assert!(is_called, "docs/design.md: no step above calls {step}");
+            above.get_or_insert_default().extend(words);
             steps += 1;
         }
     }

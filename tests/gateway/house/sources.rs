@@ -1,12 +1,7 @@
-//! The sources, as the house tests read them: files, modules, imports and functions.
+//! The sources, as the house tests read them: files and functions.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
-
-/// A module, as its path below the crate: `["conversation", "log"]`; the crate itself is empty.
-pub(super) type Module = Vec<String>;
 
 /// The root of the repository.
 pub(super) fn root() -> &'static Path {
@@ -31,105 +26,6 @@ pub(super) fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     assert!(!found.is_empty());
     found.sort();
     found
-}
-
-/// Returns the module that a file of `src/` holds.
-pub(super) fn module_of(path: &Path) -> Module {
-    let path = path.strip_prefix("src").unwrap().with_extension("");
-    let mut parts: Module = path.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
-    if parts.last().is_some_and(|last| ["mod", "lib", "main"].contains(&last.as_str())) {
-        parts.pop();
-    }
-    parts
-}
-
-/// Returns which modules of `src/` each module names by a `crate::`, `self::` or `super::` path,
-/// wherever it stands: in `use` lines and inline. Comments, unit tests, and what a module only
-/// declares or re-exports do not count.
-pub(super) fn imports() -> BTreeMap<Module, BTreeSet<Module>> {
-    let sources = sources("src");
-    let modules: BTreeSet<Module> = sources.iter().map(|(path, _)| module_of(path)).collect();
-    let mut imports = BTreeMap::new();
-    for (path, text) in &sources {
-        let module = module_of(path);
-        let mut named = BTreeSet::new();
-        for line in without_tests(text).lines() {
-            let line = line.split("//").next().unwrap_or_default();
-            let reexport = line.trim_start().starts_with("pub") && line.contains("use self::");
-            if !reexport {
-                named.extend(paths_in(line).filter_map(|path| resolve(&module, path, &modules)));
-            }
-        }
-        named.remove(&module);
-        imports.insert(module, named);
-    }
-    imports
-}
-
-fn without_tests(text: &str) -> &str {
-    text.find("#[cfg(test)]\nmod tests {").map_or(text, |at| &text[..at])
-}
-
-/// Returns the paths of a line that begin with `crate::`, `self::` or `super::`.
-fn paths_in(line: &str) -> impl Iterator<Item = &str> {
-    let starts = ["crate::", "self::", "super::"];
-    let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == ':';
-    line.split(move |letter| !is_word(letter))
-        .filter(move |word| starts.iter().any(|start| word.starts_with(start)))
-}
-
-/// Returns the longest module that a path of `from` names.
-fn resolve(from: &Module, path: &str, modules: &BTreeSet<Module>) -> Option<Module> {
-    let mut base = from.clone();
-    let mut parts = path.split("::").filter(|part| !part.is_empty()).peekable();
-    match parts.next()? {
-        "crate" => base.clear(),
-        "super" => {
-            base.pop();
-            while parts.next_if_eq(&"super").is_some() {
-                base.pop();
-            }
-        }
-        _ => {}
-    }
-    let mut found = modules.contains(&base).then(|| base.clone());
-    for part in parts {
-        base.push(part.to_owned());
-        if modules.contains(&base) {
-            found = Some(base.clone());
-        }
-    }
-    found
-}
-
-/// Returns the circles of a graph: its strongly connected components of two or more nodes.
-pub(super) fn circles<T: Clone + Ord>(graph: &BTreeMap<T, BTreeSet<T>>) -> Vec<BTreeSet<T>> {
-    let mut circles: Vec<BTreeSet<T>> = Vec::new();
-    for node in graph.keys() {
-        if circles.iter().any(|circle| circle.contains(node)) {
-            continue;
-        }
-        let reached = reachable(graph, node);
-        let circle: BTreeSet<T> =
-            reached.into_iter().filter(|other| reachable(graph, other).contains(node)).collect();
-        if circle.len() > 1 {
-            circles.push(circle);
-        }
-    }
-    circles
-}
-
-fn reachable<T: Clone + Ord>(graph: &BTreeMap<T, BTreeSet<T>>, from: &T) -> BTreeSet<T> {
-    let mut reached = BTreeSet::new();
-    let mut left = vec![from.clone()];
-    while let Some(node) = left.pop() {
-        for next in graph.get(&node).into_iter().flatten() {
-            if reached.insert(next.clone()) {
-                left.push(next.clone());
-            }
-        }
-    }
-    reached
 }
 
 /// A function of a file.

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use super::client;
 use super::client::Lines;
 use super::client::Reply;
+use super::eventually;
 
 /// A running gateway; killed when dropped.
 pub struct Gateway {
@@ -174,6 +175,12 @@ impl Gateway {
     }
 
     /// Waits for the process to end by itself. Returns its exit code.
+    /// Waits until the log holds a text: lines are written after the response. Returns the log.
+    pub async fn logged(&self, text: &str) -> String {
+        eventually(text, || async { self.log.lock().unwrap().contains(text) }).await;
+        self.log.lock().unwrap().clone()
+    }
+
     pub async fn exit_code(&mut self) -> i32 {
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

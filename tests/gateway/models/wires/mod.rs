@@ -62,8 +62,8 @@ async fn each_wire_carries_text_tools_and_history() {
             1,
             "{wire}: one connection for all calls"
         );
-        let log = gateway.log.lock().unwrap().clone();
-        assert!(!log.contains("canary") && log.contains("model call"), "{wire}");
+        let log = gateway.logged("model call").await;
+        assert!(!log.contains("canary"), "{wire}");
     }
 }
 
