@@ -62,6 +62,12 @@ pub(crate) fn client_config(roots: RootCertStore) -> anyhow::Result<rustls::Clie
 /// The time after which an idle connection is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 
+/// The time between the PINGs of an HTTP/2 connection, and how long each may take. A connection
+/// that a firewall has forgotten, or whose peer is gone, is left then; without this every call on it
+/// would wait for its own timeout.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Builds an HTTP/1.1 and HTTP/2 client that pools the connections of `connector`. Plain HTTP is
 /// allowed.
 pub(crate) fn pooled_client<C, B>(
@@ -82,6 +88,9 @@ where
     Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .http2_keep_alive_while_idle(true)
         .timer(TokioTimer::new())
         .build(https)
 }

@@ -17,7 +17,11 @@ use bytes::Bytes;
 use http::Uri;
 use http_body_util::Full;
 use hyper_rustls::HttpsConnector;
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::SocksV4;
+use hyper_util::client::legacy::connect::proxy::SocksV5;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::Matcher;
 use hyper_util::rt::TokioIo;
@@ -52,7 +56,7 @@ impl Client {
             all.roots.extend(roots.roots.iter().cloned());
             let tls =
                 tls::client_config(all).expect("ring has the cipher suites of TLS 1.2 and 1.3");
-            tls::pooled_client(Connector::new(*connect_timeout), tls)
+            tls::pooled_client(Connector::new(*connect_timeout, &tls), tls)
         })
     }
 }
@@ -91,26 +95,40 @@ impl Clients {
 #[derive(Debug, Clone)]
 pub struct Connector {
     http: HttpConnector,
+    /// Connections to a proxy over TLS.
+    https: HttpsConnector<HttpConnector>,
     proxies: Arc<Matcher>,
 }
 
 impl Connector {
-    fn new(connect_timeout: Duration) -> Self {
+    fn new(connect_timeout: Duration, tls: &rustls::ClientConfig) -> Self {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(connect_timeout));
+        // A peer that is gone is noticed within a minute, idle or not.
         http.set_keepalive(Some(Duration::from_secs(30)));
-        Self { http, proxies: Arc::new(Matcher::from_env()) }
+        http.set_keepalive_interval(Some(Duration::from_secs(10)));
+        http.set_keepalive_retries(Some(3));
+        #[cfg(target_os = "linux")]
+        http.set_tcp_user_timeout(Some(Duration::from_secs(60)));
+        // CONNECT is HTTP/1.1.
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls.clone())
+            .https_only()
+            .enable_http1()
+            .wrap_connector(http.clone());
+        Self { http, https, proxies: Arc::new(Matcher::from_env()) }
     }
 }
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
+type Connected = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
+    type Response = Connected;
     type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Error>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Connected, Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.http.poll_ready(cx).map_err(Into::into)
@@ -118,16 +136,40 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, target: Uri) -> Self::Future {
         let mut http = self.http.clone();
-        match self.proxies.intercept(&target) {
-            // CONNECT for both schemes: the bytes inside the tunnel are the same.
-            Some(proxy) => {
-                let mut tunnel = Tunnel::new(proxy.uri().clone(), http);
+        let Some(proxy) = self.proxies.intercept(&target) else {
+            return Box::pin(async move { Ok(Connected::Http(http.call(target).await?)) });
+        };
+        let address = proxy.uri().clone();
+        match address.scheme_str() {
+            Some("socks5" | "socks5h") => {
+                // With `h` the proxy resolves names.
+                let local = address.scheme_str() == Some("socks5");
+                let mut socks = SocksV5::new(address, http).local_dns(local);
+                if let Some((user, password)) = proxy.raw_auth() {
+                    socks = socks.with_auth(user.to_owned(), password.to_owned());
+                }
+                Box::pin(async move { Ok(Connected::Http(socks.call(target).await?)) })
+            }
+            Some("socks4" | "socks4a") => {
+                let local = address.scheme_str() == Some("socks4");
+                let mut socks = SocksV4::new(address, http).local_dns(local);
+                Box::pin(async move { Ok(Connected::Http(socks.call(target).await?)) })
+            }
+            // CONNECT for both schemes of the target: the bytes inside the tunnel are the same.
+            Some("https") => {
+                let mut tunnel = Tunnel::new(address, self.https.clone());
                 if let Some(auth) = proxy.basic_auth() {
                     tunnel = tunnel.with_auth(auth.clone());
                 }
                 Box::pin(async move { Ok(tunnel.call(target).await?) })
             }
-            None => Box::pin(async move { Ok(http.call(target).await?) }),
+            _ => {
+                let mut tunnel = Tunnel::new(address, http);
+                if let Some(auth) = proxy.basic_auth() {
+                    tunnel = tunnel.with_auth(auth.clone());
+                }
+                Box::pin(async move { Ok(Connected::Http(tunnel.call(target).await?)) })
+            }
         }
     }
 }
