@@ -81,7 +81,7 @@ fn bridged_for_core(config: &Config) -> Vec<BridgedProvider> {
     let providers = bridged(config).map(|provider| BridgedProvider {
         id: provider.id.clone(),
         name: provider.name.clone(),
-        stream_max_retries: provider.stream_retries,
+        stream_max_retries: Some(provider.stream_retries),
         secrets: provider.secrets.clone(),
         wire: Some(provider.api.for_core()),
     });

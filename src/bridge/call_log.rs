@@ -80,8 +80,12 @@ pub struct CallRecord {
     pub status: Status,
     /// The last HTTP status, if there was one.
     pub http_status: Option<u16>,
-    /// The code of the failure.
+    /// The code of the failure, one of a list that is the same for every provider.
     pub error_code: Option<String>,
+    /// The failure in the provider's own words.
+    pub error_message: Option<String>,
+    /// Whether the same call may succeed later.
+    pub retryable: Option<bool>,
 }
 
 fn rfc3339<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -156,6 +160,8 @@ mod tests {
             status: Status::Completed,
             http_status: Some(200),
             error_code: None,
+            error_message: None,
+            retryable: None,
         }
     }
 

@@ -151,7 +151,7 @@ impl Credentials {
     /// session has one.
     ///
     /// # Errors
-    /// `InvalidPrompt`, which ends the turn, if there is no usable key.
+    /// `Authentication`, which ends the turn, if there is no usable key.
     pub(super) fn apply(
         &self,
         provider: &Arc<Provider>,
@@ -199,7 +199,7 @@ fn own_key(provider: &Provider, key: &Key) -> Option<Provider> {
 }
 
 fn unusable(message: String) -> WireError {
-    WireError::new(Code::InvalidPrompt, message)
+    WireError::new(Code::Authentication, message)
 }
 
 fn foreign() -> Error {

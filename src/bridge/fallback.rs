@@ -17,6 +17,8 @@ use super::event::Event;
 use super::event::Kind;
 use super::provenance::Recipient;
 use super::recorder::CallRecorder;
+use super::repeats::Repeats;
+use super::repeats::TurnKey;
 use super::upstream::CallError;
 use super::upstream::Upstream;
 
@@ -40,6 +42,7 @@ pub struct FallbackChain {
     fallbacks: HashMap<String, Arc<[Candidate]>>,
     models: Arc<[String]>,
     log: CallLog,
+    repeats: Repeats,
 }
 
 impl FallbackChain {
@@ -51,7 +54,8 @@ impl FallbackChain {
         models: Arc<[String]>,
         log: CallLog,
     ) -> Self {
-        Self { upstream, fallbacks, models, log }
+        let repeats = Repeats::new(upstream.stream_retries());
+        Self { upstream, fallbacks, models, log, repeats }
     }
 
     /// The provider's models that the configuration names.
@@ -72,7 +76,9 @@ impl FallbackChain {
         let mut candidates = self.candidates(call.model());
         let log = self.log.clone();
         let home = Arc::clone(self.upstream.id());
+        let repeats = self.repeats.clone();
         async_stream::stream! {
+            let turn = TurnKey::of(&call);
             let mut failures = Failures::default();
             let mut call = Some(call);
             while let Some(candidate) = candidates.pop() {
@@ -80,7 +86,7 @@ impl FallbackChain {
                 let own = if candidates.is_empty() { call.take() } else { call.clone() };
                 let Some(own) = own else { return };
                 let own = candidate.prepare(own, &home);
-                let Candidate { upstream, model } = &candidate;
+                let Candidate { upstream, .. } = &candidate;
                 let provenance = own.provenance.clone();
                 let recorder = CallRecorder::new(&log, upstream.id(), &own);
                 let mut answer = std::pin::pin!(upstream.call(own, recorder));
@@ -104,32 +110,39 @@ impl FallbackChain {
                         yield event;
                     }
                     has_content |= !announces;
+                    if matches!(event.kind(), Kind::Completed(_)) {
+                        repeats.forget(&turn);
+                    }
                     yield event;
                 };
                 if has_content || (failures.first.is_none() && !error.fallback) {
-                    yield error.into_event(None);
+                    yield repeats.judge(&turn, error).into_event(None);
                     return;
                 }
-                if let Some(next) = candidates.last() {
-                    tracing::warn!(
-                        provider = &**upstream.id(),
-                        model,
-                        error = error.message,
-                        next_provider = &**next.upstream.id(),
-                        next_model = next.model,
-                        "model call failed; falling back"
-                    );
-                }
+                candidate.fails_over(candidates.last(), &error);
                 failures.add(&candidate, error);
             }
-            if let Some(event) = failures.into_event() {
-                yield event;
+            if let Some((error, others)) = failures.into_error() {
+                yield repeats.judge(&turn, error).into_event(others.as_deref());
             }
         }
     }
 }
 
 impl Candidate {
+    /// Logs that the next candidate is asked, if there is one.
+    fn fails_over(&self, next: Option<&Self>, error: &CallError) {
+        let Some(next) = next else { return };
+        tracing::warn!(
+            provider = &**self.upstream.id(),
+            model = self.model,
+            error = error.message,
+            next_provider = &**next.upstream.id(),
+            next_model = next.model,
+            "model call failed; falling back"
+        );
+    }
+
     /// Adapts a call to this candidate.
     fn prepare(&self, mut call: ModelCall, home: &str) -> ModelCall {
         let Self { upstream, model } = self;
@@ -159,8 +172,9 @@ impl Failures {
         }
     }
 
-    fn into_event(self) -> Option<Event> {
+    /// Returns the failure for core, with the messages of the others.
+    fn into_error(self) -> Option<(CallError, Option<String>)> {
         let others = (!self.others.is_empty()).then(|| self.others.join("; "));
-        Some(self.first?.into_event(others.as_deref()))
+        Some((self.first?, others))
     }
 }

@@ -18,7 +18,8 @@
 //! - [`credentials`]: keys that sessions bring along; [`provenance`]: items that only their maker
 //!   can read;
 //! - [`in_flight`]: calls under way, so that an interrupted turn cancels its own; [`recorder`]:
-//!   measures one; [`span`]: its span and metrics; [`call_log`]: the finished ones.
+//!   measures one; [`span`]: its span and metrics; [`call_log`]: the finished ones; [`repeats`]:
+//!   bounds core's own retries.
 
 pub mod api;
 pub mod backend;
@@ -34,6 +35,7 @@ pub mod in_flight;
 pub mod provenance;
 pub mod provider;
 mod recorder;
+mod repeats;
 pub mod request;
 pub mod server;
 mod session;

@@ -2,8 +2,8 @@
 //!
 //! Reasoning items and compactions carry `encrypted_content`. Another provider rejects it, or takes
 //! it for its own, so such items return to their maker only. While core's connection lives, the
-//! bridge remembers the maker. After that, items of a translating wire still bear its mark; all
-//! others count as made by the conversation's own provider.
+//! bridge remembers the maker. After that, items of a translating wire still name their provider; all
+//! others count as made by the conversation's own.
 
 use std::collections::HashMap;
 use std::hash::DefaultHasher;
@@ -16,6 +16,7 @@ use serde_json::Value;
 use serde_json::json;
 use wires::item::Item;
 use wires::item::ItemKind;
+use wires::item::Mark;
 
 use super::api::Api;
 use super::event::Event;
@@ -67,12 +68,15 @@ impl Provenance {
             }
             let is_reasoning = item.kind() == ItemKind::Reasoning;
             let value = item.to_value();
-            let fits = match (makers.get(&identity(&value)), is_marked(&value), recipient.api) {
-                (Some(maker), ..) => **maker == *recipient.provider,
+            let mark = mark(&value);
+            let known = makers.get(&identity(&value)).map(|maker| &**maker);
+            let maker = known.or_else(|| mark.as_ref()?.provider.as_deref());
+            let fits = match (maker, &mark, recipient.api) {
+                (_, Some(_), Api::Responses) => false,
+                (Some(maker), ..) => maker == recipient.provider,
                 // The wires read items with their own mark only.
                 (None, _, Api::Chat | Api::Anthropic | Api::Gemini) => true,
-                (None, true, Api::Responses) => false,
-                (None, false, Api::Responses) => recipient.provider == recipient.home,
+                (None, None, Api::Responses) => recipient.provider == recipient.home,
             };
             if !fits && recipient.api == Api::Responses && !is_reasoning {
                 // Without a note the conversation would begin in the middle.
@@ -101,10 +105,9 @@ fn identity(item: &Value) -> u64 {
     hasher.finish()
 }
 
-/// Whether a translating wire made the item.
-fn is_marked(item: &Value) -> bool {
-    let content = item.get("encrypted_content").and_then(Value::as_str);
-    content.is_some_and(wires::item::is_marked)
+/// The mark of a translating wire that made the item.
+fn mark(item: &Value) -> Option<Mark> {
+    wires::item::mark(item.get("encrypted_content")?.as_str()?)
 }
 
 fn note() -> Item {
@@ -136,6 +139,8 @@ mod tests {
     #[test]
     fn secrets_go_back_to_their_maker_only() {
         let wire = |wire: &str| json!(json!({ "wire": wire, "blocks": [] }).to_string());
+        let by =
+            |provider: &str| json!(json!({ "wire": "chat", "provider": provider }).to_string());
         let message = json!({ "type": "message", "role": "user", "content": [] });
         let items = [
             reasoning(json!("by a"), ""),
@@ -145,6 +150,7 @@ mod tests {
             reasoning(wire("anthropic"), "unknown, marked"),
             reasoning(json!("unknown"), ""),
             message,
+            reasoning(by("d"), "by d, before a restart"),
         ];
         let provenance = Provenance::default();
         for (item, maker) in items.iter().zip(["a", "b", "c", "c"]) {
@@ -154,7 +160,8 @@ mod tests {
             ("a", Api::Responses, &[0, 5, 6][..]),
             ("b", Api::Responses, &[1, 6]),
             ("c", Api::Chat, &[2, 3, 4, 5, 6]),
-            ("d", Api::Chat, &[4, 5, 6]),
+            ("d", Api::Chat, &[4, 5, 6, 7]),
+            ("d", Api::Responses, &[6]),
         ] {
             let item = |item: &Value| Item::new(&item.to_string());
             let mut input: Vec<Item> = items.iter().map(item).collect();

@@ -13,10 +13,14 @@ use http::HeaderValue;
 use http::Uri;
 use serde::Deserialize;
 use serde::Serialize;
+use wires::Quirks;
 
 use super::api::Api;
 use super::built_in::CHATGPT;
 use crate::tls;
+
+/// Core's retries after a stream broke off, unless they are set.
+const STREAM_RETRIES: u64 = 2;
 
 /// A table of `[model_providers]` or `[gateway.providers]`: Codex's keys, with more values for
 /// `wire_api`, and the gateway's own.
@@ -40,6 +44,7 @@ pub struct ProviderConfig {
     max_waiting: Option<usize>,
     connect_timeout_ms: Option<u64>,
     first_byte_timeout_ms: Option<u64>,
+    quirks: Option<Quirks>,
     ca_file: Option<PathBuf>,
     /// Logins that only core supports, as `auth` and `aws` are.
     #[serde(default, skip_serializing)]
@@ -85,7 +90,7 @@ pub struct Provider {
     /// Retries of a request that failed before its first byte.
     pub retries: u32,
     /// Core's retries after a stream broke off.
-    pub stream_retries: Option<u64>,
+    pub stream_retries: u64,
     /// The longest pause within a stream.
     pub idle: Duration,
     /// The most concurrent calls.
@@ -96,6 +101,8 @@ pub struct Provider {
     pub connect_timeout: Duration,
     /// The timeout until an answer begins.
     pub first_byte_timeout: Duration,
+    /// What the provider refuses, as far as the operator set it.
+    pub quirks: Quirks,
     /// Additional root certificates, PEM.
     pub ca_file: Option<PathBuf>,
     /// The variables that hold its secrets.
@@ -124,6 +131,16 @@ impl Provider {
     /// Whether the provider requires a key and the operator set none.
     pub fn lacks_key(&self) -> bool {
         self.wants_key && !self.headers.iter().any(|(name, _)| *name == self.key_header.0)
+    }
+
+    /// The host of its base URL.
+    pub fn host(&self) -> &str {
+        let (_, rest) = self.base_url.split_once("://").unwrap_or_default();
+        let authority = rest.split('/').next().unwrap_or_default();
+        match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => authority,
+        }
     }
 
     /// Removes the provider's secrets from a text: some providers echo the key that they reject.
@@ -172,11 +189,11 @@ impl ProviderConfig {
             id: id.to_owned(),
             name: self.name.clone().unwrap_or_else(|| id.to_owned()),
             api,
-            base_url: self.base_url(place)?,
+            base_url: self.base_url(place, api)?,
             query: self.query(),
             headers: self.headers(api, place, env)?,
             retries: max_retries.or(self.request_max_retries).unwrap_or(4),
-            stream_retries: self.stream_max_retries,
+            stream_retries: self.stream_max_retries.unwrap_or(STREAM_RETRIES),
             idle: millis(place, "stream_idle_timeout_ms", self.stream_idle_timeout_ms, 300_000)?,
             max_concurrent: match self.max_concurrent {
                 // Within the limit of a semaphore.
@@ -198,6 +215,7 @@ impl ProviderConfig {
                 self.first_byte_timeout_ms,
                 120_000,
             )?,
+            quirks: self.quirks.clone().unwrap_or_default(),
             ca_file,
             secrets: variables.cloned().collect(),
             wants_key: self.env_key.is_some() || id == CHATGPT.id,
@@ -211,8 +229,11 @@ impl ProviderConfig {
         })
     }
 
-    fn base_url(&self, place: &str) -> anyhow::Result<String> {
+    fn base_url(&self, place: &str, api: Api) -> anyhow::Result<String> {
         let base_url = self.base_url.as_deref().unwrap_or_default().trim_end_matches('/');
+        // Some documentation names the endpoint.
+        let above = api.endpoints().iter().find_map(|end| base_url.strip_suffix(end));
+        let base_url = above.unwrap_or(base_url);
         let url = || format!("{place}.base_url is {base_url:?}; it takes an http or https URL");
         // A URL that may hold a secret is not quoted.
         if base_url.contains(['@', '?', '#']) {

@@ -13,6 +13,17 @@ use super::event::Event;
 use super::event::Kind;
 use super::span::CallSpan;
 
+/// Why a call failed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Failure<'a> {
+    /// One of the codes of all providers.
+    pub(super) code: &'a str,
+    /// The provider's words.
+    pub(super) message: &'a str,
+    /// Whether the same call may succeed later.
+    pub(super) retryable: bool,
+}
+
 /// The measurements of a call under way.
 #[derive(Debug)]
 pub(super) struct CallRecorder {
@@ -43,6 +54,8 @@ impl CallRecorder {
             status: Status::Dropped,
             http_status: None,
             error_code: None,
+            error_message: None,
+            retryable: None,
         };
         let conversation = call.conversation_id.as_deref().unwrap_or_default();
         let span = CallSpan::begin(&call.trace, provider, call.model(), conversation);
@@ -108,8 +121,12 @@ impl CallRecorder {
     }
 
     /// Ends the call as failed.
-    pub(super) fn failed(&mut self, code: &str) {
-        self.end(Status::Failed, Some(code));
+    pub(super) fn failed(&mut self, failure: &Failure<'_>) {
+        if let Some(record) = &mut self.record {
+            record.error_message = Some(failure.message.to_owned());
+            record.retryable = Some(failure.retryable);
+        }
+        self.end(Status::Failed, Some(failure.code));
     }
 
     fn end(&mut self, status: Status, code: Option<&str>) {

@@ -84,11 +84,21 @@ impl Item {
     }
 }
 
-/// Whether the `encrypted_content` of an item bears the mark of a wire of this crate.
-pub fn is_marked(encrypted_content: &str) -> bool {
-    encrypted_content.starts_with('{')
-        && serde_json::from_str::<Value>(encrypted_content)
-            .is_ok_and(|content| content.get("wire").is_some_and(Value::is_string))
+/// The mark of a wire of this crate in the `encrypted_content` of an item.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Mark {
+    /// The wire.
+    pub wire: String,
+    /// The provider. Items of earlier versions do not name it.
+    pub provider: Option<String>,
+}
+
+/// Reads the mark of an item. `None` if no wire of this crate made it.
+pub fn mark(encrypted_content: &str) -> Option<Mark> {
+    if !encrypted_content.starts_with('{') {
+        return None;
+    }
+    serde_json::from_str(encrypted_content).ok()
 }
 
 /// An assistant message with one text.

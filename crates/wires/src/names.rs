@@ -24,3 +24,17 @@ pub(crate) fn hashed(name: &str, identity: &str) -> String {
     let kept: String = name.chars().take(NAME_CHARS - 9).collect();
     format!("{kept}_{hash:08x}")
 }
+
+/// Returns the name of an offered tool within a name that a model or its server decorated: special
+/// tokens of the model behind it (`shell<|channel|>commentary`), a recipient before it
+/// (`functions.shell`).
+pub(crate) fn recovered(name: &str, is_offered: impl Fn(&str) -> bool) -> &str {
+    if is_offered(name) {
+        return name;
+    }
+    let cut = name.split("<|").next().unwrap_or(name).trim();
+    let bare = ["functions.", "function.", "tools."].iter().find_map(|to| cut.strip_prefix(to));
+    let numbered = bare.and_then(|bare| bare.rsplit_once(':')).map(|(bare, _number)| bare);
+    let forms = [Some(cut), bare, numbered];
+    forms.into_iter().flatten().find(|form| is_offered(form)).unwrap_or(name)
+}

@@ -9,17 +9,21 @@ use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use wires::Code;
 use wires::Decoder;
+use wires::Reader;
 use wires::WireError;
 
 use super::attempt::error_chain;
 use super::error::CallError;
-use super::reader::Reader;
+use super::inflate::Inflate;
 use crate::bridge::event::Event;
 use crate::bridge::event::Kind;
 use crate::bridge::provider::Provider;
 
 /// The time for reading a stream to its end after its last event.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// The time for token counts after the reason for the answer's end. Some servers never end the
+/// stream then.
+const ENDING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The answer of a provider, decoded as it arrives.
 pub(super) struct UpstreamAnswer {
@@ -27,6 +31,8 @@ pub(super) struct UpstreamAnswer {
     /// Held until the last event.
     slot: Option<OwnedSemaphorePermit>,
     body: Incoming,
+    /// `None` if the body is plain.
+    inflate: Option<Inflate>,
     reader: Reader,
     /// Decoded events.
     events: std::vec::IntoIter<Event>,
@@ -42,17 +48,18 @@ enum Then {
 }
 
 impl UpstreamAnswer {
-    /// An answer whose head has arrived. Without a decoder, events pass through.
+    /// An answer whose head has arrived.
     pub(super) fn new(
         provider: Arc<Provider>,
         slot: OwnedSemaphorePermit,
-        decoder: Option<Box<dyn Decoder>>,
-        response: Response<Incoming>,
+        decoder: Box<dyn Decoder>,
+        (response, inflate): (Response<Incoming>, Option<Inflate>),
     ) -> Self {
         Self {
             provider,
             slot: Some(slot),
             body: response.into_body(),
+            inflate,
             reader: Reader::new(decoder),
             events: Vec::new().into_iter(),
             then: Then::Read,
@@ -94,19 +101,17 @@ impl UpstreamAnswer {
 
     /// Reads a chunk of the body.
     async fn read(&mut self, timeout: Duration) {
+        let is_ending = self.reader.is_ending();
+        let timeout = if is_ending { timeout.min(ENDING_TIMEOUT) } else { timeout };
         let (events, then) = loop {
             break match tokio::time::timeout(timeout, self.body.frame()).await {
                 Ok(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => {
-                        let (events, error) = self.reader.push(&data);
-                        (events, error.map_or(Then::Read, Then::Fail))
-                    }
+                    Ok(data) => self.decode(&data),
                     Err(_trailers) => continue,
                 },
-                Ok(None) => {
-                    let (events, error) = self.reader.end();
-                    (events, error.map_or(Then::End, Then::Fail))
-                }
+                Ok(None) => self.end(),
+                // The answer is whole; only its stream is not.
+                Ok(Some(Err(_))) | Err(_) if is_ending => self.end(),
                 Ok(Some(Err(error))) => {
                     let how = format!("broke off: {}", error_chain(&error));
                     (Vec::new(), Then::Fail(self.truncated(&how)))
@@ -119,6 +124,35 @@ impl UpstreamAnswer {
         };
         self.events = events.into_iter();
         self.then = then;
+    }
+
+    fn decode(&mut self, data: &[u8]) -> (Vec<Event>, Then) {
+        let Some(inflate) = &mut self.inflate else {
+            let (events, error) = self.reader.push(data);
+            return (events, error.map_or(Then::Read, Then::Fail));
+        };
+        let (mut events, mut failed) = (Vec::new(), None);
+        let reader = &mut self.reader;
+        let inflated = inflate.push(data, |plain| {
+            let (more, error) = reader.push(plain);
+            events.extend(more);
+            failed = error;
+            failed.is_none()
+        });
+        match (failed, inflated) {
+            (Some(error), _) => (events, Then::Fail(error)),
+            (None, Err(error)) => {
+                let id = &self.provider.id;
+                let message = format!("{id}: the compressed stream is malformed: {error}");
+                (events, Then::Fail(WireError::new(Code::InvalidStream, message)))
+            }
+            (None, Ok(())) => (events, Then::Read),
+        }
+    }
+
+    fn end(&mut self) -> (Vec<Event>, Then) {
+        let (events, error) = self.reader.end();
+        (events, error.map_or(Then::End, Then::Fail))
     }
 
     fn truncated(&self, how: &str) -> WireError {

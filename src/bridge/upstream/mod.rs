@@ -4,7 +4,8 @@
 mod answer;
 mod attempt;
 mod error;
-mod reader;
+mod inflate;
+mod learned;
 mod request;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use self::answer::UpstreamAnswer;
 pub(super) use self::error::CallError;
+use self::learned::Learned;
 use self::request::EncodedRequest;
 use super::api::Api;
 use super::call::ModelCall;
@@ -31,6 +33,7 @@ pub struct Upstream {
     provider: Arc<Provider>,
     client: Client,
     credentials: Credentials,
+    learned: Arc<Learned>,
     /// One permit per concurrent call.
     slots: Arc<Semaphore>,
     /// One permit per call that waits for a slot.
@@ -47,7 +50,13 @@ impl Upstream {
             provider: Arc::new(provider),
             client,
             credentials,
+            learned: Arc::default(),
         }
+    }
+
+    /// How often core repeats a call whose stream broke.
+    pub(super) fn stream_retries(&self) -> u64 {
+        self.provider.stream_retries
     }
 
     pub(super) fn id(&self) -> &Arc<str> {
@@ -88,7 +97,7 @@ impl Upstream {
                     }
                 }
             };
-            recorder.failed(&error.code);
+            recorder.failed(&error.failure());
             yield Err(error);
         }
     }
@@ -105,10 +114,10 @@ impl Upstream {
             .map_err(|error| CallError::of_wire(&self.provider, &error))?;
         let slot = self.slot().await.ok_or_else(|| CallError::queue_full(&provider))?;
         recorder.queued();
-        let (request, decoder) = EncodedRequest::new(&provider, &call.request)
+        let (request, decoder) = EncodedRequest::new(&provider, &call.request, &self.learned)
             .map_err(|error| CallError::of_wire(&provider, &error))?;
         match request.send(&provider, &self.client, recorder).await {
-            Ok(response) => Ok(UpstreamAnswer::new(provider, slot, decoder, response)),
+            Ok(answer) => Ok(UpstreamAnswer::new(provider, slot, decoder, answer)),
             Err(error) => Err(CallError::of_attempt(&provider, &error)),
         }
     }

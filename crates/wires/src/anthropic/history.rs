@@ -91,7 +91,9 @@ impl<'a> History<'a> {
                 }
             }
             "function_call" => {
-                self.call(item, self.tools.wire_name(item), arguments(&item["arguments"]))
+                let name = self.tools.wire_name(item);
+                let input = self.tools.sent_arguments(&name, arguments(&item["arguments"]));
+                self.call(item, name, input);
             }
             "custom_tool_call" => {
                 self.call(item, self.tools.wire_name(item), json!({"input": item["input"]}))

@@ -34,8 +34,8 @@
 
 mod claude;
 mod decoder;
-mod error;
 mod history;
+mod properties;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -53,6 +53,7 @@ use crate::Decoder;
 use crate::Outgoing;
 use crate::Wire;
 use crate::WireError;
+use crate::failure;
 
 /// The name of the API in errors.
 const API: &str = "Anthropic";
@@ -123,12 +124,12 @@ impl Wire for Anthropic {
         Ok(Outgoing { path: "/v1/messages".to_owned(), headers, body: Value::Object(body) })
     }
 
-    fn decoder(&self, request: &Value) -> Box<dyn Decoder> {
-        Box::new(AnthropicDecoder::new(request))
+    fn decoder(&self, request: &Value, provider: &str) -> Box<dyn Decoder> {
+        Box::new(AnthropicDecoder::new(request, provider))
     }
 
     fn error(&self, status: u16, body: &[u8]) -> WireError {
-        error::body_error(status, body)
+        failure::of_body(API, status, body)
     }
 }
 

@@ -1,11 +1,14 @@
 //! Tools. Freeform tools become functions of one string; namespaces, which Anthropic lacks, become
 //! prefixes.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use serde_json::json;
 
 use super::cache;
 use super::invalid;
+use super::properties;
 use crate::WireError;
 use crate::json::kind;
 use crate::json::list;
@@ -23,6 +26,8 @@ struct Tool {
     namespace: Option<String>,
     custom: bool,
     spec: Value,
+    /// Names of properties that the API rejects, by the names that are sent.
+    properties: BTreeMap<String, String>,
 }
 
 impl Tools {
@@ -61,13 +66,15 @@ impl Tools {
             wire_name = names::hashed(&wire_name, &format!("{namespace:?} {name}"));
         }
         let description = format!("{preface}{}", string(tool, "description"));
+        let mut properties = BTreeMap::new();
         let spec = if custom {
             custom_spec(&wire_name, description, &tool["format"])
         } else {
-            function_spec(&wire_name, description, &tool["parameters"])
+            let parameters = properties::renamed(&tool["parameters"], &mut properties);
+            function_spec(&wire_name, description, &parameters)
         };
-        let namespace = namespace.map(str::to_owned);
-        self.0.push(Tool { wire_name, name: name.to_owned(), namespace, custom, spec });
+        let (name, namespace) = (name.to_owned(), namespace.map(str::to_owned));
+        self.0.push(Tool { wire_name, name, namespace, custom, spec, properties });
     }
 
     fn find(&self, namespace: Option<&str>, name: &str) -> Option<&Tool> {
@@ -79,6 +86,35 @@ impl Tools {
         let (namespace, name) = (call["namespace"].as_str(), string(call, "name"));
         self.find(namespace, name)
             .map_or_else(|| wire_name(namespace, name), |tool| tool.wire_name.clone())
+    }
+
+    /// Whether a tool is offered under this name of Anthropic's.
+    pub(super) fn offers(&self, wire_name: &str) -> bool {
+        self.0.iter().any(|tool| tool.wire_name == wire_name)
+    }
+
+    /// Returns the arguments of a call with the names of properties that the tool knows.
+    pub(super) fn original_arguments(&self, wire_name: &str, json: String) -> String {
+        let tool = self.0.iter().find(|tool| tool.wire_name == wire_name);
+        let Some(renamed) = tool.map(|tool| &tool.properties).filter(|names| !names.is_empty())
+        else {
+            return json;
+        };
+        let arguments = serde_json::from_str::<Value>(&json);
+        let original = |arguments| {
+            let name = |name: &str| renamed.get(name).cloned().unwrap_or_else(|| name.to_owned());
+            properties::with_names(&arguments, &name).to_string()
+        };
+        arguments.map_or(json, original)
+    }
+
+    /// Returns the arguments of an earlier call with the names of properties that were sent.
+    pub(super) fn sent_arguments(&self, wire_name: &str, arguments: Value) -> Value {
+        let tool = self.0.iter().find(|tool| tool.wire_name == wire_name);
+        if tool.is_none_or(|tool| tool.properties.is_empty()) {
+            return arguments;
+        }
+        properties::with_names(&arguments, &properties::accepted)
     }
 
     /// Returns the name, the namespace and whether it is freeform, of a tool by Anthropic's name

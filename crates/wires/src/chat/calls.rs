@@ -8,8 +8,10 @@ use super::API;
 use super::tools::Kind;
 use super::tools::Tools;
 use crate::WireError;
+use crate::arguments::repaired;
 use crate::item;
 use crate::json::set;
+use crate::names;
 
 /// The most calls of one answer.
 const MAX_CALLS: usize = 1024;
@@ -30,8 +32,9 @@ struct Call {
 impl Call {
     fn is_complete(&self) -> bool {
         // The cheap test first: a call of a hundred fragments may be tested a hundred times.
-        self.arguments.trim_end().ends_with('}')
-            && serde_json::from_str::<Map<String, Value>>(&self.arguments).is_ok()
+        let end = self.arguments.trim_end();
+        (end.ends_with('}') || end.ends_with('"'))
+            && serde_json::from_str::<Map<String, Value>>(&repaired(&self.arguments)).is_ok()
     }
 }
 
@@ -133,10 +136,12 @@ fn item(call: &Call, tools: &Tools, unique: &str, repeated: bool) -> Result<Valu
     }
     let call_id =
         if call.id.is_empty() || repeated { format!("call_{unique}") } else { call.id.clone() };
-    let tool = tools.named(&call.name);
-    let name = tool.map_or(call.name.as_str(), |tool| tool.name.as_str());
+    let wire_name = names::recovered(&call.name, |name| tools.named(name).is_some());
+    let tool = tools.named(wire_name);
+    let name = tool.map_or(wire_name, |tool| tool.name.as_str());
     let namespace = tool.and_then(|tool| tool.namespace.as_deref());
-    let arguments = if call.arguments.trim().is_empty() { "{}" } else { call.arguments.as_str() };
+    let arguments = repaired(&call.arguments);
+    let arguments = if arguments.trim().is_empty() { "{}" } else { &*arguments };
     let kind = tool.map_or(Kind::Function, |tool| tool.kind);
     let prefix = match kind {
         Kind::Function => "fc",
@@ -147,7 +152,7 @@ fn item(call: &Call, tools: &Tools, unique: &str, repeated: bool) -> Result<Valu
     let item_of = item::Call { id: &id, call_id: &call_id, namespace, name };
     Ok(match kind {
         Kind::Function => item_of.function(arguments),
-        Kind::Custom => item_of.custom(&freeform(&call.arguments)),
+        Kind::Custom => item_of.custom(&freeform(arguments)),
         Kind::Search => {
             let arguments: Value = serde_json::from_str(arguments).unwrap_or_default();
             let mut item = json!({

@@ -12,7 +12,6 @@ use serde_json::json;
 
 use super::API;
 use super::calls::Calls;
-use super::error::provider_error;
 use super::reasoning;
 use super::reasoning::DETAILS_FIELD;
 use super::reasoning::TEXT_FIELDS;
@@ -22,12 +21,15 @@ use crate::Decoder;
 use crate::error::Code;
 use crate::error::WireError;
 use crate::event::Event;
+use crate::failure;
+use crate::failure::Place;
 use crate::item;
 use crate::json::EXCERPT_CHARS;
 use crate::json::at;
 use crate::json::excerpt;
 use crate::json::kind;
 use crate::json::list;
+use crate::reader::DOCUMENT;
 use crate::size::AnswerSize;
 use crate::usage::Usage;
 
@@ -38,6 +40,7 @@ const MAX_ID_BYTES: usize = 200;
 /// end.
 pub(super) struct ChatDecoder {
     tools: Tools,
+    provider: String,
     /// Makes ids unique: local servers repeat theirs, and core keys items by them.
     token: String,
     id: Option<String>,
@@ -48,6 +51,8 @@ pub(super) struct ChatDecoder {
     reasoning: Map<String, Value>,
     calls: Calls,
     finish: Option<String>,
+    /// Whether the answer came as one message, not in pieces.
+    is_whole: bool,
     usage: Option<Usage>,
     size: AnswerSize,
     state: State,
@@ -79,10 +84,24 @@ impl Decoder for ChatDecoder {
         Ok(out)
     }
 
+    fn done(&mut self) -> Result<Vec<Event>, WireError> {
+        let mut out = Vec::new();
+        self.guarded(|decoder| match decoder.state {
+            State::Reading => decoder.done(&mut out),
+            State::Done | State::Failed(_) => Ok(()),
+        })?;
+        Ok(out)
+    }
+
+    fn is_ending(&self) -> bool {
+        matches!(self.state, State::Reading) && self.finish.is_some()
+    }
+
     fn end(&mut self) -> Result<Vec<Event>, WireError> {
         let mut out = Vec::new();
         self.guarded(|decoder| match (&decoder.state, &decoder.finish) {
             (State::Reading, Some(_)) => decoder.complete(&mut out),
+            (State::Reading, None) if decoder.is_whole => decoder.done(&mut out),
             (State::Reading, None) => {
                 Err(truncated("its stream ended before a finish_reason and [DONE]"))
             }
@@ -93,9 +112,10 @@ impl Decoder for ChatDecoder {
 }
 
 impl ChatDecoder {
-    pub(super) fn new(tools: Tools) -> Self {
+    pub(super) fn new(tools: Tools, provider: &str) -> Self {
         Self {
             tools,
+            provider: provider.to_owned(),
             token: token(),
             id: None,
             index: 0,
@@ -103,6 +123,7 @@ impl ChatDecoder {
             reasoning: Map::new(),
             calls: Calls::default(),
             finish: None,
+            is_whole: false,
             usage: None,
             size: AnswerSize::default(),
             state: State::Reading,
@@ -128,20 +149,22 @@ impl ChatDecoder {
         if data.is_empty() || matches!(self.state, State::Done) {
             return Ok(());
         }
-        if data == "[DONE]" {
-            return self.done(out);
-        }
         let chunk: Value = serde_json::from_str(data).map_err(|error| {
             let shown = excerpt(data, EXCERPT_CHARS);
             invalid(format_args!("sent an event that is not JSON ({error}): {shown}"))
         })?;
         let chunk = &chunk;
+        let has_choices = chunk["choices"].is_array();
+        let place =
+            if name == DOCUMENT && self.id.is_none() { Place::Document } else { Place::Stream };
         if name == "error"
             || kind(chunk) == "error"
             || chunk["object"] == "error"
-            || !chunk["error"].is_null()
+            || is_error(&chunk["error"])
+            || (!has_choices && is_words_only(chunk))
+            || (!has_choices && place == Place::Document)
         {
-            return Err(provider_error(None, chunk));
+            return Err(failure::of_value(API, place, chunk));
         }
         if !chunk.is_object() {
             let shown = excerpt(data, EXCERPT_CHARS);
@@ -177,12 +200,14 @@ impl ChatDecoder {
         chunk_bytes: usize,
         out: &mut Vec<Event>,
     ) -> Result<(), WireError> {
-        if !choice["error"].is_null() {
-            return Err(provider_error(None, choice));
+        if is_error(&choice["error"]) {
+            return Err(failure::of_value(API, Place::Stream, &choice["error"]));
         }
         self.count(&choice["usage"]);
         // Servers that do not stream an answer send it as one message.
-        let delta = if choice["delta"].is_object() { &choice["delta"] } else { &choice["message"] };
+        let is_message = !choice["delta"].is_object() && choice["message"].is_object();
+        self.is_whole |= is_message;
+        let delta = if is_message { &choice["message"] } else { &choice["delta"] };
         self.reasoning(delta, chunk_bytes, out)?;
         match &delta["content"] {
             Value::Array(parts) => {
@@ -297,7 +322,8 @@ impl ChatDecoder {
     fn reasoning_item(&mut self, id: &str, summary: &str) -> Value {
         let fields = std::mem::take(&mut self.reasoning);
         // The mark is set even without fields: an unmarked item would be sent to other providers.
-        let marked = json!({ "wire": "chat", "fields": fields }).to_string();
+        let marked = json!({ "wire": "chat", "provider": self.provider, "fields": fields });
+        let marked = marked.to_string();
         item::reasoning(id, summary, Some(marked))
     }
 
@@ -315,7 +341,8 @@ impl ChatDecoder {
     /// missing.
     fn done(&mut self, out: &mut Vec<Event>) -> Result<(), WireError> {
         let answered = self.open.is_some() || self.index > 0 || !self.calls.is_empty();
-        if self.finish.is_none() && !(answered && self.calls.are_complete()) {
+        let is_known = self.finish.is_some() || self.is_whole;
+        if !(is_known || answered && self.calls.are_complete()) {
             return Err(truncated("its stream was done without a finish_reason or a whole answer"));
         }
         self.complete(out)
@@ -358,6 +385,24 @@ impl ChatDecoder {
             self.usage = Some(usage::read(usage));
         }
     }
+}
+
+/// Whether the member `error` of a chunk reports one. Some servers always send it.
+fn is_error(error: &Value) -> bool {
+    match error {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Object(members) => !members.is_empty(),
+        Value::Array(all) => !all.is_empty(),
+        Value::Bool(true) | Value::Number(_) => true,
+    }
+}
+
+/// Whether a chunk is an error without `error`, as frameworks and proxies write them.
+fn is_words_only(chunk: &Value) -> bool {
+    let words = ["message", "detail", "msg", "error_msg"];
+    let has = |member: &str| !chunk[member].is_null();
+    words.into_iter().any(has) && !has("usage") && !has("id") && !has("done")
 }
 
 /// Makes a token that no other answer of this or an earlier process has.

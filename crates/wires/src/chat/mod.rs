@@ -36,7 +36,6 @@
 
 mod calls;
 mod decoder;
-mod error;
 mod history;
 mod reasoning;
 #[cfg(test)]
@@ -55,6 +54,7 @@ use crate::Decoder;
 use crate::Outgoing;
 use crate::Wire;
 use crate::WireError;
+use crate::failure;
 use crate::json::at;
 use crate::json::kind;
 
@@ -82,14 +82,12 @@ impl Wire for Chat {
         })
     }
 
-    fn decoder(&self, request: &Value) -> Box<dyn Decoder> {
-        Box::new(ChatDecoder::new(Tools::of(request)))
+    fn decoder(&self, request: &Value, provider: &str) -> Box<dyn Decoder> {
+        Box::new(ChatDecoder::new(Tools::of(request), provider))
     }
 
     fn error(&self, status: u16, body: &[u8]) -> WireError {
-        let text = String::from_utf8_lossy(body);
-        let value = serde_json::from_str(&text).unwrap_or_else(|_| json!(text.trim()));
-        error::provider_error(Some(status), &value)
+        failure::of_body(API, status, body)
     }
 }
 

@@ -10,7 +10,6 @@ use serde_json::json;
 
 use super::API;
 use super::MARK;
-use super::error::provider_error;
 use super::invalid_request;
 use super::model::Model;
 use super::tools::Tools;
@@ -19,10 +18,14 @@ use crate::Decoder;
 use crate::error::Code;
 use crate::error::WireError;
 use crate::event::Event;
+use crate::failure;
+use crate::failure::Place;
 use crate::item;
 use crate::json::EXCERPT_CHARS;
 use crate::json::excerpt;
 use crate::json::string;
+use crate::names;
+use crate::reader::DOCUMENT;
 use crate::size::AnswerSize;
 
 /// The item under way.
@@ -39,6 +42,7 @@ enum Open {
 pub(super) struct GeminiDecoder {
     tools: Tools,
     model: String,
+    provider: String,
     id: String,
     started: bool,
     open: Open,
@@ -51,23 +55,43 @@ pub(super) struct GeminiDecoder {
     usage: Value,
     size: AnswerSize,
     failed: Option<WireError>,
+    ended: bool,
 }
 
 impl Decoder for GeminiDecoder {
-    fn event(&mut self, _name: &str, data: &str) -> Result<Vec<Event>, WireError> {
+    fn event(&mut self, name: &str, data: &str) -> Result<Vec<Event>, WireError> {
+        if self.ended {
+            return Ok(Vec::new());
+        }
         let mut out = Vec::new();
-        let read = self.check().and_then(|()| self.read(data.trim(), &mut out));
+        let read = self.check().and_then(|()| self.read(name, data.trim(), &mut out));
         if let Err(error) = &read {
             self.failed = Some(error.clone());
         }
         read.map(|()| out)
     }
 
+    fn done(&mut self) -> Result<Vec<Event>, WireError> {
+        // Without a finishReason, the provider's word that it is done is enough if it has answered.
+        let answered = self.index > 0 || matches!(self.open, Open::Message(_));
+        if self.finish.is_none() && self.failed.is_none() && answered {
+            self.finish = Some("STOP".to_owned());
+        }
+        self.end()
+    }
+
+    fn is_ending(&self) -> bool {
+        !self.ended && self.failed.is_none() && self.finish.is_some()
+    }
+
     fn end(&mut self) -> Result<Vec<Event>, WireError> {
+        if self.ended {
+            return Ok(Vec::new());
+        }
         let outcome = self.check().and_then(|()| self.outcome());
-        let later = || invalid_stream("sent an event after the end of its answer");
-        self.failed = Some(outcome.as_ref().err().cloned().unwrap_or_else(later));
+        self.failed = outcome.as_ref().err().cloned();
         let incomplete = outcome?;
+        self.ended = true;
         let mut out = Vec::new();
         self.close_message(&mut out);
         self.close_reasoning(&mut out);
@@ -83,11 +107,12 @@ impl Decoder for GeminiDecoder {
 }
 
 impl GeminiDecoder {
-    pub(super) fn new(request: &Value) -> Self {
+    pub(super) fn new(request: &Value, provider: &str) -> Self {
         // Used in ids if Gemini sends none. Random, as it must be unique in the conversation.
         let id = format!("gemini-{:016x}", RandomState::new().build_hasher().finish());
         let model = Model::of(request).map(|model| model.name).unwrap_or_default();
-        Self { tools: Tools::of(request), model, id, ..Self::default() }
+        let provider = provider.to_owned();
+        Self { tools: Tools::of(request), model, provider, id, ..Self::default() }
     }
 
     /// Returns the earlier failure, if any: after it nothing is read.
@@ -95,15 +120,16 @@ impl GeminiDecoder {
         self.failed.clone().map_or(Ok(()), Err)
     }
 
-    fn read(&mut self, data: &str, out: &mut Vec<Event>) -> Result<(), WireError> {
-        // Some intermediaries end the stream as OpenAI does.
-        if data.is_empty() || data == "[DONE]" {
+    fn read(&mut self, name: &str, data: &str, out: &mut Vec<Event>) -> Result<(), WireError> {
+        if data.is_empty() {
             return Ok(());
         }
         self.size.add(API, data.len())?;
         match serde_json::from_str(data) {
-            Ok(Value::Array(chunks)) => chunks.iter().try_for_each(|chunk| self.chunk(chunk, out)),
-            Ok(chunk) => self.chunk(&chunk, out),
+            Ok(Value::Array(chunks)) => {
+                chunks.iter().try_for_each(|chunk| self.chunk(name, chunk, out))
+            }
+            Ok(chunk) => self.chunk(name, &chunk, out),
             Err(error) => {
                 let shown = excerpt(data, EXCERPT_CHARS);
                 Err(invalid_stream(format_args!(
@@ -113,12 +139,18 @@ impl GeminiDecoder {
         }
     }
 
-    fn chunk(&mut self, chunk: &Value, out: &mut Vec<Event>) -> Result<(), WireError> {
-        if chunk["error"].is_object() {
-            return Err(provider_error(None, &chunk["error"]));
+    fn chunk(&mut self, name: &str, chunk: &Value, out: &mut Vec<Event>) -> Result<(), WireError> {
+        let place = if name == DOCUMENT && !self.started { Place::Document } else { Place::Stream };
+        if !chunk["error"].is_null() {
+            return Err(failure::of_value(API, place, chunk));
         }
+        // Gateways wrap each chunk, as Google's Code Assist does.
+        let chunk = if chunk["response"].is_object() { &chunk["response"] } else { chunk };
         let known = ["candidates", "usageMetadata", "promptFeedback", "responseId", "modelVersion"];
         if !known.iter().any(|key| chunk.get(key).is_some()) {
+            if place == Place::Document || chunk["message"].is_string() {
+                return Err(failure::of_value(API, place, chunk));
+            }
             return Err(invalid_value("an event that is no GenerateContentResponse", chunk));
         }
         if !self.started {
@@ -135,9 +167,8 @@ impl GeminiDecoder {
         let feedback = &chunk["promptFeedback"];
         if let Some(reason) = feedback["blockReason"].as_str() {
             let message = excerpt(string(feedback, "blockReasonMessage"), EXCERPT_CHARS);
-            return Err(invalid_request(format_args!(
-                "the prompt was blocked ({reason}) {message}"
-            )));
+            let message = format!("{API}: the prompt was blocked ({reason}) {message}");
+            return Err(WireError::new(Code::ContentFilter, message));
         }
         let Some(candidate) = chunk.pointer("/candidates/0") else { return Ok(()) };
         match candidate.pointer("/content/parts") {
@@ -252,8 +283,11 @@ impl GeminiDecoder {
             }
         };
         let blocks = std::mem::take(&mut self.blocks);
-        let carried = (!blocks.is_empty())
-            .then(|| json!({ "wire": MARK, "model": self.model, "blocks": blocks }).to_string());
+        let carried = (!blocks.is_empty()).then(|| {
+            let (model, provider) = (&self.model, &self.provider);
+            json!({ "wire": MARK, "provider": provider, "model": model, "blocks": blocks })
+                .to_string()
+        });
         self.item_done(&item::reasoning(&id, &summary, carried), out);
     }
 
@@ -287,6 +321,7 @@ impl GeminiDecoder {
             signature.map(|signature| json!({ "call": call_id, "thoughtSignature": signature })),
         );
         self.close_reasoning(out);
+        let name = names::recovered(name, |name| self.tools.named(name).is_some());
         let tool = self.tools.named(name);
         let name = tool.map_or(name, |tool| tool.name.as_str());
         let namespace = tool.and_then(|tool| tool.namespace.as_deref());

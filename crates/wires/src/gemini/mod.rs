@@ -29,7 +29,6 @@
 //! as output (an error), arguments in pieces (an error).
 
 mod decoder;
-mod error;
 mod history;
 mod model;
 mod schema;
@@ -51,6 +50,7 @@ use crate::Decoder;
 use crate::Outgoing;
 use crate::Wire;
 use crate::WireError;
+use crate::failure;
 
 /// The name of the API in errors.
 const API: &str = "Gemini";
@@ -100,12 +100,12 @@ impl Wire for Gemini {
         Ok(Outgoing { path, headers: Vec::new(), body: Value::Object(body) })
     }
 
-    fn decoder(&self, request: &Value) -> Box<dyn Decoder> {
-        Box::new(GeminiDecoder::new(request))
+    fn decoder(&self, request: &Value, provider: &str) -> Box<dyn Decoder> {
+        Box::new(GeminiDecoder::new(request, provider))
     }
 
     fn error(&self, status: u16, body: &[u8]) -> WireError {
-        error::body_error(status, body)
+        failure::of_body(API, status, body)
     }
 }
 

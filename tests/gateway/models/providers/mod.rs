@@ -145,6 +145,8 @@ async fn gateway_provider_answers_and_keeps_its_key_secret() {
         ("status", json!("completed")),
         ("http_status", json!(200)),
         ("error_code", Value::Null),
+        ("error_message", Value::Null),
+        ("retryable", Value::Null),
         ("input_tokens", json!(10)),
         ("cached_input_tokens", json!(4)),
         ("output_tokens", json!(3)),
@@ -267,7 +269,7 @@ async fn invalid_request_never_uses_the_fallback() {
 
 #[tokio::test]
 async fn when_all_fail_every_error_is_reported() {
-    for (wire, expected) in [("responses", "401 Unauthorized: who?"), ("chat", "credentials")] {
+    for (wire, expected) in [("responses", "(401): "), ("chat", "who?")] {
         let a = Provider::start([unavailable()]).await;
         let b = Provider::start([status(401, &json!({ "error": { "message": "who?" } }))]).await;
         let gateway = ordered(&a.address, (wire, &b.address)).start();
@@ -322,7 +324,9 @@ async fn opaque_items_return_only_to_their_provider() {
         let sent = |provider: &Provider, at: usize| provider.requests()[at].body.to_string();
         let third = sent(&a, 2);
         assert!(third.contains("secret-of-a") && third.contains("B."), "{wire}: {third}");
-        assert!(!third.contains("secret-of-b") && !third.contains("wire"), "{wire}: {third}");
+        // The mark of a wire is JSON within JSON.
+        let mark = r#"\"wire\""#;
+        assert!(!third.contains("secret-of-b") && !third.contains(mark), "{wire}: {third}");
         assert!(sent(&a, 1).contains("secret-of-a"), "{wire}");
         let to_b = sent(&b, 0);
         assert!(to_b.contains("A1.") && !to_b.contains("secret-of-a"), "{wire}: {to_b}");

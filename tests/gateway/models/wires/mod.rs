@@ -7,8 +7,12 @@ mod images;
 mod keys;
 mod outages;
 mod reasoning;
+mod refusals;
 mod shapes;
 mod tools;
+mod transports;
+mod waits;
+mod whole;
 
 use std::sync::atomic::Ordering;
 

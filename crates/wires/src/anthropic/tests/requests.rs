@@ -96,10 +96,10 @@ fn orphans_make_no_invalid_request() {
     assert_eq!(twice[1].1[0]["id"], "c_1");
     assert_eq!(twice[3].1[0]["id"], "c_1_again");
     assert_eq!(twice[4].1, [result("c_1_again", "y")]);
-    assert_eq!(Anthropic.encode(&ask(json!([]))).unwrap_err().code.as_str(), "invalid_prompt");
+    assert_eq!(Anthropic.encode(&ask(json!([]))).unwrap_err().code.as_str(), "invalid_request");
     assert_eq!(
         Anthropic.encode(&ask(json!([{"type": "compaction_trigger"}]))).unwrap_err().code.as_str(),
-        "invalid_prompt"
+        "invalid_request"
     );
 }
 
@@ -264,7 +264,7 @@ fn tool_choice_and_parallel_calls_are_translated() {
     );
     assert_eq!(
         chosen(json!({"type": "function", "name": "nope"}), true).unwrap_err().code.as_str(),
-        "invalid_prompt"
+        "invalid_request"
     );
 }
 
@@ -310,7 +310,7 @@ fn each_model_thinks_in_its_own_way() {
     is(BOUND, "", "auto", json!({"type": "adaptive", "block_binding": drop}), Value::Null);
     is(BOUND, "none", "auto", bound.clone(), json!("low"));
     is(BOUND, "high", "auto", bound, json!("high"));
-    assert_eq!(sent(BOUND, "high", "required").unwrap_err().code.as_str(), "invalid_prompt");
+    assert_eq!(sent(BOUND, "high", "required").unwrap_err().code.as_str(), "invalid_request");
 }
 
 #[test]
@@ -455,7 +455,7 @@ fn errors_have_the_codes_that_core_knows() {
     };
     assert_eq!(
         said(400, "invalid_request_error", "prompt is too long: 208310 tokens > 200000 maximum"),
-        ("context_length_exceeded", false)
+        ("context_length", false)
     );
     assert_eq!(
         said(
@@ -463,29 +463,69 @@ fn errors_have_the_codes_that_core_knows() {
             "invalid_request_error",
             "input length and `max_tokens` exceed context limit: 1 + 2 > 3"
         ),
-        ("context_length_exceeded", false)
+        ("context_length", false)
     );
     assert_eq!(
         said(413, "request_too_large", "Request exceeds the maximum size"),
-        ("context_length_exceeded", false)
+        ("context_length", false)
     );
     assert_eq!(
         said(400, "invalid_request_error", "messages: roles must alternate"),
-        ("invalid_prompt", false)
+        ("invalid_request", false)
     );
     assert_eq!(
         said(400, "invalid_request_error", "Your credit balance is too low"),
-        ("insufficient_quota", false)
+        ("quota", false)
     );
-    assert_eq!(said(402, "billing_error", "Pay"), ("insufficient_quota", false));
-    assert_eq!(said(401, "authentication_error", "invalid x-api-key"), ("invalid_prompt", false));
-    assert_eq!(said(403, "permission_error", "No"), ("invalid_prompt", false));
-    assert_eq!(said(404, "not_found_error", "model: claude-9"), ("invalid_prompt", false));
-    assert_eq!(said(429, "rate_limit_error", "Slow down"), ("rate_limit_exceeded", true));
+    assert_eq!(said(402, "billing_error", "Pay"), ("quota", false));
+    assert_eq!(said(401, "authentication_error", "invalid x-api-key"), ("authentication", false));
+    assert_eq!(said(403, "permission_error", "No"), ("authentication", false));
+    assert_eq!(said(404, "not_found_error", "model: claude-9"), ("model_not_found", false));
+    assert_eq!(said(429, "rate_limit_error", "Slow down"), ("rate_limited", true));
     assert_eq!(said(500, "api_error", "Internal server error"), ("server_error", true));
-    assert_eq!(said(529, "overloaded_error", "Overloaded"), ("server_is_overloaded", true));
+    assert_eq!(said(529, "overloaded_error", "Overloaded"), ("overloaded", true));
     let proxy = Anthropic.error(502, b"<html>Bad gateway \xff</html>");
     assert_eq!((proxy.code.as_str(), proxy.retryable), ("server_error", true));
     assert!(proxy.message.contains("502") && proxy.message.contains("Bad gateway"));
-    assert!(Anthropic.error(503, &[0xff; 100_000]).message.len() < 3000);
+    assert!(Anthropic.error(503, &[0xff; 100_000]).message.len() < 7000);
+}
+
+/// One MCP tool with such names would fail every turn.
+#[test]
+fn refused_property_names_are_renamed_and_mapped_back() {
+    let inner = json!({"type": "object", "properties": {"filter[id]": {"type": "string"}}});
+    let parameters = json!({"type": "object", "required": ["$filter", "plain"], "properties": {
+        "$filter": {"type": "string", "description": "OData."},
+        "plain": {"type": "string", "enum": ["$filter"]},
+        "list": {"type": "array", "items": inner}}});
+    let arguments = json!({"$filter": "a eq 1", "plain": "$filter", "list": [{"filter[id]": "7"}]});
+    let call = json!({"type": "function_call", "call_id": "c", "name": "odata", "arguments": arguments.to_string()});
+    let mut asked = ask(json!([user("a"), call]));
+    asked["tools"] = json!([{"type": "function", "name": "odata", "parameters": parameters}]);
+    let sent = body(&asked);
+    let schema = &sent["tools"][0]["input_schema"];
+    let fits = |name: &str| {
+        (1..=64).contains(&name.len())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+    };
+    let names: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    assert!(names.len() == 3 && names.iter().all(|name| fits(name)), "{names:?}");
+    let renamed = schema["required"][0].as_str().unwrap();
+    assert!(
+        fits(renamed)
+            && schema["properties"][renamed]["description"].as_str().unwrap().contains("`$filter`")
+    );
+    assert_eq!(schema["properties"]["plain"]["enum"], json!(["$filter"]));
+    let nested = schema["properties"]["list"]["items"]["properties"].as_object().unwrap();
+    assert!(nested.keys().all(|name| fits(name)), "{nested:?}");
+    // The history uses the names that are sent, the answer those of the tool.
+    let input = &sent["messages"][1]["content"][0]["input"];
+    assert_eq!(input[renamed], "a eq 1");
+    let mut decoder = Anthropic.decoder(&asked, "p");
+    let block = json!({"type": "message", "stop_reason": "tool_use", "content": [
+        {"type": "tool_use", "id": "c", "name": "odata", "input": input}]});
+    let events = decoder.event("message", &block.to_string()).unwrap();
+    let item = events[1].to_value()["item"].clone();
+    let told: Value = serde_json::from_str(item["arguments"].as_str().unwrap()).unwrap();
+    assert_eq!(told, arguments);
 }

@@ -27,7 +27,7 @@ fn parsed(stream: &str) -> Vec<(String, String)> {
 }
 
 fn read(stream: &str) -> Result<Vec<Value>, WireError> {
-    let mut answer = Anthropic.decoder(&asked());
+    let mut answer = Anthropic.decoder(&asked(), "p");
     let mut events = Vec::new();
     for (name, data) in parsed(stream) {
         events.extend(values(&answer.event(&name, &data)?));
@@ -156,7 +156,7 @@ fn thinking_becomes_reasoning_with_its_block() {
     let block = json!({"type": "thinking", "thinking": "First, 27 * 453.", "signature": "EqQBCgIYAhIM1gbcDa9GJwZA2b3h"});
     assert_eq!(
         carried(done[0]),
-        json!({"wire": "anthropic", "model": "claude-opus-4-8", "blocks": [block]})
+        json!({"wire": "anthropic", "provider": "p", "model": "claude-opus-4-8", "blocks": [block]})
     );
     assert_eq!(done[1]["summary"], json!([]));
     assert_eq!(carried(done[2])["blocks"], json!([{"type": "redacted_thinking", "data": "EmwK"}]));
@@ -248,7 +248,7 @@ fn every_stop_reason_has_its_end() {
     }
     assert_eq!(end("\"pause_turn\"").unwrap()["response"]["end_turn"], false);
     let full = end("\"model_context_window_exceeded\"").unwrap_err();
-    assert_eq!((full.code.as_str(), full.retryable), ("context_length_exceeded", false));
+    assert_eq!((full.code.as_str(), full.retryable), ("context_length", false));
 }
 
 #[test]
@@ -279,8 +279,9 @@ fn an_error_in_the_stream_is_a_failure() {
         "event: error\ndata: {\"type\": \"error\", \"error\": {\"type\": \"overloaded_error\", \"message\": \"Overloaded\"}}\n\n",
     );
     let failure = read(&stream).unwrap_err();
+    assert_eq!((failure.code.as_str(), failure.retryable), ("overloaded", true));
     // Not `server_is_overloaded`, over which core does not ask again.
-    assert_eq!((failure.code.as_str(), failure.retryable), ("server_error", true));
+    assert_eq!(failure.code.for_core(), "server_error");
     assert!(failure.message.contains("Anthropic") && failure.message.contains("Overloaded"));
 }
 
@@ -323,26 +324,25 @@ fn garbage_and_wrong_order_name_the_provider() {
     let wrong = [
         ("event: x\ndata: {oops\n\n".to_owned(), "no JSON"),
         (format!("event: x\ndata: {}\n\n", "[".repeat(100_000)), "no JSON"),
-        (block.to_owned(), "before message_start"),
-        (started(&started("")), "twice"),
-        (started(&format!("{block}{block}")), "started twice"),
-        (started("event: content_block_stop\ndata: {\"index\":3}\n\n"), "without a start"),
-        (started("event: content_block_delta\ndata: {\"index\":3,\"delta\":{}}\n\n"), "not open"),
-        (started("event: content_block_delta\ndata: {\"delta\":{}}\n\n"), "no index"),
+        (started(&format!("{block}{}", started(""))), "amid a message"),
+        (
+            started(
+                "event: content_block_delta\ndata: {\"index\":3,\"delta\":{\"type\":\"input_json_delta\",\"partial_json\":\"{\"}}\n\n",
+            ),
+            "is no call",
+        ),
         (
             started(&format!(
                 "{block}event: content_block_delta\ndata: {{\"index\":0,\"delta\":{{\"type\":\"thinking_delta\",\"thinking\":\"x\"}}}}\n\n"
             )),
             "not of its kind",
         ),
-        (started(&format!("{block}event: message_stop\ndata: {{}}\n\n")), "was open"),
         (
             started(
                 "event: content_block_start\ndata: {\"index\":0,\"content_block\":{\"type\":\"tool_use\"}}\n\n",
             ),
-            "no id",
+            "no name",
         ),
-        ("event: message_start\ndata: {\"message\":{}}\n\n".to_owned(), "no message id"),
     ];
     for (stream, why) in wrong {
         let failure = read(&stream).unwrap_err();
@@ -357,7 +357,10 @@ fn garbage_and_wrong_order_name_the_provider() {
 
 #[test]
 fn a_stream_without_its_end_was_cut() {
-    let failure = read(&started(TEXT).replace("message_stop", "ping")).unwrap_err();
+    let cut = started(TEXT)
+        .replace("message_stop", "ping")
+        .replace("\"stop_reason\": \"end_turn\"", "\"x\": 1");
+    let failure = read(&cut).unwrap_err();
     assert_eq!((failure.code.as_str(), failure.retryable), ("stream_cut", true));
     assert!(failure.message.contains("Anthropic") && failure.message.contains("message_stop"));
     assert_eq!(read("").unwrap_err().code.as_str(), "stream_cut");
@@ -365,7 +368,7 @@ fn a_stream_without_its_end_was_cut() {
 
 #[test]
 fn an_endless_answer_is_stopped() {
-    let mut answer = Anthropic.decoder(&asked());
+    let mut answer = Anthropic.decoder(&asked(), "p");
     let huge = json!({"type": "ping", "padding": "x".repeat(1 << 20)}).to_string();
     let failed = (0..100).find_map(|_| answer.event("ping", &huge).err());
     assert!(failed.unwrap().message.contains("larger"));
@@ -398,7 +401,7 @@ fn pieces() -> Vec<(String, String)> {
 }
 
 fn survives(events: &[(String, String)]) {
-    let mut answer = Anthropic.decoder(&asked());
+    let mut answer = Anthropic.decoder(&asked(), "p");
     for (name, data) in events {
         if let Err(failure) = answer.event(name, data) {
             assert!(failure.message.contains("Anthropic"));

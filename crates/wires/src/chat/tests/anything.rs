@@ -77,11 +77,15 @@ proptest! {
 
     #[test]
     fn no_order_of_events_breaks_the_decoder(events in prop::collection::vec(event(), 0..16)) {
-        let mut decoder = Chat.decoder(&ask(json!("hi")));
+        let mut decoder = Chat.decoder(&ask(json!("hi")), "p");
         let mut out = Vec::new();
         let mut failed = false;
         for data in &events {
-            match decoder.event("message", data) {
+            let told = match data.as_str() {
+                "[DONE]" => decoder.done(),
+                data => decoder.event("message", data),
+            };
+            match told {
                 Ok(more) => out.extend(values(&more)),
                 Err(failure) => {
                     prop_assert!(failure.message.starts_with("Chat Completions provider"));

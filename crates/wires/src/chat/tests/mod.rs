@@ -68,11 +68,14 @@ fn check(input: Value, expected: Value) {
 }
 
 fn read(ask: &Value, events: &[Value]) -> Result<Vec<Value>, WireError> {
-    let mut decoder = Chat.decoder(ask);
+    let mut decoder = Chat.decoder(ask, "p");
     let mut out = Vec::new();
     for event in events {
         let data = event.as_str().map_or_else(|| event.to_string(), str::to_owned);
-        out.extend(values(&decoder.event("message", &data)?));
+        out.extend(values(&match data.as_str() {
+            "[DONE]" => decoder.done()?,
+            data => decoder.event("message", data)?,
+        }));
     }
     out.extend(values(&decoder.end()?));
     Ok(out)

@@ -303,7 +303,7 @@ fn inexpressible_request_is_a_clear_error() {
     ];
     for ask in asks {
         let failure = Chat.encode(&ask).expect_err("nothing to send");
-        assert_eq!((failure.code.as_str(), failure.retryable), ("invalid_prompt", false));
+        assert_eq!((failure.code.as_str(), failure.retryable), ("invalid_request", false));
         assert!(failure.message.contains("cannot express"), "{failure}");
     }
 }

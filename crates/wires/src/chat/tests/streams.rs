@@ -288,7 +288,7 @@ fn empty_reasoning_bears_the_mark_of_its_wire() {
     let items = done_items(&read(&ask(json!("hi")), &events).expect("an answer"));
     let mark = items[0]["encrypted_content"].as_str().expect("a mark");
     let mark: Value = serde_json::from_str(mark).expect("JSON");
-    assert_eq!(mark, json!({"wire": "chat", "fields": {}}));
+    assert_eq!(mark, json!({"wire": "chat", "provider": "p", "fields": {}}));
     check(Value::Array(items), json!([{"role": "assistant", "content": "Yes."}]));
 }
 
@@ -347,19 +347,19 @@ fn an_error_inside_the_stream_is_a_failure() {
         ),
         (
             json!({"object": "error", "message": "Bad", "type": "BadRequestError", "code": 400}),
-            "invalid_prompt",
+            "invalid_request",
             false,
         ),
         (
             json!({"id": "g", "error": {"code": 429, "message": "Slow"}, "choices": [
             {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]}),
-            "rate_limit_exceeded",
+            "rate_limited",
             true,
         ),
         (
             json!({"error": {"code": 400, "message": "the request exceeds the available context size",
             "type": "exceed_context_size_error", "n_ctx": 256}}),
-            "context_length_exceeded",
+            "context_length",
             false,
         ),
         (json!({"error": "model runner has unexpectedly stopped"}), "server_error", true),
@@ -388,61 +388,56 @@ fn errors_have_the_codes_that_core_knows() {
         (
             400,
             json!({"error": {"message": "x", "code": "context_length_exceeded"}}),
-            "context_length_exceeded",
+            "context_length",
             false,
         ),
         (
             400,
             json!({"object": "error", "message": context, "type": "BadRequestError", "code": 400}),
-            "context_length_exceeded",
+            "context_length",
             false,
         ),
         (
             400,
             json!({"error": {"message": "the model's context length is only 1024 tokens", "code": 400}}),
-            "context_length_exceeded",
+            "context_length",
             false,
         ),
         (
             429,
             json!({"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}}),
-            "insufficient_quota",
+            "quota",
             false,
         ),
-        (
-            402,
-            json!({"error": {"message": "Insufficient credits", "code": 402}}),
-            "insufficient_quota",
-            false,
-        ),
+        (402, json!({"error": {"message": "Insufficient credits", "code": 402}}), "quota", false),
         (
             429,
             json!({"error": {"message": "Try again in 2s", "type": "tokens", "code": "rate_limit_exceeded"}}),
-            "rate_limit_exceeded",
+            "rate_limited",
             true,
         ),
         (
             401,
             json!({"error": {"message": "Incorrect API key provided: sk-1234", "code": "invalid_api_key"}}),
-            "invalid_prompt",
+            "authentication",
             false,
         ),
         (
             404,
             json!({"error": {"message": "model 'x' not found", "type": "not_found_error", "code": null}}),
-            "invalid_prompt",
+            "model_not_found",
             false,
         ),
         (
             422,
             json!({"detail": [{"type": "extra_forbidden", "loc": ["body"]}]}),
-            "invalid_prompt",
+            "invalid_request",
             false,
         ),
         (
             503,
             json!({"error": {"message": "Loading model", "type": "unavailable_error", "code": 503}}),
-            "server_is_overloaded",
+            "overloaded",
             true,
         ),
         (500, json!("<html>oops</html>"), "server_error", true),
@@ -472,9 +467,9 @@ fn errors_have_the_codes_that_core_knows() {
 
 #[test]
 fn garbage_and_excess_fail_for_good() {
-    let mut decoder = Chat.decoder(&ask(json!("hi")));
+    let mut decoder = Chat.decoder(&ask(json!("hi")), "p");
     for data in ["{\"choices\":[", "[1]", "null", "\u{0}"] {
-        let mut fresh = Chat.decoder(&ask(json!("hi")));
+        let mut fresh = Chat.decoder(&ask(json!("hi")), "p");
         let failure = fresh.event("message", data).expect_err("not a chunk");
         assert_eq!(failure.code.as_str(), "invalid_stream");
         assert_eq!(fresh.end(), Err(failure));

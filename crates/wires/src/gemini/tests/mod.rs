@@ -66,7 +66,7 @@ fn contents(model: &str, input: Value, expected: Value) {
 
 /// Everything that a stream of chunks becomes.
 fn decode(ask: &Value, chunks: &[Value]) -> Result<Vec<Value>, WireError> {
-    let mut decoder = Gemini.decoder(ask);
+    let mut decoder = Gemini.decoder(ask, "p");
     let mut events = Vec::new();
     for chunk in chunks {
         events.extend(values(&decoder.event("message", &chunk.to_string())?));

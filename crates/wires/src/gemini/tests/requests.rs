@@ -20,7 +20,7 @@ fn a_model_name_cannot_lead_to_another_path() {
     for slug in ["", "../x", "a?b", "/x", "a b"] {
         assert_eq!(
             Gemini.encode(&ask(slug, json!([user("hi")]))).unwrap_err().code.as_str(),
-            "invalid_prompt",
+            "invalid_request",
             "{slug}"
         );
     }
@@ -262,7 +262,7 @@ fn images_are_sent_as_data_or_url() {
     ] {
         assert_eq!(
             Gemini.encode(&ask(OLD, image(url))).unwrap_err().code.as_str(),
-            "invalid_prompt",
+            "invalid_request",
             "{url}"
         );
     }

@@ -33,7 +33,7 @@ fn thought_text_and_signature_stream_in_order() {
             "completed"
         ]
     );
-    let signed = json!({"wire": "gemini", "model": NEW, "blocks": [{"at": 20, "text": "", "thoughtSignature": "EpAI"}]}).to_string();
+    let signed = json!({"wire": "gemini", "provider": "p", "model": NEW, "blocks": [{"at": 20, "text": "", "thoughtSignature": "EpAI"}]}).to_string();
     assert_eq!(
         json!(items(&events)),
         json!([
@@ -62,7 +62,7 @@ fn signed_call_ends_the_thought_with_its_signature() {
         stop("STOP"),
     ];
     let done = items(&decode(&ask(NEW, json!([])), &chunks).unwrap());
-    let blocks = json!({"wire": "gemini", "model": NEW, "blocks": [{"call": "call_r1_0", "thoughtSignature": "EpEg"}]}).to_string();
+    let blocks = json!({"wire": "gemini", "provider": "p", "model": NEW, "blocks": [{"call": "call_r1_0", "thoughtSignature": "EpEg"}]}).to_string();
     assert_eq!(
         json!(done),
         json!([
@@ -111,7 +111,7 @@ fn every_finish_reason_has_a_meaning() {
 fn a_blocked_prompt_is_not_sent_again() {
     let chunk = json!({"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": {"promptTokenCount": 7}});
     let failure = decode(&ask(NEW, json!([])), &[chunk]).unwrap_err();
-    assert_eq!((failure.code.as_str(), failure.retryable), ("invalid_prompt", false));
+    assert_eq!((failure.code.as_str(), failure.retryable), ("content_filter", false));
     assert!(failure.message.contains("PROHIBITED_CONTENT"));
 }
 
@@ -126,17 +126,15 @@ fn a_cut_stream_says_what_was_missing() {
 
 #[test]
 fn nothing_follows_a_failure_or_an_end() {
-    let mut decoder = Gemini.decoder(&ask(NEW, json!([])));
+    let mut decoder = Gemini.decoder(&ask(NEW, json!([])), "p");
     assert!(decoder.event("message", "{").is_err());
     assert!(decoder.event("message", &stop("STOP").to_string()).is_err());
     assert!(decoder.end().is_err());
-    let mut decoder = Gemini.decoder(&ask(NEW, json!([])));
+    let mut decoder = Gemini.decoder(&ask(NEW, json!([])), "p");
     decoder.event("message", &stop("STOP").to_string()).unwrap();
-    assert!(
-        decoder.end().is_ok()
-            && decoder.end().is_err()
-            && decoder.event("message", "[DONE]").is_err()
-    );
+    assert!(decoder.end().is_ok_and(|events| !events.is_empty()));
+    assert_eq!(decoder.event("message", "{"), Ok(Vec::new()));
+    assert_eq!((decoder.done(), decoder.end()), (Ok(Vec::new()), Ok(Vec::new())));
 }
 
 #[test]
@@ -151,12 +149,17 @@ fn garbage_is_a_failure_that_names_gemini() {
         "\u{0}",
         "{\"candidates\":[{\"content\":{\"parts\":7}}]}",
     ] {
-        let failure = Gemini.decoder(&ask(NEW, json!([]))).event("message", data).unwrap_err();
+        let failure = Gemini.decoder(&ask(NEW, json!([])), "p").event("message", data).unwrap_err();
         assert!(failure.message.contains("Gemini"), "{data}");
     }
     let huge = "[".repeat(100_000);
     assert!(
-        Gemini.decoder(&ask(NEW, json!([]))).event("message", &huge).unwrap_err().message.len()
+        Gemini
+            .decoder(&ask(NEW, json!([])), "p")
+            .event("message", &huge)
+            .unwrap_err()
+            .message
+            .len()
             < 1000
     );
     for part in [
@@ -182,13 +185,13 @@ fn errors_have_the_codes_that_core_knows() {
     let too_long =
         "The input token count (1200293) exceeds the maximum number of tokens allowed (1048576).";
     let cases = [
-        (400, "INVALID_ARGUMENT", too_long, json!(null), "context_length_exceeded", false),
+        (400, "INVALID_ARGUMENT", too_long, json!(null), "context_length", false),
         (
             400,
             "INVALID_ARGUMENT",
             "API key not valid. Please pass a valid API key.",
             json!(null),
-            "invalid_prompt",
+            "authentication",
             false,
         ),
         (
@@ -196,16 +199,16 @@ fn errors_have_the_codes_that_core_knows() {
             "UNAUTHENTICATED",
             "Request had invalid credentials",
             json!(null),
-            "invalid_prompt",
+            "authentication",
             false,
         ),
-        (404, "NOT_FOUND", "models/x is not found", json!(null), "invalid_prompt", false),
+        (404, "NOT_FOUND", "models/x is not found", json!(null), "model_not_found", false),
         (
             429,
             "RESOURCE_EXHAUSTED",
             "quota",
             limits("GenerateRequestsPerMinutePerProjectPerModel"),
-            "rate_limit_exceeded",
+            "rate_limited",
             true,
         ),
         (
@@ -213,12 +216,12 @@ fn errors_have_the_codes_that_core_knows() {
             "RESOURCE_EXHAUSTED",
             "quota",
             limits("GenerateRequestsPerDayPerProjectPerModel"),
-            "insufficient_quota",
+            "quota",
             false,
         ),
         (500, "INTERNAL", "oops", json!(null), "server_error", true),
-        (503, "UNAVAILABLE", "The model is overloaded.", json!(null), "server_is_overloaded", true),
-        (504, "DEADLINE_EXCEEDED", "slow", json!(null), "server_error", true),
+        (503, "UNAVAILABLE", "The model is overloaded.", json!(null), "overloaded", true),
+        (504, "DEADLINE_EXCEEDED", "slow", json!(null), "timeout", true),
     ];
     for (status, name, message, details, code, retryable) in cases {
         let error = json!({"error": {"code": status, "message": message, "status": name, "details": details}});
@@ -227,17 +230,15 @@ fn errors_have_the_codes_that_core_knows() {
             let failure = Gemini.error(status, body.as_bytes());
             assert_eq!((failure.code.as_str(), failure.retryable), (code, retryable), "{body}");
             assert!(failure.message.contains(message) && failure.message.contains("Gemini"));
-            // In the stream, core asks again after an overload, too.
-            let there = if code == "server_is_overloaded" { "server_error" } else { code };
-            assert_eq!((&failure.message, there), (&inside.message, inside.code.as_str()));
+            assert_eq!((&failure.message, code), (&inside.message, inside.code.as_str()));
         }
         assert_eq!(
             inside.message.contains("Please try again in 34.074824224s."),
-            code == "rate_limit_exceeded"
+            code == "rate_limited"
         );
     }
     let words = Gemini.error(429, br#"{"error":{"message":"Please retry in 850ms."}}"#);
-    assert!(words.message.ends_with("try again in 850ms."));
+    assert!(words.message.ends_with("try again in 0.85s."));
     assert_eq!(Gemini.error(502, b"<html>\xff").code.as_str(), "server_error");
 }
 
@@ -276,7 +277,7 @@ fn event() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn no_stream_panics_and_every_stream_ends(events in prop::collection::vec(event(), 0..12)) {
-        let mut decoder = Gemini.decoder(&ask(NEW, json!([])));
+        let mut decoder = Gemini.decoder(&ask(NEW, json!([])), "p");
         let mut open = Vec::new();
         let mut told = Vec::new();
         for data in &events {
