@@ -1,0 +1,10 @@
+//! Answers of the `anthropic` wire, in any form and in any pieces.
+#![no_main]
+
+use codex_gateway_fuzz::check;
+use codex_gateway_fuzz::request;
+use libfuzzer_sys::fuzz_target;
+use wires::Wire;
+use wires::anthropic::Anthropic;
+
+fuzz_target!(|data: &[u8]| check(data, || Anthropic.decoder(&request(), "p")));

@@ -1,0 +1,10 @@
+//! Answers of the `gemini` wire, in any form and in any pieces.
+#![no_main]
+
+use codex_gateway_fuzz::check;
+use codex_gateway_fuzz::request;
+use libfuzzer_sys::fuzz_target;
+use wires::Wire;
+use wires::gemini::Gemini;
+
+fuzz_target!(|data: &[u8]| check(data, || Gemini.decoder(&request(), "p")));
