@@ -18,6 +18,11 @@ pub fn python_venv() -> PathBuf {
     folder("GATEWAY_SDK_VENV", "sdk-venv")
 }
 
+/// Returns the Python venv of LiteLLM, whose packages do not go together with those of the tests.
+pub fn litellm_venv() -> PathBuf {
+    folder("GATEWAY_LITELLM_VENV", "litellm-venv")
+}
+
 /// Returns the `node_modules` with the packages of the tests.
 pub fn node_modules() -> PathBuf {
     folder("GATEWAY_NODE_MODULES", "node_modules")
