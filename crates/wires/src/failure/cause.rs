@@ -37,7 +37,8 @@ pub(super) fn of(place: Place, report: &Report) -> Code {
         Some(503 | 529) => Code::Overloaded,
         Some(408 | 504) => Code::Timeout,
         Some(409 | 425 | 499) => Code::ServerError,
-        Some(400..=499) => Code::InvalidRequest,
+        // A redirection, which a client with a key must not follow, and any other refusal.
+        Some(300..=499) => Code::InvalidRequest,
         Some(_) => Code::ServerError,
         None if coded(Code::InvalidRequest) || place == Place::Document => Code::InvalidRequest,
         None if says(&["rate limit", "too many requests"]) => Code::RateLimited,

@@ -143,6 +143,7 @@ fn limits_of_another_kind_are_not_too_long() {
 }
 
 #[test]
+// Long: a table.
 fn one_list_of_codes_on_every_wire() {
     for (status, body, code) in [
         (401, r#"{"error":{"message":"no"}}"#, "authentication"),
@@ -192,6 +193,7 @@ fn one_list_of_codes_on_every_wire() {
         (529, r#"{"error":{"type":"overloaded_error","message":"Overloaded"}}"#, "overloaded"),
         (504, "", "timeout"),
         (408, "", "timeout"),
+        (301, "<html><title>301 Moved Permanently</title></html>", "invalid_request"),
         (400, r#"{"error":{"code":"content_filter","message":"m"}}"#, "content_filter"),
         (
             400,
