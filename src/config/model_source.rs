@@ -45,7 +45,7 @@ pub(super) fn choose(document: &toml::Table, env: Env<'_>, codex_home: &Path) ->
 
 /// Returns whether Codex has a login of its own.
 fn has_login(env: Env<'_>, codex_home: &Path) -> bool {
-    codex_home.join("auth.json").exists()
+    codex_gateway_engine::login::is_stored(codex_home)
         || env("CODEX_API_KEY").is_some()
         || env("CODEX_ACCESS_TOKEN").is_some()
 }

@@ -19,6 +19,7 @@ use anyhow::anyhow;
 
 #[cfg(target_os = "linux")]
 use crate::deny_read;
+use crate::stray_files;
 
 /// Paths of this process's helpers.
 #[derive(Debug, Clone, Default)]
@@ -49,8 +50,12 @@ where
     }
     // Before the dispatch, which creates core's helper aliases in this folder. Loading the
     // configuration reports a failure again, with a better message.
-    let _ = codex_home();
-    codex_arg0::arg0_dispatch_or_else(|paths| {
+    let home = codex_home();
+    codex_arg0::arg0_dispatch_or_else(move |paths| {
+        // Before anything reads them.
+        if let Ok(home) = &home {
+            stray_files::remove(home);
+        }
         // A command without a sandbox runs as the gateway's own user. This keeps it from reading
         // keys in the gateway's environment and memory. Helpers do not get here.
         #[cfg(target_os = "linux")]

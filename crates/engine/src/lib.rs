@@ -15,7 +15,7 @@
 //! - [`codex`]: the real engine (`ThreadManager`, extensions, configuration);
 //! - [`process`]: a running one-off command;
 //! - [`patch`]: applies patches in a scratch folder;
-//! - [`mcp`]: tool servers;
+//! - [`mcp`]: tool servers; [`login`]: Codex's own login;
 //! - [`model_socket`]: core's connection to its model;
 //! - [`terminal`]: a program on a terminal of its own;
 //! - [`sandbox`]: the self-test that finds out what confines tool calls.
@@ -30,11 +30,13 @@ mod deny_read;
 mod error;
 mod facts;
 pub mod history;
+pub mod login;
 pub mod mcp;
 pub mod patch;
 pub mod process;
 pub mod sandbox;
 mod spec;
+mod stray_files;
 mod submission;
 pub mod terminal;
 
