@@ -115,6 +115,11 @@ impl LeasedDir {
     pub fn folder(&self) -> &Path {
         &self.folder
     }
+
+    /// Whether the folder was made for the command.
+    pub fn is_temporary(&self) -> bool {
+        self.temporary
+    }
 }
 
 impl Drop for LeasedDir {

@@ -1,7 +1,6 @@
 //! The terminals of the process.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,8 +43,6 @@ pub(crate) struct TerminalOptions {
     pub(crate) owner: Arc<str>,
     /// Whether the terminal outlives its socket.
     pub(crate) detached: bool,
-    /// The folder that was made for the terminal. It is removed afterwards if it is empty.
-    pub(crate) own_folder: Option<PathBuf>,
 }
 
 impl Terminals {
@@ -81,10 +78,6 @@ impl Terminals {
         self.shutdown.spawn(async move {
             running.run(open, &limits, &shutdown.drain).await;
             drop(slot);
-            if let Some(folder) = options.own_folder {
-                // Fails if the folder is not empty: then it stays.
-                let _ = tokio::fs::remove_dir(folder).await;
-            }
             tokio::select! {
                 () = tokio::time::sleep(KEEP_EXITED) => {}
                 () = shutdown.drain.cancelled() => {}

@@ -20,6 +20,8 @@ use anyhow::anyhow;
 #[cfg(target_os = "linux")]
 use crate::deny_read;
 use crate::stray_files;
+#[cfg(target_os = "linux")]
+use crate::view;
 
 /// Paths of this process's helpers.
 #[derive(Debug, Clone, Default)]
@@ -45,9 +47,7 @@ where
         return Err(crate::terminal::exec_inner(&program));
     }
     #[cfg(target_os = "linux")]
-    if let Some(arguments) = deny_read::helper_arguments(std::env::args_os().collect())? {
-        return Err(re_execute(arguments));
-    }
+    enter_sandbox(std::env::args_os().collect())?;
     // Before the dispatch, which creates core's helper aliases in this folder. Loading the
     // configuration reports a failure again, with a better message.
     let home = codex_home();
@@ -68,6 +68,19 @@ where
             execve_wrapper_exe: paths.main_execve_wrapper_exe,
         })
     })
+}
+
+/// If this process is core's sandbox helper, gives the command its view, or has core set up the
+/// sandbox with all files that it is to hide.
+#[cfg(target_os = "linux")]
+fn enter_sandbox(arguments: Vec<OsString>) -> anyhow::Result<()> {
+    if let Some(invocation) = view::Invocation::read(&arguments)? {
+        return Err(view::launch(invocation));
+    }
+    match deny_read::helper_arguments(arguments)? {
+        Some(arguments) => Err(re_execute(arguments)),
+        None => Ok(()),
+    }
 }
 
 /// Replaces this process with a new run of this binary; the first argument is its name. Returns

@@ -23,7 +23,7 @@ use codex_utils_absolute_path::AbsolutePathBuf;
 const SPECIAL: [char; 7] = ['*', '?', '[', ']', '{', '}', '\\'];
 /// The helper's argument before the profile.
 #[cfg(target_os = "linux")]
-const PROFILE: &str = "--permission-profile";
+pub(crate) const PROFILE: &str = "--permission-profile";
 /// Everything in a folder, in core's patterns.
 pub(crate) const EVERYTHING: &str = "**";
 
@@ -124,6 +124,11 @@ pub(crate) fn expand_patterns(profile: &mut PermissionProfile) -> bool {
     else {
         return false;
     };
+    expand_entries(entries)
+}
+
+/// As of [`expand_patterns`], for the entries of a policy.
+pub(crate) fn expand_entries(entries: &mut Vec<FileSystemSandboxEntry>) -> bool {
     let before = entries.len();
     let mut files = Vec::new();
     entries.retain(|entry| match &entry.path {

@@ -17,7 +17,7 @@
 //! - [`patch`]: applies patches in a scratch folder;
 //! - [`mcp`]: tool servers; [`login`]: Codex's own login;
 //! - [`model_socket`]: core's connection to its model;
-//! - [`terminal`]: a program on a terminal of its own;
+//! - [`terminal`]: a program on a terminal of its own; `view`: what commands see of the disk;
 //! - [`sandbox`]: the self-test that finds out what confines tool calls.
 
 // The layout of core's nested futures is deeper than the default limit in a release build.
@@ -39,6 +39,8 @@ mod spec;
 mod stray_files;
 mod submission;
 pub mod terminal;
+#[cfg(target_os = "linux")]
+mod view;
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -1,5 +1,6 @@
 //! A running command in core's sandbox: its output, its exit code, and how it is killed.
 
+use std::any::Any;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -13,8 +14,7 @@ use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// Time between the interrupt and the kill. The sandbox's helper needs it to remove its mount
-/// points.
+/// Time between the interrupt and the kill.
 const GRACE: Duration = Duration::from_millis(200);
 /// How long the pipes are read after the exit, in case a process outside the group holds them open.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -29,6 +29,8 @@ pub struct Process {
     exited: Option<Exited>,
     /// A word on the command line of the sandbox's processes.
     mark: String,
+    /// Dropped after the processes were killed.
+    _until_killed: Box<dyn Any + Send + Sync>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +40,11 @@ struct Exited {
 }
 
 impl Process {
-    pub(crate) fn new(spawned: SpawnedProcess, mark: String) -> Self {
+    pub(crate) fn new(
+        spawned: SpawnedProcess,
+        mark: String,
+        until_killed: Box<dyn Any + Send + Sync>,
+    ) -> Self {
         let SpawnedProcess { session, stdout_rx, stderr_rx, exit_rx } = spawned;
         Self {
             handle: session,
@@ -47,6 +53,7 @@ impl Process {
             exit: exit_rx,
             exited: None,
             mark,
+            _until_killed: until_killed,
         }
     }
 

@@ -1,7 +1,9 @@
 //! Choices for a new conversation or a one-off command.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -40,15 +42,17 @@ pub struct Command {
     pub env: BTreeMap<String, String>,
     /// Access of the command.
     pub sandbox: Sandbox,
+    /// Dropped once the last process of the command has gone.
+    pub until_gone: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// Access of the agent's commands (core's `sandbox_mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sandbox {
-    /// Read everything, write nothing, no network.
+    /// Read the machine's files but no other workspace, write nothing, no network.
     ReadOnly,
-    /// Read everything, write the conversation's folder and the temporary folder, no network.
+    /// As above, and write the conversation's folder and its own temporary folder.
     WorkspaceWrite,
     /// No sandbox.
     DangerFullAccess,

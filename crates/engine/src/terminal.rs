@@ -6,6 +6,7 @@
 //! the sandbox starts, and the first program inside is this binary again: it makes the terminal its
 //! controlling terminal and becomes the shell (`exec_inner`).
 
+use std::any::Any;
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -31,6 +32,8 @@ pub struct TerminalSpec {
     pub sandbox: Sandbox,
     /// Initial size.
     pub size: TerminalSize,
+    /// Dropped once the last process of the terminal has gone.
+    pub until_gone: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// The size of a terminal, in character cells.

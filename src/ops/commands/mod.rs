@@ -8,6 +8,7 @@ mod output;
 mod program;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use codex_gateway_engine::Sandbox;
@@ -107,11 +108,15 @@ pub(crate) async fn run(
     let timeout = request.validate(app)?;
     let _permit = app.command_permit()?;
     let leased = app.conversations().workspaces().lease(request.cwd.as_deref()).await?;
+    let leased = Arc::new(leased);
     let sandbox = request.sandbox.unwrap_or(Sandbox::WorkspaceWrite);
     let output_limit = request.max_output_bytes.unwrap_or(DEFAULT_OUTPUT_BYTES);
     let CommandRequest { command, args, shell, env, .. } = request;
     let program = Program { command, args, shell, env };
-    let command = program::command(program, leased.folder(), sandbox)?;
+    let mut command = program::command(program, leased.folder(), sandbox)?;
+    if leased.is_temporary() {
+        command.until_gone = Some(leased.clone());
+    }
 
     let started = Instant::now();
     let mut process = app.engine().exec(command).await?;

@@ -46,7 +46,7 @@ pub(super) fn command(program: Program, cwd: &Path, sandbox: Sandbox) -> Result<
         vec![found]
     };
     let argv = argv.into_iter().chain(program.args).collect();
-    Ok(Command { argv, cwd: cwd.to_owned(), env, sandbox })
+    Ok(Command { argv, cwd: cwd.to_owned(), env, sandbox, until_gone: None })
 }
 
 /// Whether a shell could export a variable of this name. Those of the gateway itself are reserved.

@@ -1,5 +1,6 @@
 //! Starts a shell on a new terminal.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use codex_gateway_engine::Sandbox;
@@ -44,6 +45,15 @@ pub(crate) struct TerminalRequest {
     /// Whether it outlives its socket. Always so over plain HTTP.
     #[serde(default)]
     pub(crate) detached: bool,
+}
+
+/// The folder that was made for a terminal; removed on drop if it is empty.
+struct OwnFolder(PathBuf);
+
+impl Drop for OwnFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
 }
 
 /// Ends a new terminal if its caller was dropped before it could take the terminal.
@@ -92,23 +102,16 @@ pub(crate) async fn start(
     allow_sandbox(app.config(), Some(sandbox))?;
     let conversation = known.as_ref().map(ConversationRef::cwd);
     let dir = conversations.workspaces().working_dir(conversation, request.cwd.as_deref()).await?;
-    let own_folder = dir.is_new.then(|| dir.folder.clone());
+    let own_folder = dir.is_new.then(|| OwnFolder(dir.folder.clone()));
+    let until_gone = own_folder.map(|folder| Arc::new(folder) as Arc<_>);
     let options = TerminalOptions {
-        spec: TerminalSpec { shell: request.shell, cwd: dir.folder, sandbox, size },
+        spec: TerminalSpec { shell: request.shell, cwd: dir.folder, sandbox, size, until_gone },
         owner: caller.into(),
         detached: request.detached,
-        own_folder: own_folder.clone(),
     };
     let starting = app.detached(|app| async move {
-        match app.terminals().start(options).await {
-            Ok(terminal) => Ok(StopOnDrop { terminal, armed: true }),
-            Err(error) => {
-                if let Some(folder) = own_folder {
-                    let _ = tokio::fs::remove_dir(folder).await;
-                }
-                Err(error)
-            }
-        }
+        let terminal = app.terminals().start(options).await?;
+        Ok(StopOnDrop { terminal, armed: true })
     });
     Ok(starting.await?.disarm())
 }

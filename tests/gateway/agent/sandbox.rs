@@ -74,14 +74,14 @@ async fn commands_cannot_read_core_databases() {
     std::fs::create_dir_all(skill.parent().unwrap()).unwrap();
     std::fs::write(&skill, "a skill").unwrap();
     let prompt = format!(
-        "run: cd {}; grep -rha 'can[a]ry' .; wc -c *.sqlite* | tail -1; cat skills/mine/SKILL.md; \
+        "run: cd {}; grep -rha 'canary[-]words' .; ls -a; cat skills/mine/SKILL.md; \
          command -v apply_patch; echo end",
         home.display()
     );
     let answer = gateway.post("/api/v1/exec", json!({ "prompt": prompt })).await.json();
     let printed = answer["stdout"].as_str().unwrap();
     assert!(!printed.contains("canary"), "{printed}");
-    assert!(printed.contains("0 total") && printed.contains("a skill"), "{printed}");
+    assert!(!printed.contains(".sqlite") && printed.contains("a skill"), "{printed}");
     assert!(printed.contains("/apply_patch") && printed.contains("end"), "{printed}");
 }
 

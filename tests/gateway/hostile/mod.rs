@@ -6,6 +6,7 @@ mod connections;
 mod environment;
 mod folders;
 mod http2;
+mod isolation;
 mod logs;
 mod origins;
 mod patches;
@@ -13,6 +14,7 @@ mod project_files;
 mod records;
 mod repositories;
 mod shutdown;
+mod stray_files;
 mod unread;
 
 use std::net::IpAddr;

@@ -51,7 +51,12 @@ impl Setup {
     }
 
     pub fn start(self) -> Gateway {
-        Gateway::start_in(Arc::new(new_home()), self)
+        self.start_at(new_home())
+    }
+
+    /// Starts it on a home of the caller's.
+    pub fn start_at(self, home: TempDir) -> Gateway {
+        Gateway::start_in(Arc::new(home), self)
     }
 
     pub fn start_in(self, home: &Arc<TempDir>) -> Gateway {

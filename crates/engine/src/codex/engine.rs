@@ -1,5 +1,6 @@
 //! [`Engine`] on core's `ThreadManager`.
 
+use std::any::Any;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,10 +29,13 @@ use super::mcp;
 use super::parts::CoreParts;
 use super::permissions;
 use super::permissions::Permissions;
+use super::self_test;
 use super::skills;
 use super::terminal;
 use super::thread;
 use super::thread::CodexThread;
+#[cfg(target_os = "linux")]
+use super::views;
 use crate::BoxFuture;
 use crate::Command;
 use crate::Engine;
@@ -47,6 +51,12 @@ use crate::process::Process;
 use crate::sandbox;
 use crate::terminal::OpenTerminal;
 use crate::terminal::TerminalSpec;
+#[cfg(target_os = "linux")]
+use crate::view;
+
+/// How long the end of the last commands is awaited at shutdown.
+#[cfg(target_os = "linux")]
+const VIEWS_LIMIT: Duration = Duration::from_secs(1);
 
 /// Loads the configuration as [`CodexEngine::open`] would. Returns the model's name and its
 /// provider's id.
@@ -72,6 +82,9 @@ pub struct CodexEngine {
     extension_events: Arc<ExtensionEvents>,
     /// Deny-read rules for commands.
     secrets: Arc<[FileSystemSandboxEntry]>,
+    /// Views of commands, if they are in a sandbox that has them.
+    #[cfg(target_os = "linux")]
+    views: Option<view::Views>,
     linux_sandbox_exe: Option<PathBuf>,
     /// The folder under which conversations work.
     workspace_root: PathBuf,
@@ -91,12 +104,15 @@ impl CodexEngine {
     pub fn open(options: Options) -> BoxFuture<'static, anyhow::Result<Self>> {
         Box::pin(async move {
             let (config, documents) = config::load(&options).await?;
-            let sandbox = sandbox::self_test(
-                &options.workspace_root,
-                options.helpers.linux_sandbox_exe.clone(),
-                options.allow_no_sandbox,
-            )
-            .await;
+            #[cfg(target_os = "linux")]
+            let views = views::open(&options)?;
+            let probe = self_test::Probe {
+                workspace_root: &options.workspace_root,
+                linux_sandbox_exe: options.helpers.linux_sandbox_exe.clone(),
+                #[cfg(target_os = "linux")]
+                views: views.as_ref(),
+            };
+            let sandbox = probe.run(options.allow_no_sandbox).await;
             let facts = EngineFacts {
                 name: "codex-core",
                 model: config::model_name(&config),
@@ -120,6 +136,8 @@ impl CodexEngine {
                 thread_store,
                 extension_events,
                 secrets,
+                #[cfg(target_os = "linux")]
+                views,
                 linux_sandbox_exe: options.helpers.linux_sandbox_exe,
                 workspace_root: options.workspace_root,
             })
@@ -137,8 +155,26 @@ impl CodexEngine {
         }
     }
 
-    fn permissions(&self) -> Permissions {
-        Permissions { tools: self.facts.sandbox.tools, secrets: self.secrets.clone() }
+    /// Permissions of commands in a folder. `until_gone` is dropped once the last of their processes
+    /// has gone.
+    fn permissions(
+        &self,
+        folder: &Path,
+        until_gone: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Result<Permissions, EngineError> {
+        let permissions = Permissions {
+            tools: self.facts.sandbox.tools,
+            secrets: self.secrets.clone(),
+            #[cfg(target_os = "linux")]
+            view: None,
+            until_gone,
+        };
+        #[cfg(target_os = "linux")]
+        if let (Some(views), sandbox::Tools::On) = (&self.views, permissions.tools) {
+            let view = Some(Arc::new(views.lease(folder, permissions.until_gone)?));
+            return Ok(Permissions { view, until_gone: None, ..permissions });
+        }
+        Ok(permissions)
     }
 
     /// Refuses a folder with skills that lead out of it.
@@ -174,7 +210,7 @@ impl CodexEngine {
         spec: &ThreadSpec,
         history: InitialHistory,
     ) -> Result<Arc<dyn Thread>, EngineError> {
-        let permissions = self.permissions();
+        let permissions = self.permissions(&spec.cwd, None)?;
         let config = config::for_thread(&self.config, &self.catalogues, spec, &permissions)?;
         let environments = self.environments(&config);
         self.check_skills(&spec.cwd).await?;
@@ -275,8 +311,8 @@ impl Engine for CodexEngine {
 
     fn exec(&self, command: Command) -> BoxFuture<'_, Result<Process, EngineError>> {
         Box::pin(async move {
-            let permissions = self.permissions();
-            exec::start(command, &permissions, &self.linux_sandbox_exe).await
+            let permissions = self.permissions(&command.cwd, command.until_gone.clone())?;
+            exec::start(command, permissions, &self.linux_sandbox_exe).await
         })
     }
 
@@ -297,12 +333,12 @@ impl Engine for CodexEngine {
         spec: TerminalSpec,
     ) -> BoxFuture<'_, Result<OpenTerminal, EngineError>> {
         Box::pin(async move {
-            let profile = self.permissions().command_profile(spec.sandbox);
+            let permissions = self.permissions(&spec.cwd, spec.until_gone.clone())?;
             let helpers = terminal::Helpers {
                 self_exe: self.config.codex_self_exe.clone(),
                 linux_sandbox_exe: self.config.codex_linux_sandbox_exe.clone(),
             };
-            let open = move || terminal::open(&spec, &profile, &helpers);
+            let open = move || terminal::open(&spec, permissions, &helpers);
             // Forking a process of this size is slow.
             tokio::task::spawn_blocking(open)
                 .await
@@ -313,6 +349,11 @@ impl Engine for CodexEngine {
     fn shutdown(&self, limit: Duration) -> BoxFuture<'_, usize> {
         Box::pin(async move {
             let report = self.manager.shutdown_all_threads_bounded(limit).await;
+            #[cfg(target_os = "linux")]
+            if let Some(views) = self.views.clone() {
+                let _ =
+                    tokio::task::spawn_blocking(move || views.close(limit.min(VIEWS_LIMIT))).await;
+            }
             report.timed_out.len() + report.submit_failed.len()
         })
     }

@@ -33,7 +33,7 @@ exec "$@""#;
 
 pub(super) async fn start(
     command: Command,
-    permissions: &Permissions,
+    permissions: Permissions,
     linux_sandbox_exe: &Option<PathBuf>,
 ) -> Result<Process, EngineError> {
     let failed = |error: String| EngineError::Failed(format!("the command did not start: {error}"));
@@ -65,7 +65,7 @@ pub(super) async fn start(
     )
     .await
     .map_err(|error| failed(error.to_string()))?;
-    Ok(Process::new(spawned, mark))
+    Ok(Process::new(spawned, mark, Box::new(permissions)))
 }
 
 /// The command line of [`RESTORE_ENV`]. The mark is its `$0`, and so stands on the command line of

@@ -7,8 +7,8 @@
 //!   store;
 //! - `documents`, `skills`: files of a project that core would read outside the sandbox;
 //!   `contained`: files opened without following links;
-//! - `mcp`: tool servers; `permissions`, `environment`: access and variables of commands; `exec`,
-//!   `terminal`: commands outside turns.
+//! - `mcp`: tool servers; `permissions`, `environment`: access and variables of commands;
+//!   `self_test`, `views`: what confines them; `exec`, `terminal`: commands outside turns.
 
 mod config;
 mod contained;
@@ -22,10 +22,13 @@ mod models;
 mod options;
 mod parts;
 mod permissions;
+mod self_test;
 mod skills;
 mod store;
 mod terminal;
 mod thread;
+#[cfg(target_os = "linux")]
+mod views;
 
 pub use self::engine::CodexEngine;
 pub use self::engine::check;

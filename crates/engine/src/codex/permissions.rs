@@ -1,5 +1,6 @@
 //! Access of a conversation's commands.
 
+use std::any::Any;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ use crate::Sandbox;
 use crate::deny_read;
 use crate::deny_read::EVERYTHING;
 use crate::sandbox::Tools;
+#[cfg(target_os = "linux")]
+use crate::view;
 
 /// Files in codex's home that no command can read: keys, logins and other conversations. The
 /// databases hold the first message of each.
@@ -61,13 +64,22 @@ pub(super) fn secrets(
 pub(super) struct Permissions {
     pub(super) tools: Tools,
     pub(super) secrets: Arc<[FileSystemSandboxEntry]>,
+    /// The view of the commands, on Linux with a sandbox.
+    #[cfg(target_os = "linux")]
+    pub(super) view: Option<Arc<view::Lease>>,
+    /// Dropped with the permissions: what must outlive the commands, if they have no view.
+    pub(super) until_gone: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Permissions {
-    /// The profile of a command that the gateway starts itself. Patterns are expanded here, so that
-    /// core's helper need not re-execute to expand them.
+    /// The profile of a command that the gateway starts itself.
     pub(super) fn command_profile(&self, sandbox: Sandbox) -> PermissionProfile {
         let mut profile = self.profile(sandbox);
+        #[cfg(target_os = "linux")]
+        if self.view.is_some() {
+            return profile;
+        }
+        // Without a view core's helper would re-execute to expand the patterns.
         deny_read::expand_patterns(&mut profile);
         profile
     }
@@ -86,9 +98,9 @@ impl Permissions {
             }
             (Tools::On | Tools::Off, Sandbox::WorkspaceWrite) => SandboxPolicy::WorkspaceWrite {
                 // By path: core would look up `/tmp` by its special name again and again.
-                writable_roots: AbsolutePathBuf::from_absolute_path("/tmp").into_iter().collect(),
+                writable_roots: self.temporary(),
                 network_access: false,
-                exclude_tmpdir_env_var: false,
+                exclude_tmpdir_env_var: self.has_view(),
                 exclude_slash_tmp: true,
             },
         };
@@ -97,11 +109,33 @@ impl Permissions {
         // them would only make core look them up on disk several times a turn.
         files.entries.retain(|entry| !is_inside_project_root(&entry.path));
         files.entries.extend_from_slice(&self.secrets);
+        #[cfg(target_os = "linux")]
+        files.entries.extend(self.view.iter().flat_map(|view| view::rules(view.view_dir())));
         PermissionProfile::from_runtime_permissions_with_enforcement(
             SandboxEnforcement::from_legacy_sandbox_policy(&policy),
             &files,
             NetworkSandboxPolicy::from(&policy),
         )
+    }
+}
+
+impl Permissions {
+    /// Whether the commands have a view.
+    pub(super) fn has_view(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return self.view.is_some();
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+
+    /// The temporary folders, as commands name them.
+    fn temporary(&self) -> Vec<AbsolutePathBuf> {
+        #[cfg(target_os = "linux")]
+        if let Some(view) = &self.view {
+            let folders = view.temporary().iter();
+            return folders.flat_map(AbsolutePathBuf::from_absolute_path).collect();
+        }
+        AbsolutePathBuf::from_absolute_path("/tmp").into_iter().collect()
     }
 }
 

@@ -20,20 +20,22 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc as blocking;
 use std::thread;
 
+use anyhow::anyhow;
 use codex_core::exec::ExecExpiration;
 use codex_core::exec::build_exec_request;
 use codex_core::sandboxing::ExecRequest;
-use codex_protocol::models::PermissionProfile;
 use codex_utils_absolute_path::AbsolutePathBuf;
 use portable_pty::Child;
 use portable_pty::CommandBuilder;
 use portable_pty::MasterPty;
 use portable_pty::PtySize;
+use portable_pty::SlavePty;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
+use super::permissions::Permissions;
 use crate::EngineError;
 use crate::sandbox;
 use crate::terminal::INNER_FLAG;
@@ -59,7 +61,7 @@ pub(super) struct Helpers {
 /// Starts the program. Blocking.
 pub(super) fn open(
     spec: &TerminalSpec,
-    profile: &PermissionProfile,
+    permissions: Permissions,
     helpers: &Helpers,
 ) -> Result<OpenTerminal, EngineError> {
     let failed = |error: &dyn std::fmt::Display| {
@@ -67,23 +69,48 @@ pub(super) fn open(
     };
     let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned());
     let shell = find_shell(spec.shell.as_deref(), &path)?;
-    let request = sandboxed(spec, &shell, path, profile, helpers)?;
+    let request = sandboxed(spec, &shell, path, &permissions, helpers)?;
     let pair = portable_pty::native_pty_system()
         .openpty(size_of(spec.size))
         .map_err(|error| failed(&error))?;
-    let mut child =
-        pair.slave.spawn_command(command(&request, &spec.cwd)?).map_err(|error| failed(&error))?;
-    drop(pair.slave);
-    let pid = child.process_id().ok_or_else(|| failed(&"the process has no id"))?;
+    let command = command(&request, &spec.cwd)?;
+    let (exited, exit) = oneshot::channel();
+    let pid = start(pair.slave, command, exited).map_err(|error| failed(&error))?;
     let reader = pair.master.try_clone_reader().map_err(|error| failed(&error))?;
     let writer = pair.master.take_writer().map_err(|error| failed(&error))?;
 
     let (pieces, output) = mpsc::channel(OUTPUT_CAPACITY);
     let (queue, input) = blocking::channel();
-    let (exited, exit) = oneshot::channel();
     let queued_bytes = Arc::new(AtomicUsize::new(0));
     let queued = Arc::clone(&queued_bytes);
-    let wait = move || {
+    let master = Mutex::new(pair.master);
+    let terminal = Pty { pid, master, queue, queued_bytes, _until_killed: permissions };
+    let started = spawn("terminal-read", move || read(reader, &pieces))
+        .and_then(|()| spawn("terminal-write", move || write(writer, &input, &queued)));
+    if let Err(error) = started {
+        terminal.kill();
+        return Err(failed(&error));
+    }
+    Ok(OpenTerminal { terminal: Arc::new(terminal), output, exit })
+}
+
+/// Starts the command in the thread that waits for its end: the sandbox dies with the thread that it
+/// was started by. Returns the process id.
+fn start(
+    slave: Box<dyn SlavePty + Send>,
+    command: CommandBuilder,
+    exited: oneshot::Sender<i32>,
+) -> anyhow::Result<u32> {
+    let (started, pid) = blocking::channel();
+    let run = move || {
+        let spawned = slave.spawn_command(command);
+        drop(slave);
+        let mut child = match spawned {
+            Ok(child) => child,
+            Err(error) => return drop(started.send(Err(error))),
+        };
+        let pid = child.process_id().ok_or_else(|| anyhow!("the process has no id"));
+        let _ = started.send(pid);
         let child: &mut dyn Child = &mut *child;
         let status = match child.downcast_mut::<std::process::Child>() {
             Some(child) => child.wait().map_or(-1, code),
@@ -91,15 +118,8 @@ pub(super) fn open(
         };
         let _ = exited.send(status);
     };
-    let terminal = Pty { pid, master: Mutex::new(pair.master), queue, queued_bytes };
-    let started = spawn("terminal-wait", wait)
-        .and_then(|()| spawn("terminal-read", move || read(reader, &pieces)))
-        .and_then(|()| spawn("terminal-write", move || write(writer, &input, &queued)));
-    if let Err(error) = started {
-        terminal.kill();
-        return Err(failed(&error));
-    }
-    Ok(OpenTerminal { terminal: Arc::new(terminal), output, exit })
+    spawn("terminal-wait", run)?;
+    pid.recv()?
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
@@ -132,7 +152,7 @@ fn sandboxed(
     spec: &TerminalSpec,
     shell: &Path,
     path: String,
-    profile: &PermissionProfile,
+    permissions: &Permissions,
     helpers: &Helpers,
 ) -> Result<ExecRequest, EngineError> {
     let cwd = AbsolutePathBuf::from_absolute_path(&spec.cwd)
@@ -146,8 +166,8 @@ fn sandboxed(
         environment(spec, shell, path),
         ExecExpiration::DefaultTimeout,
     );
-    let roots = [cwd.clone()];
-    build_exec_request(params, profile, &cwd, &roots, &helpers.linux_sandbox_exe, false)
+    let (roots, profile) = ([cwd.clone()], permissions.command_profile(spec.sandbox));
+    build_exec_request(params, &profile, &cwd, &roots, &helpers.linux_sandbox_exe, false)
         .map_err(|error| EngineError::Failed(error.to_string()))
 }
 
@@ -231,6 +251,8 @@ struct Pty {
     queue: blocking::Sender<Vec<u8>>,
     /// Input that the programs have not read yet, in bytes.
     queued_bytes: Arc<AtomicUsize>,
+    /// Dropped with the terminal.
+    _until_killed: Permissions,
 }
 
 impl Terminal for Pty {
