@@ -214,6 +214,10 @@ pub(super) fn for_thread(
         .permissions
         .set_permission_profile(profile)
         .map_err(|error| EngineError::Rejected(format!("sandbox: {error}")))?;
+    #[cfg(target_os = "linux")]
+    if let Some(view) = &permissions.view {
+        config.codex_linux_sandbox_exe = Some(view.helper());
+    }
     config.permissions.set_workspace_roots(vec![cwd.clone()]);
     config.workspace_roots = vec![cwd.clone()];
     config.cwd = cwd;

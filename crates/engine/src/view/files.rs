@@ -15,6 +15,7 @@ use rustix::fs::OFlags;
 use tokio::time::Instant;
 
 use super::FILE;
+use super::INNER_HELPER;
 use super::Settings;
 use super::VIEWS;
 use super::View;
@@ -63,6 +64,11 @@ impl ProcessFolder {
         Ok(Self { path, _lock: lock })
     }
 
+    /// Removes the folder, if all views have gone.
+    pub(super) fn remove(&self) {
+        let _ = std::fs::remove_dir(&self.path);
+    }
+
     /// Creates a view.
     pub(super) fn create_view(
         &self,
@@ -93,6 +99,7 @@ impl ProcessFolder {
                 std::fs::File::create(&point)?;
             }
         }
+        std::os::unix::fs::symlink(&settings.exe, dir.join(INNER_HELPER))?;
         std::fs::write(dir.join(FILE), serde_json::to_vec(&view)?)?;
         Ok(ViewFiles { dir, temporary: view.temporary.into_iter().map(|(path, _)| path).collect() })
     }

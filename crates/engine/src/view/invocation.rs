@@ -36,16 +36,16 @@ pub(crate) struct Invocation {
 }
 
 impl Invocation {
-    /// Reads the arguments of this process, its name first. `None` if it is not the helper, if the
-    /// profile names no view, or if core is to set up the sandbox itself: inside one already, or
-    /// with a network of its own.
+    /// Reads the arguments of this process, its name first. `None` if it is not the helper, if neither
+    /// the profile nor its own path names a view, or if core is to set up the sandbox itself: inside
+    /// one already, or with a network of its own.
     ///
     /// # Errors
     /// The profile or the view cannot be read: the command must not run.
     pub(crate) fn read(arguments: &[OsString]) -> anyhow::Result<Option<Self>> {
         let mut arguments = arguments.iter();
-        let called = arguments.next().and_then(|name| Path::new(name).file_name());
-        if called.is_none_or(|name| name != INNER_HELPER) {
+        let Some(called) = arguments.next().map(Path::new) else { return Ok(None) };
+        if called.file_name().is_none_or(|name| name != INNER_HELPER) {
             return Ok(None);
         }
         let (mut policy_cwd, mut command_cwd, mut profile) = (None, None, None);
@@ -62,7 +62,9 @@ impl Invocation {
         let profile: PermissionProfile = serde_json::from_str(text)
             .with_context(|| format!("{}: expected a permission profile", deny_read::PROFILE))?;
         let (mut files, network) = profile.to_runtime_permissions();
-        let Some(view_dir) = named_view(&files)? else { return Ok(None) };
+        // Core gives the reviewer of approvals a profile of its own, and the conversation's helper.
+        let own_alias = called.parent().filter(|folder| is_view(folder)).map(Path::to_owned);
+        let Some(view_dir) = named_view(&files)?.or(own_alias) else { return Ok(None) };
         let view = std::fs::read(view_dir.join(FILE)).context("the view of the command is gone")?;
         let view: View = serde_json::from_slice(&view)?;
         // Hidden with all of codex's home.
@@ -113,4 +115,96 @@ fn is_denied_below(entry: &FileSystemSandboxEntry, home: &Path) -> bool {
         FileSystemPath::Special { .. } => return false,
     };
     entry.access == FileSystemAccessMode::Deny && path != home && path.starts_with(home)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::rules;
+
+    /// A view in a temporary folder, removed on drop.
+    struct Disk(PathBuf);
+
+    impl Disk {
+        fn new() -> Self {
+            let disk = Self(std::env::temp_dir().join(uuid::Uuid::new_v4().to_string()));
+            let path = |name: &str| disk.0.join(name);
+            let view = View {
+                bwrap: path("bwrap"),
+                exe: path("exe"),
+                mounts_proc: true,
+                home: path("home"),
+                root: path("root"),
+                folder: path("root/a"),
+                temporary: Vec::new(),
+                shown: Vec::new(),
+            };
+            std::fs::create_dir_all(disk.view_dir()).unwrap();
+            std::fs::write(disk.view_dir().join(FILE), serde_json::to_vec(&view).unwrap()).unwrap();
+            disk
+        }
+
+        fn view_dir(&self) -> PathBuf {
+            self.0.join("home/gateway/views/process/view")
+        }
+
+        /// Arguments of the helper under a path, with rules that deny folders.
+        fn arguments(&self, called: &Path, denied: &[PathBuf], option: &str) -> Vec<OsString> {
+            let root = FileSystemPath::Special {
+                value: codex_protocol::permissions::FileSystemSpecialPath::Root,
+            };
+            let mut entries = vec![FileSystemSandboxEntry::new(root, FileSystemAccessMode::Read)];
+            entries.extend(denied.iter().flat_map(|folder| rules(folder)));
+            let files = FileSystemSandboxPolicy::restricted(entries);
+            let network = NetworkSandboxPolicy::Restricted;
+            let profile = PermissionProfile::from_runtime_permissions(&files, network);
+            let profile = serde_json::to_string(&profile).unwrap();
+            let cwd = self.0.to_str().unwrap();
+            let mut all = vec![called.as_os_str().to_owned()];
+            all.extend(["--sandbox-policy-cwd", cwd, deny_read::PROFILE, &profile].map(Into::into));
+            all.extend(Some(option).filter(|option| !option.is_empty()).map(Into::into));
+            all.extend(["--", "echo", "--"].map(Into::into));
+            all
+        }
+    }
+
+    impl Drop for Disk {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn view_is_named_by_profile_or_path() {
+        let disk = Disk::new();
+        let (alias, own) = (disk.0.join(INNER_HELPER), disk.view_dir().join(INNER_HELPER));
+        let hidden = [disk.view_dir(), disk.0.join("home/sessions"), disk.0.join("else")];
+        for (called, denied) in [(&alias, &hidden[..]), (&own, &[]), (&own, &hidden[..1])] {
+            let read = Invocation::read(&disk.arguments(called, denied, "")).unwrap().unwrap();
+            assert_eq!(read.view_dir, disk.view_dir());
+            assert_eq!((read.policy_cwd.as_path(), &read.command_cwd), (disk.0.as_path(), &disk.0));
+            assert_eq!(read.command, ["echo", "--"]);
+            // What lies in codex's home is hidden anyway.
+            let left = read.files.entries.iter().filter_map(self::denied);
+            assert_eq!(left.count(), denied.len().saturating_sub(2));
+        }
+        for (called, denied, option) in [
+            (&alias, &hidden[1..], ""),
+            (&own, &hidden[..], "--apply-seccomp-then-exec"),
+            (&own, &hidden[..], "--allow-network-for-proxy"),
+            (&disk.0.join("codex-gateway"), &hidden[..], ""),
+        ] {
+            let arguments = disk.arguments(called, denied, option);
+            assert!(Invocation::read(&arguments).unwrap().is_none(), "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn missing_or_second_view_is_refused() {
+        let disk = Disk::new();
+        let (alias, gone) = (disk.0.join(INNER_HELPER), disk.view_dir().with_file_name("gone"));
+        for denied in [vec![gone.clone()], vec![disk.view_dir(), gone]] {
+            assert!(Invocation::read(&disk.arguments(&alias, &denied, "")).is_err(), "{denied:?}");
+        }
+    }
 }

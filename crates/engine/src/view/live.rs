@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::INNER_HELPER;
 use super::files::ProcessFolder;
 use super::files::ViewFiles;
 use super::processes::Processes;
@@ -152,7 +153,10 @@ impl Views {
                 }
                 in_use
             });
-            if live.is_empty() || Instant::now() >= deadline {
+            if live.is_empty() {
+                return self.shared.process.remove();
+            }
+            if Instant::now() >= deadline {
                 return;
             }
             drop(live);
@@ -189,6 +193,11 @@ impl Lease {
     /// The folder of the view's files.
     pub(crate) fn view_dir(&self) -> &Path {
         &self.files.dir
+    }
+
+    /// This binary, under a path that tells it the view and that it is core's sandbox helper.
+    pub(crate) fn helper(&self) -> PathBuf {
+        self.files.dir.join(INNER_HELPER)
     }
 
     /// The temporary folders, as commands name them.
