@@ -5,6 +5,7 @@
 
 use std::hint::black_box;
 
+use codex_gateway::conversation::event_budget::EventBudget;
 use codex_gateway::conversation::id::ConversationId;
 use codex_gateway::conversation::log::EventLog;
 use codex_gateway::conversation::log::Read;
@@ -22,7 +23,11 @@ const DELTA: &str = r#"{"id":"01a1fc12-4028-7788-a6d6-4a7d2bd33cf0","msg":{"type
 "item_id":"item_01a1fc124740767e8fcc8537668506d8","delta":"command "}}"#;
 
 fn log() -> std::sync::Arc<EventLog> {
-    EventLog::new(&ConversationId::new("01a1fc12-401b-725d-8040-2fd6b782cca6"), 1 << 20)
+    EventLog::new(
+        &ConversationId::new("01a1fc12-401b-725d-8040-2fd6b782cca6"),
+        1 << 20,
+        &EventBudget::new(1 << 24),
+    )
 }
 
 fn encode(criterion: &mut Criterion) {

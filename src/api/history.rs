@@ -8,16 +8,19 @@ use crate::error::Error;
 use crate::ops;
 pub(crate) use crate::ops::history::Diff;
 pub(crate) use crate::ops::history::History;
+pub(crate) use crate::ops::history::HistoryRequest;
 use crate::web::Json;
 use crate::web::RequestContext;
+use crate::web::extract::Query;
 
 /// `GET …/{id}/history`
 pub(crate) async fn history(
     app: &Arc<App>,
     _context: &RequestContext,
     id: ConversationId,
+    Query(request): Query<HistoryRequest>,
 ) -> Result<Json<History>, Error> {
-    ops::history::history(app, &id).await.map(Json)
+    ops::history::history(app, &id, request).await.map(Json)
 }
 
 /// `GET …/{id}/diff`

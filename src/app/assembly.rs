@@ -22,6 +22,7 @@ use crate::conversation::Permitted;
 use crate::conversation::record_status::RecordStatus;
 use crate::conversation::registry;
 use crate::conversation::registry::Registry;
+use crate::conversation::restore;
 use crate::conversation::sessions::Sessions;
 use crate::conversation::workspaces;
 use crate::conversation::written_folders::WrittenFolders;
@@ -90,6 +91,7 @@ impl Assembly {
         let folders_path = own_folder.join("folders.jsonl");
         let written_folders = WrittenFolders::open(&folders_path, records)
             .with_context(|| format!("cannot use {}", folders_path.display()))?;
+        restore::restore(&sessions, &*engine, &config.workspace_root).await;
         let proxies = Proxies::new(&config.proxies)?;
         let egress = match config.mcp.allow_private {
             true => None,
@@ -147,6 +149,7 @@ impl Assembly {
         shutdown.spawn(Arc::clone(&conversations).run_eviction());
         shutdown.spawn(Arc::clone(&conversations).run_prestart());
         shutdown.spawn(Arc::clone(&conversations).run_record_keeping());
+        shutdown.spawn(Arc::clone(&conversations).run_event_budget());
         lock.hold_until_exit();
         let app = App::new(Components {
             config,

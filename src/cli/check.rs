@@ -96,7 +96,13 @@ fn limits<W: Write>(out: &mut Report<W>, config: &Config) -> io::Result<()> {
         "live conversations",
         format_args!("at most {}, each until idle for {idle} ms", turns.max_live),
     )?;
-    out.line("event log", format_args!("{} bytes per conversation", turns.event_log_bytes))?;
+    out.line(
+        "event logs",
+        format_args!(
+            "{} bytes per conversation, {} in all",
+            turns.event_log_bytes, turns.max_event_log_bytes
+        ),
+    )?;
     let (idle, lifetime) = (terminals.idle.as_millis(), terminals.lifetime.as_millis());
     out.line(
         "terminals",

@@ -43,6 +43,7 @@ pub struct File {
     pub(super) drain_timeout_ms: Option<u64>,
     pub(super) drain_delay_ms: Option<u64>,
     pub(super) event_log_bytes: Option<usize>,
+    pub(super) max_event_log_bytes: Option<usize>,
     pub(super) heartbeat_ms: Option<u64>,
     pub(super) allow_danger_full_access: Option<bool>,
     pub(super) max_terminals: Option<usize>,

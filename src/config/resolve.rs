@@ -217,6 +217,12 @@ fn turn_limits(
         idle: millis("conversation_idle_ms", file.conversation_idle_ms, 1_800_000)?,
         prestarted: file.conversations_ahead.unwrap_or(pre_started),
         event_log_bytes: at_least("event_log_bytes", file.event_log_bytes, 4096, 8 << 20)?,
+        max_event_log_bytes: at_least(
+            "max_event_log_bytes",
+            file.max_event_log_bytes,
+            1 << 20,
+            512 << 20,
+        )?,
         heartbeat: millis("heartbeat_ms", file.heartbeat_ms, 15_000)?,
     })
 }

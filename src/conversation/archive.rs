@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use codex_gateway_engine::EngineError;
-use codex_gateway_engine::history::PastTurn;
+use codex_gateway_engine::history::HistoryPage;
 
 use super::conversation_ref::ConversationRef;
 use super::handle::Conversation;
@@ -11,6 +11,7 @@ use super::id::ConversationId;
 use super::id::SessionId;
 use super::mcp_servers::specs;
 use super::open::cell;
+use super::open::started;
 use super::record_status::not_stored;
 use super::registry::Registry;
 use super::registry::not_found;
@@ -57,6 +58,7 @@ impl Registry {
     /// `NotFound` for an unknown id; `InsufficientStorage` where that cannot be stored;
     /// propagates `EngineError`.
     pub async fn archive(&self, id: &ConversationId) -> Result<(), Error> {
+        self.sessions.check_room()?;
         if let Some(ConversationRef::Live(conversation)) = self.get(id) {
             if let Some(turn) = conversation.interrupt(None) {
                 turn.report().await?;
@@ -102,20 +104,26 @@ impl Registry {
         let (mut spec, resumed) = self.resume_spec(stored, None);
         let servers = self.mcp_servers.for_start(Some(id));
         spec.mcp_servers = specs(&servers);
-        let thread = self.engine.fork(id.to_string(), after_turn, spec).await?;
-        let conversation = self.adopt_new(thread, &session_id, resumed, servers)?;
+        let place = self.room().await?;
+        let thread = started(self.engine.fork(id.to_string(), after_turn, spec)).await?;
+        let conversation = self.adopt_new(thread, &session_id, resumed, servers, place)?;
         self.names().insert(session_id, cell(&conversation));
         Ok(conversation)
     }
 
-    /// The recorded turns of a conversation.
+    /// At most `limit` recorded turns of a conversation after the turn `after`, oldest first.
     ///
     /// # Errors
-    /// Propagates `EngineError`.
-    pub async fn history(&self, id: &ConversationId) -> Result<Vec<PastTurn>, Error> {
-        match self.engine.history(id.to_string()).await {
+    /// `InvalidRequest` where `after` is no turn of it; propagates `EngineError`.
+    pub async fn history(
+        &self,
+        id: &ConversationId,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<HistoryPage, Error> {
+        match self.engine.history(id.to_string(), after, limit).await {
             // Core recorded nothing, because the conversation had no turn.
-            Err(EngineError::NotFound(_)) => Ok(Vec::new()),
+            Err(EngineError::NotFound(_)) => Ok(HistoryPage::default()),
             history => Ok(history?),
         }
     }

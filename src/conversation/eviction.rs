@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use tokio::sync::Semaphore;
 
 use super::handle::Conversation;
 use super::registry::Registry;
@@ -12,42 +13,46 @@ use super::state::Activity;
 /// The interval between two looks for idle conversations.
 const INTERVAL: Duration = Duration::from_secs(5);
 
+/// The number of conversations that are closed at the same time.
+const MAX_CLOSING: usize = 32;
+
 impl Registry {
-    /// Evicts idle conversations until the process drains: those idle for longer than the limit
-    /// and, above the bound on live ones, those that have been idle longest.
+    /// Evicts idle conversations until the process drains: those idle for longer than the limit.
+    /// Also removes those whose thread has ended by itself.
     pub async fn run_eviction(self: Arc<Self>) {
+        let closing = Arc::new(Semaphore::new(MAX_CLOSING));
         loop {
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
                 () = self.shared.shutdown.drain.cancelled() => return,
             }
+            // Their histories could not be written.
+            if self.sessions.check_room().is_err() {
+                continue;
+            }
             for conversation in self.idle() {
-                conversation.close().await;
-                self.remove(&conversation);
+                // Each by itself: one that hangs delays no other.
+                let (this, closing) = (Arc::clone(&self), Arc::clone(&closing));
+                self.shared.shutdown.spawn(async move {
+                    let _one_of_few = closing.acquire().await;
+                    conversation.close().await;
+                    this.remove(&conversation);
+                });
             }
         }
     }
 
     /// The conversations to evict. No turn starts in them any more.
     fn idle(&self) -> Vec<Arc<Conversation>> {
-        let mut idle: Vec<_> = self
-            .live()
+        let since = Utc::now() - self.shared.limits.idle;
+        self.live()
             .values()
-            .map(|conversation| (conversation.snapshot(), conversation))
-            .filter(|(snapshot, _)| snapshot.activity == Activity::Idle)
-            .map(|(snapshot, conversation)| (snapshot.updated_at, Arc::clone(conversation)))
-            .collect();
-        idle.sort_by_key(|(updated_at, _)| *updated_at);
-        let limits = &self.shared.limits;
-        let surplus = self.len().saturating_sub(limits.max_live);
-        let now = Utc::now();
-        idle.into_iter()
-            .enumerate()
-            .filter(|(position, (_, conversation))| {
-                let limit = if *position < surplus { Duration::ZERO } else { limits.idle };
-                conversation.close_if_idle(now - limit)
+            .filter(|conversation| match conversation.snapshot().activity {
+                Activity::Idle => conversation.close_if_idle(since),
+                Activity::Closed => conversation.has_ended(),
+                Activity::Running | Activity::WaitingApproval => false,
             })
-            .map(|(_, (_, conversation))| conversation)
+            .map(Arc::clone)
             .collect()
     }
 }

@@ -9,11 +9,15 @@ use std::time::Duration;
 use chrono::DateTime;
 use chrono::Utc;
 use codex_gateway_engine::Approval;
+use codex_gateway_engine::Closed;
 use codex_gateway_engine::Sandbox;
 use codex_gateway_engine::Thread;
 use tokio::sync::OnceCell;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
+use super::event_budget::EventBudget;
 use super::id::ConversationId;
 use super::id::SessionId;
 use super::id::TurnId;
@@ -33,6 +37,7 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::shutdown::Shutdown;
 use crate::sync::Mutex;
+use crate::telemetry::metrics;
 
 /// One conversation.
 pub struct Conversation {
@@ -59,6 +64,10 @@ pub struct Conversation {
     pub(super) own_turn_limit: Duration,
     state: Mutex<State>,
     thread_closed: OnceCell<()>,
+    /// Cancelled when the thread did not end in time: no event follows.
+    pub(super) abandoned: CancellationToken,
+    /// Its place among the live conversations.
+    place: Mutex<Option<OwnedSemaphorePermit>>,
     pub(super) shutdown: Shutdown,
 }
 
@@ -73,6 +82,7 @@ impl std::fmt::Debug for Conversation {
 pub(super) struct Shared {
     pub(super) calls: InFlight,
     pub(super) limits: Limits,
+    pub(super) event_budget: Arc<EventBudget>,
     /// Whether the log keeps the events that carry the system prompt.
     pub(super) raw_events: bool,
     pub(super) shutdown: Shutdown,
@@ -97,14 +107,14 @@ impl Conversation {
         resumed: ResumeState,
         shared: &Shared,
     ) -> Arc<Self> {
-        let Shared { calls, limits, raw_events, shutdown } = shared;
+        let Shared { calls, limits, event_budget, raw_events, shutdown } = shared;
         let facts = thread.facts().clone();
         let id = ConversationId::new(&facts.id);
         let now = Utc::now();
         let ResumeState { created_at, sandbox, approval_policy, reduced } = resumed;
         let defaults = Settings { model: facts.model, sandbox, approval_policy };
         let conversation = Arc::new(Self {
-            log: EventLog::new(&id, limits.event_log_bytes),
+            log: EventLog::new(&id, limits.event_log_bytes, event_budget),
             id,
             session_id,
             cwd: facts.cwd,
@@ -120,6 +130,8 @@ impl Conversation {
             queue_head: Semaphore::new(1),
             own_turn_limit: limits.default_timeout,
             thread_closed: OnceCell::new(),
+            abandoned: CancellationToken::new(),
+            place: Mutex::default(),
             shutdown: shutdown.clone(),
         });
         if !conversation.reduced.is_empty() {
@@ -127,6 +139,7 @@ impl Conversation {
             let event = permitted::event(&conversation.reduced);
             conversation.log.append(event.as_bytes(), None);
         }
+        conversation.report_damage(facts.damaged_lines);
         shutdown.spawn(pump::run(Arc::clone(&conversation), *raw_events));
         conversation
     }
@@ -207,7 +220,49 @@ impl Conversation {
     pub(super) async fn close(&self) {
         self.lock().closed = true;
         self.calls.stop(self.id.as_str());
-        self.thread_closed.get_or_init(|| self.thread.close()).await;
+        self.thread_closed.get_or_init(|| self.end_thread()).await;
+    }
+
+    async fn end_thread(&self) {
+        if self.thread.close().await == Closed::Abandoned {
+            metrics().abandoned.add(1, &[]);
+            tracing::error!(
+                conversation = %self.id, session_id = %self.session_id,
+                "the conversation did not end in time, because a tool server or a hook hangs: it \
+                 was given up, its history is on disk"
+            );
+            self.abandoned.cancel();
+        }
+    }
+
+    /// Whether its thread has ended, or was given up.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread_closed.initialized()
+    }
+
+    /// Holds its place among the live conversations until [`Self::leave`].
+    pub(super) fn take_place(&self, place: OwnedSemaphorePermit) {
+        *self.place.lock() = Some(place);
+    }
+
+    /// Gives its place back.
+    pub(super) fn leave(&self) {
+        self.place.lock().take();
+    }
+
+    /// Tells clients that a part of the history is lost.
+    fn report_damage(&self, lines: usize) {
+        if lines == 0 {
+            return;
+        }
+        let message = format!(
+            "{lines} damaged lines of this conversation's recording were removed: the model and the \
+             history may lack a part of it; the file as it was is kept"
+        );
+        // Written by hand because readers of the log expect the tag first.
+        let message = serde_json::Value::from(message);
+        let json = format!(r#"{{"id":"","msg":{{"type":"warning","message":{message}}}}}"#);
+        self.log.append(json.as_bytes(), None);
     }
 
     /// Begins the span of a turn. From here on, model calls are traced below it.

@@ -14,7 +14,7 @@ pub struct Limits {
     pub prompt_limit_chars: usize,
     /// The largest number of prompts queued for one conversation.
     pub max_queued: usize,
-    /// The target number of live conversations. Above it, those idle longest are evicted.
+    /// The largest number of live conversations. Those idle longest make room for others.
     pub max_live: usize,
     /// The time after which an idle conversation is evicted.
     pub idle: Duration,
@@ -22,6 +22,8 @@ pub struct Limits {
     pub prestarted: usize,
     /// The size of a conversation's event log, in bytes.
     pub event_log_bytes: usize,
+    /// The size of all event logs together, in bytes.
+    pub max_event_log_bytes: usize,
     /// The pause after which a silent stream gets a heartbeat.
     pub heartbeat: Duration,
 }

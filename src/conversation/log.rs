@@ -12,6 +12,7 @@ use std::sync::MutexGuard;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::event_budget::EventBudget;
 use super::id::ConversationId;
 use super::id::Seq;
 use super::id::TurnId;
@@ -71,11 +72,15 @@ impl Entry {
 const MSG_KEY: &str = r#""msg":"#;
 const MSG_OPEN: &str = r#""msg":{"type":""#;
 
+/// What an event takes in memory beside its line.
+const ENTRY_OVERHEAD: usize = 128;
+
 /// The event log of a conversation.
 #[derive(Debug)]
 pub struct EventLog {
     prefix: String,
     limit: usize,
+    budget: Arc<EventBudget>,
     kept: Mutex<Kept>,
     last: watch::Sender<Seq>,
 }
@@ -89,11 +94,17 @@ struct Kept {
 }
 
 impl EventLog {
-    /// An empty log that keeps about `limit` bytes, and always the newest event.
-    pub fn new(conversation: &ConversationId, limit: usize) -> Arc<Self> {
+    /// An empty log that keeps about `limit` bytes, and always the newest event. All logs together
+    /// keep what `budget` allows.
+    pub fn new(
+        conversation: &ConversationId,
+        limit: usize,
+        budget: &Arc<EventBudget>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             prefix: format!(r#","conversation_id":"{conversation}","#),
             limit,
+            budget: Arc::clone(budget),
             kept: Mutex::default(),
             last: watch::Sender::new(0),
         })
@@ -105,14 +116,34 @@ impl EventLog {
         let seq = *self.last.borrow() + 1;
         let entry = self.entry(seq, event, ends);
         kept.bytes += entry.line.len();
+        let mut over_budget = self.budget.add(entry.line.len() + ENTRY_OVERHEAD);
         kept.entries.push_back(entry);
-        while kept.bytes > self.limit && kept.entries.len() > 1 {
-            if let Some(gone) = kept.entries.pop_front() {
-                kept.bytes -= gone.line.len();
-            }
+        while (kept.bytes > self.limit || over_budget) && kept.entries.len() > 1 {
+            over_budget = self.drop_first(&mut kept).1;
         }
         self.last.send_replace(seq);
         seq
+    }
+
+    /// Drops the oldest events until this many bytes are free, but for the newest event.
+    pub(super) fn drop_oldest(&self, bytes: usize) {
+        let mut kept = self.lock();
+        let mut freed = 0;
+        while freed < bytes && kept.entries.len() > 1 {
+            freed += self.drop_first(&mut kept).0;
+        }
+    }
+
+    /// Drops the oldest event. Returns its bytes, and whether the budget is still far exceeded.
+    fn drop_first(&self, kept: &mut Kept) -> (usize, bool) {
+        let Some(gone) = kept.entries.pop_front() else { return (0, false) };
+        kept.bytes -= gone.line.len();
+        // A queue that was long keeps its memory otherwise.
+        if kept.entries.len() < kept.entries.capacity() / 4 {
+            kept.entries.shrink_to(kept.entries.len() * 2);
+        }
+        let bytes = gone.line.len() + ENTRY_OVERHEAD;
+        (bytes, self.budget.remove(bytes))
     }
 
     fn entry(&self, seq: Seq, event: &[u8], ends: Option<TurnId>) -> Entry {
@@ -159,6 +190,13 @@ impl EventLog {
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock()
+    }
+}
+
+impl Drop for EventLog {
+    fn drop(&mut self) {
+        let kept = self.kept.get_mut();
+        self.budget.remove(kept.bytes + kept.entries.len() * ENTRY_OVERHEAD);
     }
 }
 
@@ -246,7 +284,7 @@ mod tests {
     use super::*;
 
     fn log(limit: usize) -> Arc<EventLog> {
-        EventLog::new(&ConversationId::new("c1"), limit)
+        EventLog::new(&ConversationId::new("c1"), limit, &EventBudget::new(usize::MAX))
     }
 
     fn event(text: &str) -> Vec<u8> {
@@ -287,6 +325,29 @@ mod tests {
         assert_eq!(entries.last().unwrap().seq, 100);
         assert_eq!(log.oldest_seq(), missed + 1);
         assert!(log.bytes() <= 4 * 120);
+    }
+
+    #[test]
+    fn logs_share_a_budget() {
+        let budget = EventBudget::new(100 * (ENTRY_OVERHEAD + 100));
+        let logs = ["a", "b"].map(|id| EventLog::new(&ConversationId::new(id), 1 << 20, &budget));
+        for log in &logs {
+            for _ in 0..200 {
+                log.append(&event("x"), None);
+            }
+        }
+        // No task drops events here: the second log makes room by itself, and keeps its newest.
+        let kept = logs.each_ref().map(|log| log.lock().entries.len());
+        assert!(kept[0] > 80 && kept[1] == 1, "{kept:?}");
+        assert_eq!(logs[1].last_seq(), 200);
+        logs[0].drop_oldest(1000);
+        assert!(logs[0].lock().entries.len() < kept[0]);
+        let [first, second] = logs;
+        drop(first);
+        for _ in 0..50 {
+            second.append(&event("x"), None);
+        }
+        assert_eq!(second.lock().entries.len(), 51, "the room of a dropped log is free");
     }
 
     #[tokio::test]

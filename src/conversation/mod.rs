@@ -9,11 +9,15 @@
 //!   file), `prestart`, `eviction`, `archive`, `permitted` (what the operator permits), [`mcp_servers`],
 //!   [`workspaces`]
 //! - on disk: `record_file` (appended lines), [`record_status`] (whether they can be written),
-//!   `record_keeping` (the task that syncs them)
+//!   `record_keeping` (the task that syncs them), `restore`
+//! - bounds: [`limits`], `room` (live conversations), [`event_budget`] (events in memory)
 
 pub mod approvals;
 mod archive;
 mod conversation_ref;
+mod damaged_line;
+pub mod event_budget;
+mod event_trimming;
 mod eviction;
 mod folder_leases;
 mod grants;
@@ -33,7 +37,9 @@ pub mod record_status;
 pub mod registry;
 pub mod report;
 mod report_builder;
+pub(crate) mod restore;
 mod rollback;
+mod room;
 #[cfg(test)]
 pub(crate) mod scripted;
 pub(crate) mod sessions;

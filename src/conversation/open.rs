@@ -10,6 +10,7 @@ use codex_gateway_engine::Approval;
 use codex_gateway_engine::EngineError;
 use codex_gateway_engine::Prompt;
 use codex_gateway_engine::Sandbox;
+use codex_gateway_engine::Thread;
 use codex_gateway_engine::ThreadSpec;
 use tokio::sync::OnceCell;
 use tracing::Instrument;
@@ -22,6 +23,7 @@ use super::id::ConversationKey;
 use super::id::SessionId;
 use super::mcp_servers::specs;
 use super::prestart::PrestartedThread;
+use super::record_status::RecordKind;
 use super::registry::Cell;
 use super::registry::Registry;
 use super::registry::not_found;
@@ -33,6 +35,11 @@ use super::turn::Turn;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::telemetry::trace;
+
+/// The time for core to start or resume a thread, its tool servers included.
+const START_LIMIT: Duration = Duration::from_secs(120);
+/// How often a conversation that has just ended is opened again for one request.
+const MAX_ROUNDS: usize = 8;
 
 impl Registry {
     /// Starts a turn in the conversation that `key` names, or handles the prompt as `if_busy` says.
@@ -95,7 +102,7 @@ impl Registry {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        loop {
+        for _ in 0..MAX_ROUNDS {
             self.sessions.check_room()?;
             let conversation = self.open(key, options).await?;
             match work(Arc::clone(&conversation)).await {
@@ -104,6 +111,7 @@ impl Registry {
                 done => return done,
             }
         }
+        Err(keeps_ending())
     }
 
     /// The conversation that `key` names, resumed where it is only stored, or a new one.
@@ -170,7 +178,7 @@ impl Registry {
         options: &StartOptions,
         by_id: bool,
     ) -> Result<Arc<Conversation>, Error> {
-        loop {
+        for _ in 0..MAX_ROUNDS {
             let cell = Arc::clone(self.names().entry(session_id.clone()).or_default());
             let conversation = cell
                 .get_or_try_init(|| async {
@@ -199,6 +207,7 @@ impl Registry {
             conversation.close().await;
             self.remove(&conversation);
         }
+        Err(keeps_ending())
     }
 
     async fn start(
@@ -207,6 +216,7 @@ impl Registry {
         options: &StartOptions,
     ) -> Result<Arc<Conversation>, Error> {
         self.sessions.check_room()?;
+        let place = self.room().await?;
         let _waiting = self.prestart.waiting_client();
         let preferred = self.credentials.preferred(session_id.as_str());
         let choice = options.model.for_start(self.engine.facts(), preferred)?;
@@ -222,7 +232,7 @@ impl Registry {
             && let Some(PrestartedThread { thread, cwd, .. }) = self.prestart.take(options)
         {
             self.workspaces.keep(&cwd)?;
-            let adopted = self.adopt_new(thread, session_id, resumed, servers);
+            let adopted = self.adopt_new(thread, session_id, resumed, servers, place);
             return remove_on_failure(adopted, Some(&cwd)).await;
         }
         let cwd = match &options.cwd {
@@ -238,9 +248,9 @@ impl Registry {
             mcp_servers: specs(&servers),
             trace: trace::for_core(&options.span),
         };
-        let thread = self.engine.start(spec).await.map_err(Error::from);
+        let thread = started(self.engine.start(spec)).await;
         let adopted =
-            thread.and_then(|thread| self.adopt_new(thread, session_id, resumed, servers));
+            thread.and_then(|thread| self.adopt_new(thread, session_id, resumed, servers, place));
         remove_on_failure(adopted, Some(&cwd).filter(|_| options.cwd.is_none())).await
     }
 
@@ -250,6 +260,7 @@ impl Registry {
         options: &StartOptions,
         by_id: bool,
     ) -> Result<Arc<Conversation>, Error> {
+        let place = self.room().await?;
         self.workspaces.verify(&stored.cwd).await?;
         let created_at = Some(stored.created_at);
         let (mut spec, resumed) = self.resume_spec(stored.clone(), created_at);
@@ -259,14 +270,19 @@ impl Registry {
         spec.trace = trace::for_core(&options.span);
         // Core may start a turn of its own as soon as the thread is back.
         self.credentials.bind(id.as_str(), session_id.as_str());
-        match self.engine.resume(id.to_string(), spec).await {
-            Ok(thread) => Ok(self.adopt(thread, session_id, resumed, servers)),
+        match started(self.engine.resume(id.to_string(), spec)).await {
+            Ok(thread) => {
+                let damaged_lines = thread.facts().damaged_lines;
+                self.records().add_damaged_lines(RecordKind::Recording, damaged_lines);
+                Ok(self.adopt(thread, session_id, resumed, servers, place))
+            }
             // Stored here, but core recorded no turn of it, so there is nothing to resume.
-            Err(EngineError::NotFound(_)) if !by_id => {
+            Err(error) if *error.kind() == Kind::NotFound && !by_id => {
                 tracing::info!(%session_id, conversation = %id, "no history is kept: starting anew");
+                drop(place);
                 self.start(session_id, options).await
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
@@ -294,6 +310,23 @@ impl Registry {
         };
         (spec, ResumeState { created_at, sandbox, approval_policy, reduced })
     }
+}
+
+/// Waits for core to start a thread, for a limited time.
+pub(super) async fn started(
+    starting: impl Future<Output = Result<Arc<dyn Thread>, EngineError>>,
+) -> Result<Arc<dyn Thread>, Error> {
+    match tokio::time::timeout(START_LIMIT, starting).await {
+        Ok(started) => Ok(started?),
+        Err(_) => Err(Error::new(
+            Kind::TimedOut,
+            format!("the conversation did not start within {} s", START_LIMIT.as_secs()),
+        )),
+    }
+}
+
+fn keeps_ending() -> Error {
+    Error::new(Kind::Unavailable, "the conversation keeps ending: try again in a moment")
 }
 
 /// Removes the folder that was created for a conversation that has not started.

@@ -19,7 +19,7 @@ use crate::telemetry::metrics;
 /// Reads events until the thread has ended.
 pub(super) async fn run(conversation: Arc<Conversation>, raw_events: bool) {
     let mut json = Vec::with_capacity(1024);
-    while let Some(event) = conversation.thread.next_event().await {
+    while let Some(event) = conversation.next_event().await {
         if carries_system_prompt(&event.msg) && !raw_events {
             conversation.trace_event(&event);
             continue;
@@ -42,6 +42,16 @@ fn carries_system_prompt(msg: &EventMsg) -> bool {
 }
 
 impl Conversation {
+    /// The next event; `None` where none follows.
+    async fn next_event(&self) -> Option<Event> {
+        tokio::select! {
+            // Events that are there already come first.
+            biased;
+            event = self.thread.next_event() => event,
+            () = self.abandoned.cancelled() => None,
+        }
+    }
+
     /// Traces an event that no client receives.
     fn trace_event(&self, event: &Event) {
         if let Some(running) = &mut self.lock().running

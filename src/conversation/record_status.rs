@@ -73,7 +73,12 @@ impl RecordStatus {
 
     /// Counts a damaged record.
     pub(super) fn add_damaged(&self, kind: RecordKind) {
-        self.count(kind).fetch_add(1, Ordering::Relaxed);
+        self.add_damaged_lines(kind, 1);
+    }
+
+    /// Counts damaged records.
+    pub(super) fn add_damaged_lines(&self, kind: RecordKind, lines: usize) {
+        self.count(kind).fetch_add(lines as u64, Ordering::Relaxed);
     }
 
     fn count(&self, kind: RecordKind) -> &AtomicU64 {

@@ -9,8 +9,11 @@ use chrono::Utc;
 use codex_gateway_engine::Engine;
 use codex_gateway_engine::Thread;
 use tokio::sync::OnceCell;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
 
 use super::conversation_ref::ConversationRef;
+use super::event_budget::EventBudget;
 use super::handle::Conversation;
 use super::handle::ResumeState;
 use super::handle::Shared;
@@ -52,6 +55,8 @@ pub struct Registry {
     pub(super) prestart: Prestart,
     pub(super) permitted: Permitted,
     pub(super) shared: Shared,
+    /// One permit for each conversation that may be live.
+    pub(super) places: Arc<Semaphore>,
     live: Mutex<HashMap<ConversationId, Arc<Conversation>>>,
     names: Mutex<HashMap<SessionId, Cell>>,
 }
@@ -124,7 +129,14 @@ impl Registry {
             workspaces,
             credentials,
             permitted,
-            shared: Shared { calls, limits, raw_events, shutdown },
+            places: Arc::new(Semaphore::new(limits.max_live.min(Semaphore::MAX_PERMITS))),
+            shared: Shared {
+                calls,
+                event_budget: EventBudget::new(limits.max_event_log_bytes),
+                limits,
+                raw_events,
+                shutdown,
+            },
             live: Mutex::default(),
             names: Mutex::default(),
         }
@@ -260,9 +272,11 @@ impl Registry {
         session_id: &SessionId,
         resumed: ResumeState,
         servers: Vec<McpConnection>,
+        place: OwnedSemaphorePermit,
     ) -> Arc<Conversation> {
         self.credentials.bind(&thread.facts().id, session_id.as_str());
         let conversation = Conversation::open(thread, session_id.clone(), resumed, &self.shared);
+        conversation.take_place(place);
         self.live().insert(conversation.id.clone(), Arc::clone(&conversation));
         self.mcp_servers.started(&conversation.id, servers);
         conversation
@@ -279,6 +293,7 @@ impl Registry {
         session_id: &SessionId,
         resumed: ResumeState,
         servers: Vec<McpConnection>,
+        place: OwnedSemaphorePermit,
     ) -> Result<Arc<Conversation>, Error> {
         let ResumeState { created_at, sandbox, approval_policy, .. } = resumed;
         let created_at = created_at.unwrap_or_else(Utc::now);
@@ -293,16 +308,19 @@ impl Registry {
             archived: false,
         };
         if let Err(error) = self.sessions.insert(stored) {
-            self.shared.shutdown.spawn(async move { thread.close().await });
+            self.shared.shutdown.spawn(async move {
+                thread.close().await;
+            });
             return Err(not_stored("session_id: the conversation", &error));
         }
         let resumed = ResumeState { created_at: Some(created_at), ..resumed };
-        Ok(self.adopt(thread, session_id, resumed, servers))
+        Ok(self.adopt(thread, session_id, resumed, servers, place))
     }
 
     /// Removes a conversation that has ended. Another one under its name stays.
     pub(super) fn remove(&self, conversation: &Arc<Conversation>) {
         self.live().retain(|_, live| !Arc::ptr_eq(live, conversation));
+        conversation.leave();
         self.credentials.unbind(conversation.id.as_str());
         self.names()
             .retain(|_, cell| cell.get().is_none_or(|live| !Arc::ptr_eq(live, conversation)));

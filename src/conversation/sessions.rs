@@ -15,6 +15,7 @@ use chrono::Utc;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::damaged_line::DamagedLine;
 use super::id::ConversationId;
 use super::id::SessionId;
 use super::record_file::RecordFile;
@@ -57,6 +58,8 @@ pub struct Sessions {
     inner: Arc<Mutex<Inner>>,
     status: RecordStatus,
     folder: PathBuf,
+    /// What can still be read of damaged lines.
+    damaged: Arc<Mutex<Vec<DamagedLine>>>,
 }
 
 #[derive(Debug)]
@@ -89,7 +92,7 @@ impl Sessions {
             archived: BTreeSet::new(),
             sessions: HashMap::new(),
         };
-        let mut damaged = 0;
+        let mut damaged = Vec::new();
         for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
             if line.is_empty() {
                 continue;
@@ -97,20 +100,21 @@ impl Sessions {
             match serde_json::from_slice::<StoredConversation>(line) {
                 Ok(stored) => inner.add(stored),
                 Err(error) => {
-                    damaged += 1;
+                    damaged.push(DamagedLine::new(line));
                     status.add_damaged(RecordKind::Session);
                     let line = number + 1;
                     tracing::error!(%error, line, "a line of the session file is damaged");
                 }
             }
         }
-        if damaged > 0 {
+        if !damaged.is_empty() {
             inner.repair(path);
         } else if inner.file.lines() > inner.stored.len().saturating_mul(2).max(REWRITE_FROM) {
             inner.compact();
         }
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        Ok(Self { inner: Arc::new(Mutex::new(inner)), status, folder })
+        let (inner, damaged) = (Arc::new(Mutex::new(inner)), Arc::new(Mutex::new(damaged)));
+        Ok(Self { inner, status, folder, damaged })
     }
 
     /// Stores a conversation.
@@ -123,6 +127,27 @@ impl Sessions {
         inner.file.append(&line)?;
         inner.add(stored);
         Ok(())
+    }
+
+    /// Stores a conversation that was lost. A newer one keeps their name.
+    ///
+    /// # Errors
+    /// As of [`Self::insert`].
+    pub(super) fn insert_older(&self, stored: StoredConversation) -> std::io::Result<()> {
+        let named = self.by_session(&stored.session_id);
+        let named = named.filter(|named| named.created_at > stored.created_at);
+        self.insert(stored)?;
+        named.map_or(Ok(()), |named| self.insert(named))
+    }
+
+    /// What can still be read of damaged lines, once.
+    pub(super) fn take_damaged(&self) -> Vec<DamagedLine> {
+        std::mem::take(&mut *self.damaged.lock())
+    }
+
+    /// The ids of all conversations.
+    pub(super) fn ids(&self) -> Vec<ConversationId> {
+        self.inner.lock().stored.keys().cloned().collect()
     }
 
     /// Fails while records cannot be written: what begins now would be forgotten.

@@ -38,11 +38,15 @@ pub(super) async fn run(
     tracing::debug!(conversation = %id, %turn_id, ?reason, "interrupting the turn");
     let interrupt =
         conversation.thread.submit(format!("{turn_id}-stop"), Submission::Interrupt, None);
-    let interrupted = interrupt.await;
+    let interrupted = tokio::time::timeout(GRACE, interrupt).await;
     // After the interrupt: core would take the end of its model call for a failure and repeat it.
     conversation.calls.stop(conversation.id.as_str());
-    if let Err(error) = interrupted {
-        tracing::warn!(%error, conversation = %id, "core refused to interrupt the turn");
+    match interrupted {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, conversation = %id, "core refused to interrupt the turn");
+        }
+        Err(_) => tracing::warn!(conversation = %id, "core does not take the interrupt"),
     }
     // Held until here: an interrupt names no turn and must not hit the next one.
     drop(slot);

@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use tracing::Span;
@@ -30,6 +31,9 @@ use crate::error::Kind;
 
 /// The pause before a prompt that is to steer a turn looks for one again.
 const STEER_PAUSE: Duration = Duration::from_millis(5);
+
+/// How long it looks.
+const STEER_LIMIT: Duration = Duration::from_secs(30);
 
 /// How to handle a prompt while a turn runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -207,6 +211,7 @@ impl Conversation {
         prompt: &Prompt,
         limit: Duration,
     ) -> Result<Turn, Error> {
+        let end = Instant::now() + STEER_LIMIT;
         loop {
             if let Ok(slot) = self.free_slot() {
                 let mut submission = Submission::Prompt(prompt.clone());
@@ -218,6 +223,9 @@ impl Conversation {
                 return Ok(turn);
             }
             // The turn has not begun in core yet or has just ended, or a rollback holds the slot.
+            if Instant::now() >= end {
+                return Err(self.busy());
+            }
             tokio::time::sleep(STEER_PAUSE).await;
         }
     }

@@ -188,9 +188,9 @@ routes! {
     ConversationReview(id: ConversationId) = POST "/api/v1/conversations/{id}/review", Key,
         Json<turns::ReviewRequest> => Json<turns::TurnOutcome>, turns::review, [409, 502, 503];
 
-    /// Returns the recorded turns of a conversation.
-    ConversationHistory(id: ConversationId) = GET "/api/v1/conversations/{id}/history", Key
-        => Json<history::History>, history::history, [502];
+    /// Returns the recorded turns of a conversation, oldest first, a page at a time.
+    ConversationHistory(id: ConversationId) = GET "/api/v1/conversations/{id}/history", Key,
+        Query<history::HistoryRequest> => Json<history::History>, history::history, [502];
     /// Returns the changes of the newest turn as a unified diff.
     ConversationDiff(id: ConversationId) = GET "/api/v1/conversations/{id}/diff", Key
         => Json<history::Diff>, history::diff;

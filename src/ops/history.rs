@@ -2,13 +2,19 @@
 
 use codex_gateway_engine::history::PastTurn;
 use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::Serialize;
 
 use super::find;
+use super::integer;
 use crate::app::App;
 use crate::conversation::ConversationRef;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
+
+/// The size of a page.
+const DEFAULT_PAGE: u32 = 100;
+const MAX_PAGE: u32 = 1000;
 
 /// The recorded turns of a conversation.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -16,16 +22,38 @@ pub(crate) struct History {
     conversation_id: ConversationId,
     /// Oldest first.
     turns: Vec<PastTurn>,
+    /// The cursor of the next page; null on the last.
+    next_cursor: Option<String>,
 }
 
-/// Returns the recorded turns of a conversation.
+/// Which recorded turns to return.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub(crate) struct HistoryRequest {
+    /// `next_cursor` of the page before.
+    pub(crate) cursor: Option<String>,
+    /// The size of the page; default 100.
+    #[serde(default, deserialize_with = "integer::optional")]
+    #[schemars(range(min = 1, max = 1000), extend("default" = 100))]
+    pub(crate) limit: Option<u32>,
+}
+
+/// Returns the recorded turns of a conversation, oldest first, a page at a time.
 ///
 /// # Errors
-/// `NotFound`; propagates `EngineError`.
-pub(crate) async fn history(app: &App, id: &ConversationId) -> Result<History, Error> {
+/// `NotFound`; `InvalidRequest` for a limit out of range or an unknown cursor; propagates
+/// `EngineError`.
+pub(crate) async fn history(
+    app: &App,
+    id: &ConversationId,
+    HistoryRequest { cursor, limit }: HistoryRequest,
+) -> Result<History, Error> {
+    let limit = limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(Error::invalid(format!("limit: expected 1 to {MAX_PAGE}, got {limit}")));
+    }
     find(app, id)?;
-    let turns = app.conversations().history(id).await?;
-    Ok(History { conversation_id: id.clone(), turns })
+    let page = app.conversations().history(id, cursor, limit as usize).await?;
+    Ok(History { conversation_id: id.clone(), turns: page.turns, next_cursor: page.next })
 }
 
 /// The changes of the newest turn.

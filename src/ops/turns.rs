@@ -232,7 +232,7 @@ pub(crate) async fn rollback(
     // Core fails to roll back a conversation without a recording.
     if let ConversationRef::Live(conversation) = find(app, &id)?
         && conversation.snapshot().activity == Activity::Idle
-        && app.conversations().history(&id).await?.is_empty()
+        && app.conversations().history(&id, None, 1).await?.turns.is_empty()
     {
         return Ok(RolledBack { rolled_back: false, conversation_id, turns: 0 });
     }

@@ -23,6 +23,7 @@ pub(super) use crate::ops::conversations::ConversationView;
 pub(super) use crate::ops::conversations::ListRequest;
 pub(super) use crate::ops::conversations::StartRequest;
 pub(super) use crate::ops::history::History;
+use crate::ops::history::HistoryRequest;
 use crate::ops::integer;
 pub(super) use crate::ops::turns::RolledBack;
 pub(super) use crate::ops::turns::Steered;
@@ -66,11 +67,25 @@ pub(super) async fn archive(
     ops::conversations::archive(call.app(), id_of(call, &params)?).await
 }
 
-pub(super) async fn history(
-    call: &CallContext,
-    params: ConversationParams,
-) -> Result<History, Error> {
-    ops::history::history(call.app(), &id_of(call, &params)?).await
+/// A conversation, and which of its recorded turns to return.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(super) struct HistoryParams {
+    #[schemars(with = "Option<SessionId>")]
+    session_id: Option<String>,
+    #[schemars(with = "Option<ConversationId>")]
+    conversation_id: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// The size of the page; default 100.
+    #[serde(default, deserialize_with = "integer::optional")]
+    #[schemars(range(min = 1, max = 1000), extend("default" = 100))]
+    limit: Option<u32>,
+}
+
+pub(super) async fn history(call: &CallContext, params: HistoryParams) -> Result<History, Error> {
+    let HistoryParams { session_id, conversation_id, cursor, limit } = params;
+    let id = find(call, session_id, conversation_id)?;
+    ops::history::history(call.app(), &id, HistoryRequest { cursor, limit }).await
 }
 
 pub(super) async fn compact(

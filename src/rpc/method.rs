@@ -109,8 +109,8 @@ methods! {
     /// Ends a conversation and archives its record.
     Archive = "conversation.archive", ConversationParams => conversations::Archived,
         conversations::archive;
-    /// The recorded turns of a conversation.
-    History = "conversation.history", ConversationParams => conversations::History,
+    /// The recorded turns of a conversation, oldest first, a page at a time.
+    History = "conversation.history", conversations::HistoryParams => conversations::History,
         conversations::history;
     /// Adds a prompt to the running turn.
     Steer = "conversation.steer", conversations::SteerParams => conversations::Steered,

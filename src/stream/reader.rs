@@ -241,6 +241,7 @@ mod tests {
     use futures::StreamExt;
 
     use super::*;
+    use crate::conversation::event_budget::EventBudget;
     use crate::conversation::log::EventLog;
     use crate::conversation::report::Output;
     use crate::conversation::report::TurnStatus;
@@ -258,7 +259,7 @@ mod tests {
     }
 
     fn log(limit: usize) -> Arc<EventLog> {
-        EventLog::new(&ConversationId::new("c"), limit)
+        EventLog::new(&ConversationId::new("c"), limit, &EventBudget::new(usize::MAX))
     }
 
     fn seqs(item: Option<Item>) -> Vec<Seq> {

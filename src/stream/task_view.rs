@@ -122,12 +122,21 @@ impl TaskView {
     fn output(&mut self, out: &mut BytesMut, seq: Seq, call: &str, stream: usize, chunk: &[u8]) {
         let buffers = self.unfinished.entry(call.to_owned()).or_default();
         let Some(buffer) = buffers.get_mut(stream) else { return };
-        buffer.extend_from_slice(chunk);
-        while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
-            let next = buffer.split_off(end + 1);
-            let text = std::mem::replace(buffer, next);
-            line(out, seq, stream, text.strip_suffix(b"\n").unwrap_or(&text));
+        // What is kept has no line feed: only the chunk is searched.
+        let Some(last) = chunk.iter().rposition(|byte| *byte == b'\n') else {
+            buffer.extend_from_slice(chunk);
+            if buffer.len() > LINE_LIMIT {
+                line(out, seq, stream, &std::mem::take(buffer));
+            }
+            return;
+        };
+        let (whole, rest) = chunk.split_at(last);
+        buffer.extend_from_slice(whole);
+        for text in buffer.split(|byte| *byte == b'\n') {
+            line(out, seq, stream, text);
         }
+        buffer.clear();
+        buffer.extend_from_slice(rest.strip_prefix(b"\n").unwrap_or(rest));
         if buffer.len() > LINE_LIMIT {
             line(out, seq, stream, &std::mem::take(buffer));
         }

@@ -41,6 +41,7 @@ pub(crate) struct Metrics {
     pub(crate) tool_calls: Counter<u64>,
     pub(crate) tool_duration: Histogram<f64>,
     pub(crate) approval_wait: Histogram<f64>,
+    pub(crate) abandoned: Counter<u64>,
     pub(crate) export_failures: Counter<u64>,
     models: Bounded,
     errors: Bounded,
@@ -123,6 +124,7 @@ impl Metrics {
             tool_calls: counter(names::TOOL_CALLS),
             tool_duration: seconds(names::TOOL_DURATION),
             approval_wait: seconds(names::APPROVAL_WAIT),
+            abandoned: counter(names::CONVERSATIONS_ABANDONED),
             export_failures: counter(names::EXPORT_FAILURES),
             models: Bounded::default(),
             errors: Bounded::default(),
@@ -132,7 +134,13 @@ impl Metrics {
     /// Sets counters whose labels are known in advance to zero. Otherwise Prometheus would not see
     /// the first increment as an increase.
     pub(crate) fn begin(&self, provider: &str, statuses: &[&'static str]) {
-        for counter in [&self.stream_events, &self.stream_bytes, &self.stream_lost, &self.events] {
+        for counter in [
+            &self.stream_events,
+            &self.stream_bytes,
+            &self.stream_lost,
+            &self.events,
+            &self.abandoned,
+        ] {
             counter.add(0, &[]);
         }
         let provider = KeyValue::new(names::PROVIDER, provider.to_owned());

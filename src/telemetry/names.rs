@@ -133,6 +133,8 @@ metrics! {
         "Time from an approval request to its decision.";
     CONVERSATIONS = "codex_gateway.conversations", Gauge, "{conversation}", [],
         "Live conversations.";
+    CONVERSATIONS_ABANDONED = "codex_gateway.conversations.abandoned", Counter, "{conversation}", [],
+        "Conversations that were given up because they did not end within 10 seconds: a tool server or a hook hung.";
     EVENT_LOG = "codex_gateway.event_log.size", Gauge, "By", [],
         "Bytes of events kept in the event logs for later readers.";
     RECORDS_UNWRITABLE = "codex_gateway.records.unwritable", Gauge, "", [],

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::Approval;
+use crate::Sandbox;
 use crate::sandbox;
 
 /// Facts about an engine.
@@ -32,6 +34,29 @@ pub struct ThreadFacts {
     pub model_provider: String,
     /// The conversation's working folder.
     pub cwd: PathBuf,
+    /// The number of damaged lines that were found in its recording since it was last live.
+    pub damaged_lines: usize,
+}
+
+/// What the recording of a conversation says of it.
+#[derive(Debug, Clone)]
+pub struct RecordedConversation {
+    /// Codex's thread id: a UUID.
+    pub id: String,
+    /// The working folder.
+    pub cwd: PathBuf,
+    /// The model of the last turn.
+    pub model: String,
+    /// The id of the model's provider.
+    pub model_provider: String,
+    /// Access of commands.
+    pub sandbox: Sandbox,
+    /// When core asks before it acts.
+    pub approval_policy: Approval,
+    /// The time of its start (RFC 3339).
+    pub created_at: String,
+    /// Whether it is in the archive.
+    pub archived: bool,
 }
 
 /// The position of a cause in its trace (W3C Trace Context).

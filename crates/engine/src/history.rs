@@ -66,30 +66,38 @@ pub enum PastItem {
     },
 }
 
-/// The turns of a recording, without those that were rolled back.
-pub(crate) fn turns(items: &[RolloutItem]) -> Vec<PastTurn> {
-    let mut turns: Vec<PastTurn> = Vec::new();
-    for item in items {
+/// A page of recorded turns.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HistoryPage {
+    /// Oldest first.
+    pub turns: Vec<PastTurn>,
+    /// The last of these turns, if others follow.
+    pub next: Option<String>,
+}
+
+/// Builds turns from the items of a recording, one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct TurnFold {
+    pub(crate) turns: Vec<PastTurn>,
+}
+
+impl TurnFold {
+    /// Adds an item. A rollback is the caller's.
+    pub(crate) fn add(&mut self, item: &RolloutItem) {
         match item {
-            RolloutItem::EventMsg(EventMsg::TurnStarted(started)) => turns.push(PastTurn {
+            RolloutItem::EventMsg(EventMsg::TurnStarted(started)) => self.turns.push(PastTurn {
                 turn_id: started.turn_id.clone(),
                 started_at: started.started_at,
                 status: PastStatus::Unfinished,
                 items: Vec::new(),
             }),
-            RolloutItem::EventMsg(EventMsg::ThreadRolledBack(back)) => {
-                for _ in 0..back.num_turns {
-                    let Some(at) = turns.iter().rposition(PastTurn::has_prompt) else { break };
-                    turns.truncate(at);
-                }
-            }
             RolloutItem::EventMsg(msg) => {
-                if let Some(turn) = turns.last_mut() {
+                if let Some(turn) = self.turns.last_mut() {
                     turn.add_event(msg);
                 }
             }
             RolloutItem::ResponseItem(item) => {
-                if let Some(turn) = turns.last_mut() {
+                if let Some(turn) = self.turns.last_mut() {
                     turn.add_tool_item(item);
                 }
             }
@@ -101,14 +109,9 @@ pub(crate) fn turns(items: &[RolloutItem]) -> Vec<PastTurn> {
             | RolloutItem::WorldState(_) => {}
         }
     }
-    turns
 }
 
 impl PastTurn {
-    fn has_prompt(&self) -> bool {
-        self.items.iter().any(|item| matches!(item, PastItem::UserMessage { .. }))
-    }
-
     fn add_event(&mut self, msg: &EventMsg) {
         match msg {
             EventMsg::UserMessage(message) => self.items.push(PastItem::UserMessage {

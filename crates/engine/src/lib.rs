@@ -43,6 +43,7 @@ pub mod terminal;
 mod view;
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -51,6 +52,7 @@ use std::time::Duration;
 
 pub use self::error::EngineError;
 pub use self::facts::EngineFacts;
+pub use self::facts::RecordedConversation;
 pub use self::facts::ThreadFacts;
 pub use self::facts::TraceContext;
 pub use self::spec::Approval;
@@ -61,7 +63,7 @@ pub use self::submission::Prompt;
 pub use self::submission::Review;
 pub use self::submission::Submission;
 
-use self::history::PastTurn;
+use self::history::HistoryPage;
 use self::mcp::McpServer;
 use self::mcp::McpState;
 use self::mcp::McpTool;
@@ -119,8 +121,21 @@ pub trait Engine: Send + Sync + 'static {
         spec: ThreadSpec,
     ) -> BoxFuture<'_, Result<Arc<dyn Thread>, EngineError>>;
 
-    /// The recorded turns of a conversation.
-    fn history(&self, thread_id: String) -> BoxFuture<'_, Result<Vec<PastTurn>, EngineError>>;
+    /// At most `limit` recorded turns of a conversation after the turn `after`, oldest first.
+    fn history(
+        &self,
+        thread_id: String,
+        after: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<HistoryPage, EngineError>>;
+
+    /// What recordings say of their conversations, but for the `known` ones. Reads all of them.
+    fn recorded_conversations(
+        &self,
+        _known: HashSet<String>,
+    ) -> BoxFuture<'_, Vec<RecordedConversation>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
 
     /// Moves the recording of a conversation that is not live into the archive, or back.
     fn archive(&self, thread_id: String, archived: bool) -> BoxFuture<'_, Result<(), EngineError>>;
@@ -149,6 +164,15 @@ pub trait Engine: Send + Sync + 'static {
     fn shutdown(&self, limit: Duration) -> BoxFuture<'_, usize>;
 }
 
+/// How a conversation was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// It has ended.
+    Ended,
+    /// It did not end in time and was given up. Its history is on disk, and no event follows.
+    Abandoned,
+}
+
 /// One live conversation.
 pub trait Thread: Send + Sync + 'static {
     /// Facts that were settled when the conversation started.
@@ -173,8 +197,12 @@ pub trait Thread: Send + Sync + 'static {
     /// The next event, or `None` once the conversation has ended. One consumer.
     fn next_event(&self) -> BoxFuture<'_, Option<Event>>;
 
-    /// Ends the conversation and waits until its history is on disk.
-    fn close(&self) -> BoxFuture<'_, ()>;
+    /// Brings all of its history to the disk.
+    fn flush(&self) -> BoxFuture<'_, Result<(), EngineError>>;
+
+    /// Ends the conversation and waits until its history is on disk, for a limited time: a tool
+    /// server or a hook may hang.
+    fn close(&self) -> BoxFuture<'_, Closed>;
 }
 
 /// Appends an event's JSON, `{"id":…,"msg":{"type":…}}`, to `out`.

@@ -33,7 +33,7 @@ use codex_gateway_engine::EngineFacts;
 use codex_gateway_engine::Thread;
 use codex_gateway_engine::ThreadFacts;
 use codex_gateway_engine::ThreadSpec;
-use codex_gateway_engine::history::PastTurn;
+use codex_gateway_engine::history::HistoryPage;
 use codex_gateway_engine::mcp::McpServer;
 use codex_gateway_engine::mcp::McpTool;
 use codex_gateway_engine::process::Process;
@@ -99,6 +99,7 @@ impl ScriptedEngine {
             model: spec.model.unwrap_or_else(default),
             model_provider: spec.model_provider.unwrap_or_else(default),
             cwd: spec.cwd,
+            damaged_lines: 0,
         }));
         state.threads.push(Arc::clone(&thread));
         Ok(thread)
@@ -143,8 +144,13 @@ impl Engine for ScriptedEngine {
         ready(self.spawn(new_thread_id(), spec))
     }
 
-    fn history(&self, _thread_id: String) -> BoxFuture<'_, Result<Vec<PastTurn>, EngineError>> {
-        ready(Ok(Vec::new()))
+    fn history(
+        &self,
+        _thread_id: String,
+        _after: Option<String>,
+        _limit: usize,
+    ) -> BoxFuture<'_, Result<HistoryPage, EngineError>> {
+        ready(Ok(HistoryPage::default()))
     }
 
     fn archive(&self, _: String, _archived: bool) -> BoxFuture<'_, Result<(), EngineError>> {

@@ -12,6 +12,7 @@ use crate::conversation::Activity;
 use crate::conversation::Conversation;
 use crate::conversation::IfBusy;
 use crate::conversation::Turn;
+use crate::conversation::event_budget::EventBudget;
 use crate::conversation::handle::ResumeState;
 use crate::conversation::handle::Shared;
 use crate::conversation::id::SessionId;
@@ -32,6 +33,7 @@ async fn conversation(engine: &ScriptedEngine) -> Arc<Conversation> {
         idle: LIMIT,
         prestarted: 0,
         event_log_bytes: 1 << 20,
+        max_event_log_bytes: 1 << 24,
         heartbeat: LIMIT,
     };
     let resumed = ResumeState {
@@ -43,7 +45,8 @@ async fn conversation(engine: &ScriptedEngine) -> Arc<Conversation> {
     let thread = engine.start(ThreadSpec::default()).await.unwrap();
     let session_id = SessionId::parse("s").unwrap();
     let (calls, shutdown) = (InFlight::default(), Shutdown::default());
-    let shared = Shared { calls, limits, raw_events: false, shutdown };
+    let event_budget = EventBudget::new(limits.max_event_log_bytes);
+    let shared = Shared { calls, limits, event_budget, raw_events: false, shutdown };
     Conversation::open(thread, session_id, resumed, &shared)
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
 use codex_gateway_engine::BoxFuture;
+use codex_gateway_engine::Closed;
 use codex_gateway_engine::EngineError;
 use codex_gateway_engine::Submission;
 use codex_gateway_engine::Thread;
@@ -39,6 +40,7 @@ pub(crate) struct ScriptedThread {
     submission_gate: Gate,
     close_gate: Gate,
     closed: AtomicBool,
+    does_not_end: AtomicBool,
 }
 
 /// An unbounded queue with both ends in one place.
@@ -70,6 +72,7 @@ impl ScriptedThread {
             submission_gate: Gate::new(),
             close_gate: Gate::new(),
             closed: AtomicBool::default(),
+            does_not_end: AtomicBool::default(),
         }
     }
 
@@ -110,6 +113,11 @@ impl ScriptedThread {
         self.close_gate.hold()
     }
 
+    /// Makes the engine give the thread up when it is closed.
+    pub(crate) fn never_end(&self) {
+        self.does_not_end.store(true, Ordering::Release);
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
@@ -146,12 +154,20 @@ impl Thread for ScriptedThread {
         Box::pin(self.events.next())
     }
 
-    fn close(&self) -> BoxFuture<'_, ()> {
+    fn flush(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn close(&self) -> BoxFuture<'_, Closed> {
         Box::pin(async move {
             self.close_gate.pass().await;
+            if self.does_not_end.load(Ordering::Acquire) {
+                return Closed::Abandoned;
+            }
             if !self.closed.swap(true, Ordering::AcqRel) {
                 self.push("", json!({ "type": "shutdown_complete" }));
             }
+            Closed::Ended
         })
     }
 }

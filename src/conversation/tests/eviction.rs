@@ -4,6 +4,8 @@ use chrono::Utc;
 
 use super::*;
 use crate::conversation::conversation_ref::ConversationRef;
+use crate::conversation::log::Read;
+use crate::error::Kind;
 
 /// Longer than the interval of the eviction.
 const A_WHILE: Duration = Duration::from_secs(6);
@@ -38,7 +40,7 @@ async fn conversation_stays_before_its_time() {
 
 #[tokio::test(start_paused = true)]
 async fn running_conversation_is_not_evicted() {
-    let none_idle = Limits { idle: Duration::ZERO, max_live: 0, ..limits() };
+    let none_idle = Limits { idle: Duration::ZERO, max_live: 1, ..limits() };
     let many = ManyConversations::new(none_idle);
     let turn = many.prompt("a").await.unwrap();
     many.run_eviction();
@@ -51,16 +53,62 @@ async fn running_conversation_is_not_evicted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn longest_idle_are_evicted_under_pressure() {
-    let many = ManyConversations::new(Limits { max_live: 1, ..limits() });
+async fn longest_idle_makes_room() {
+    let many = ManyConversations::new(Limits { max_live: 2, ..limits() });
     for (thread, session) in ["a", "b", "c"].into_iter().enumerate() {
         many.run_turn(session, thread).await;
+        // The times of conversations differ.
+        std::thread::sleep(Duration::from_millis(2));
     }
-    many.run_eviction();
-    tokio::time::sleep(A_WHILE).await;
     let live =
         |session| matches!(many.registry.find(&key(session)), Some(ConversationRef::Live(_)));
-    assert_eq!(["a", "b", "c"].map(live), [false, false, true]);
+    assert_eq!(["a", "b", "c"].map(live), [false, true, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn live_conversations_are_bounded() {
+    let many = ManyConversations::new(Limits { max_live: 1, ..limits() });
+    let turn = many.prompt("a").await.unwrap();
+    let refused = many.prompt("b").await.unwrap_err();
+    assert_eq!(*refused.kind(), Kind::Unavailable);
+    assert!(refused.to_string().contains("max_live_conversations"), "{refused}");
+    assert_eq!(many.registry.len(), 1);
+    many.engine.thread(0).complete_turn(&turn.id, "done");
+    turn.report().await.unwrap();
+    many.prompt("b").await.unwrap();
+    assert_eq!(many.registry.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn conversation_that_hangs_delays_no_other() {
+    let many = ManyConversations::new(Limits { idle: Duration::ZERO, ..limits() });
+    let hung = many.run_turn("a", 0).await;
+    many.run_turn("b", 1).await;
+    let thread = many.engine.thread(0);
+    let hold = thread.hold_close();
+    many.run_eviction();
+    tokio::time::sleep(A_WHILE).await;
+    assert!(many.engine.thread(1).is_closed());
+    assert_eq!(many.registry.len(), 1);
+    // Core gives it up. Its readers end, and the next prompt resumes it.
+    thread.never_end();
+    drop(hold);
+    let mut cursor = hung.conversation.log().cursor(hung.conversation.log().last_seq());
+    while !matches!(cursor.read(), Read::Ended) {
+        cursor.changed().await;
+    }
+    let resumed = many.run_turn("a", 2).await;
+    assert_eq!(resumed.conversation.id(), hung.conversation.id());
+}
+
+#[tokio::test(start_paused = true)]
+async fn thread_that_ends_by_itself_leaves() {
+    let many = ManyConversations::new(Limits { max_live: 1, ..limits() });
+    many.run_turn("a", 0).await.conversation.close().await;
+    many.run_eviction();
+    tokio::time::sleep(A_WHILE).await;
+    assert!(many.registry.is_empty());
+    many.run_turn("b", 1).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -19,6 +19,7 @@ use codex_gateway_engine::ThreadSpec;
 use serde_json::Value;
 use serde_json::json;
 
+use super::event_budget::EventBudget;
 use super::handle::Conversation;
 use super::handle::ResumeState;
 use super::handle::Shared;
@@ -53,6 +54,7 @@ fn limits() -> Limits {
         idle: Duration::from_secs(3600),
         prestarted: 0,
         event_log_bytes: 1 << 20,
+        max_event_log_bytes: 1 << 24,
         heartbeat: LIMIT,
     }
 }
@@ -88,8 +90,13 @@ impl OneConversation {
             reduced: Vec::new(),
         };
         let shutdown = Shutdown::default();
-        let shared =
-            Shared { calls: InFlight::default(), limits, raw_events, shutdown: shutdown.clone() };
+        let shared = Shared {
+            calls: InFlight::default(),
+            event_budget: EventBudget::new(limits.max_event_log_bytes),
+            limits,
+            raw_events,
+            shutdown: shutdown.clone(),
+        };
         let conversation = Conversation::open(thread, SessionId::generate(), resumed, &shared);
         Self { conversation, thread: engine.thread(0), shutdown }
     }

@@ -2,7 +2,9 @@
 //! attack is cut off, and others are served.
 
 mod approvals;
+mod bounds;
 mod connections;
+mod damage;
 mod environment;
 mod folders;
 mod http2;

@@ -67,6 +67,7 @@ async fn full_disk_loses_no_session() {
     let setup = Setup::default().config(&model.config()).env("SCRIPTED_KEY", "k");
     let gateway = setup.start_in(&disk.0);
     let before = gateway.ask("before", "remember the word pomegranate").await;
+    let kept = gateway.ask("kept", "remember the word quince").await;
     disk.fill();
 
     let refused = gateway.post("/api/v1/exec", json!({ "prompt": "x", "session_id": "new" })).await;
@@ -95,7 +96,8 @@ async fn full_disk_loses_no_session() {
     let after = gateway.ask("before", "which words?").await;
     assert_eq!(after["conversation_id"], before["conversation_id"]);
     let gateway = gateway.kill_and_restart();
-    for (session, earlier, word) in [("before", &before, "pomegranate"), ("new", &during, "medlar")]
+    for (session, earlier, word) in
+        [("before", &before, "pomegranate"), ("kept", &kept, "quince"), ("new", &during, "medlar")]
     {
         let again = gateway.ask(session, "which word?").await;
         assert_eq!(again["conversation_id"], earlier["conversation_id"], "{session}: {again}");

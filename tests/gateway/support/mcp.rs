@@ -22,9 +22,18 @@ pub struct HttpServer {
 
 impl HttpServer {
     pub fn start(token: &str) -> Self {
+        Self::start_mode("http", token)
+    }
+
+    /// Starts a server that does not answer when its session is ended.
+    pub fn start_hanging(token: &str) -> Self {
+        Self::start_mode("http-hangs-at-end", token)
+    }
+
+    fn start_mode(mode: &str, token: &str) -> Self {
         let log = NamedTempFile::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let mut child = Command::new("python3")
-            .args([script(), "http", token])
+            .args([script(), mode, token])
             .env("MCP_TEST_REQUESTS", log.path())
             .stdout(Stdio::piped())
             .spawn()

@@ -7,6 +7,7 @@ each HTTP message with its headers to the file MCP_TEST_REQUESTS, if set.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -103,7 +104,7 @@ def stdio():
             print(json.dumps(reply), flush=True)
 
 
-def http(token):
+def http(token, hangs=False):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -133,6 +134,8 @@ def http(token):
             self.reply(405)
 
         def do_DELETE(self):
+            if hangs:
+                time.sleep(1000)
             self.reply(200)
 
         def log_message(self, *_):
@@ -152,6 +155,14 @@ def main():
         stdio()
     elif mode == "http":
         http(sys.argv[2])
+    elif mode == "http-hangs-at-end":
+        http(sys.argv[2], hangs=True)
+    elif mode == "stdio-hangs-at-end":
+        # Ignores the end of input and every signal that can be ignored.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        stdio()
+        time.sleep(1000)
     elif mode == "dies":
         print("no configuration found", file=sys.stderr)
         sys.exit(3)

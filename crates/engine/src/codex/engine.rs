@@ -1,9 +1,14 @@
 //! [`Engine`] on core's `ThreadManager`.
 
 use std::any::Any;
+use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use codex_core::ThreadManager;
@@ -29,11 +34,15 @@ use super::mcp;
 use super::parts::CoreParts;
 use super::permissions;
 use super::permissions::Permissions;
+use super::recordings;
+use super::recordings::Condition;
 use super::self_test;
 use super::skills;
+use super::store::MergingStore;
 use super::terminal;
 use super::thread;
 use super::thread::CodexThread;
+use super::thread::Owner;
 #[cfg(target_os = "linux")]
 use super::views;
 use crate::BoxFuture;
@@ -41,10 +50,11 @@ use crate::Command;
 use crate::Engine;
 use crate::EngineError;
 use crate::EngineFacts;
+use crate::RecordedConversation;
 use crate::Thread;
 use crate::ThreadSpec;
 use crate::history;
-use crate::history::PastTurn;
+use crate::history::HistoryPage;
 use crate::mcp::McpServer;
 use crate::mcp::McpTool;
 use crate::process::Process;
@@ -70,6 +80,9 @@ pub fn check(options: &Options) -> BoxFuture<'_, anyhow::Result<(String, String)
     })
 }
 
+/// The number of histories that are read at the same time.
+const READERS: usize = 4;
+
 /// codex-core in this process.
 pub struct CodexEngine {
     facts: EngineFacts,
@@ -78,7 +91,12 @@ pub struct CodexEngine {
     catalogues: Catalogues,
     manager: Arc<ThreadManager>,
     state_db: Option<StateDbHandle>,
-    thread_store: Arc<dyn ThreadStore>,
+    thread_store: MergingStore,
+    /// Damaged lines that were found in recordings, until the conversation is live again.
+    damage: Mutex<HashMap<ThreadId, usize>>,
+    /// One repair at a time, and few readers of histories.
+    readers: tokio::sync::Semaphore,
+    repairs: tokio::sync::Mutex<()>,
     extension_events: Arc<ExtensionEvents>,
     /// Deny-read rules for commands.
     secrets: Arc<[FileSystemSandboxEntry]>,
@@ -134,6 +152,9 @@ impl CodexEngine {
                 manager,
                 state_db,
                 thread_store,
+                damage: Mutex::default(),
+                readers: tokio::sync::Semaphore::new(READERS),
+                repairs: tokio::sync::Mutex::default(),
                 extension_events,
                 secrets,
                 #[cfg(target_os = "linux")]
@@ -189,12 +210,36 @@ impl CodexEngine {
     /// The recording of a thread. Flushes it first if the thread is live.
     async fn recorded(&self, id: ThreadId) -> Result<InitialHistory, EngineError> {
         let failed = |error: std::io::Error| EngineError::Failed(error.to_string());
-        if let Ok(live) = self.manager.get_thread(id).await {
+        let path = self.readable(id).await?;
+        codex_core::RolloutRecorder::get_rollout_history(&path).await.map_err(failed)
+    }
+
+    /// The file of a recording, flushed if the thread is live, else repaired where it is damaged.
+    async fn readable(&self, id: ThreadId) -> Result<PathBuf, EngineError> {
+        let failed = |error: std::io::Error| EngineError::Failed(error.to_string());
+        let live = self.manager.get_thread(id).await.ok();
+        if let Some(live) = &live {
             live.flush_rollout().await.map_err(failed)?;
         }
         let path = self.recording(id).await?;
         let path = path.ok_or_else(|| EngineError::NotFound(id.to_string()))?;
-        codex_core::RolloutRecorder::get_rollout_history(&path).await.map_err(failed)
+        // Core holds a live one open.
+        if live.is_some() {
+            return Ok(path);
+        }
+        let _one_at_a_time = self.repairs.lock().await;
+        match recordings::prepare(path.clone(), id).await.map_err(failed)? {
+            Condition::Empty => Err(EngineError::NotFound(id.to_string())),
+            Condition::Readable { damaged_lines: 0 } => Ok(path),
+            Condition::Readable { damaged_lines } => {
+                *self.damage().entry(id).or_default() += damaged_lines;
+                Ok(path)
+            }
+        }
+    }
+
+    fn damage(&self) -> MutexGuard<'_, HashMap<ThreadId, usize>> {
+        self.damage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The file of a recording that is not archived. Core creates it with the first turn.
@@ -231,8 +276,10 @@ impl CodexEngine {
             }));
         let started = Documents::scope(spec.cwd.clone(), start).await.map_err(engine_error)?;
         let events = self.extension_events.subscribe(started.thread_id);
-        let manager = Arc::clone(&self.manager);
-        Ok(Arc::new(CodexThread::new(manager, started, events, spec, permissions)))
+        let damaged_lines = self.damage().remove(&started.thread_id).unwrap_or_default();
+        let owner = Owner { manager: Arc::clone(&self.manager), store: self.thread_store.clone() };
+        let thread = CodexThread::new(owner, started, events, spec, permissions, damaged_lines);
+        Ok(Arc::new(thread))
     }
 }
 
@@ -278,10 +325,36 @@ impl Engine for CodexEngine {
         })
     }
 
-    fn history(&self, thread_id: String) -> BoxFuture<'_, Result<Vec<PastTurn>, EngineError>> {
+    fn history(
+        &self,
+        thread_id: String,
+        after: Option<String>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<HistoryPage, EngineError>> {
         Box::pin(async move {
-            let recorded = self.recorded(parse_id(&thread_id)?).await?;
-            Ok(history::turns(recorded.get_rollout_items()))
+            let failed = |error: &dyn std::fmt::Display| EngineError::Failed(error.to_string());
+            let _reader = self.readers.acquire().await.map_err(|error| failed(&error))?;
+            let path = self.readable(parse_id(&thread_id)?).await?;
+            let from = after.clone();
+            let read = move || recordings::page(&path, from.as_deref(), limit);
+            let page = tokio::task::spawn_blocking(read).await.map_err(|error| failed(&error))?;
+            page.map_err(|error| failed(&error))?.ok_or_else(|| {
+                EngineError::Rejected(format!(
+                    "cursor: expected next_cursor of a page, got {:?}",
+                    after.unwrap_or_default()
+                ))
+            })
+        })
+    }
+
+    fn recorded_conversations(
+        &self,
+        known: HashSet<String>,
+    ) -> BoxFuture<'_, Vec<RecordedConversation>> {
+        let home = self.config.codex_home.to_path_buf();
+        Box::pin(async move {
+            let read = move || recordings::recorded_conversations(&home, &known);
+            tokio::task::spawn_blocking(read).await.unwrap_or_default()
         })
     }
 
@@ -295,7 +368,12 @@ impl Engine for CodexEngine {
                 self.thread_store.unarchive_thread(params).await.map(|_thread| ())
             };
             let Err(error) = result else { return Ok(()) };
-            let is_recorded = self.recording(id).await?.is_some();
+            // One without a whole line is as good as none.
+            let is_recorded = match self.readable(id).await {
+                Ok(_) => true,
+                Err(EngineError::NotFound(_)) => false,
+                Err(error) => return Err(error),
+            };
             match error {
                 // The recording is back, but the store cannot summarise one without a prompt.
                 _ if !archived && is_recorded => Ok(()),

@@ -22,6 +22,7 @@ mod models;
 mod options;
 mod parts;
 mod permissions;
+mod recordings;
 mod self_test;
 mod skills;
 mod store;

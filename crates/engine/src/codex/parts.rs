@@ -28,7 +28,7 @@ pub(super) struct CoreParts {
     auth: Arc<AuthManager>,
     environments: Arc<EnvironmentManager>,
     installation_id: String,
-    pub(super) thread_store: Arc<dyn ThreadStore>,
+    pub(super) thread_store: MergingStore,
     pub(super) extension_events: Arc<ExtensionEvents>,
 }
 
@@ -47,10 +47,8 @@ impl CoreParts {
         let installation_id = codex_core::resolve_installation_id(&config.codex_home)
             .await
             .context("cannot write to codex's home")?;
-        let thread_store = Arc::new(MergingStore::new(codex_core::thread_store_from_config(
-            config,
-            state_db.clone(),
-        )));
+        let thread_store =
+            MergingStore::new(codex_core::thread_store_from_config(config, state_db.clone()));
         Ok(Self {
             state_db,
             auth,
@@ -89,7 +87,7 @@ impl CoreParts {
             extensions::install(dependencies),
             Arc::new(instructions),
             None,
-            Arc::clone(&self.thread_store),
+            Arc::new(self.thread_store.clone()) as Arc<dyn ThreadStore>,
             codex_core::local_agent_graph_store_from_state_db(self.state_db.as_ref()),
             self.installation_id.clone(),
             // Attestation and an external clock are services of OpenAI's own clients.

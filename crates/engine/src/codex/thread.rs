@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use codex_core::NewThread;
 use codex_core::SteerInputError;
@@ -23,7 +24,9 @@ use super::config::ask_for_approval;
 use super::engine::engine_error;
 use super::mcp;
 use super::permissions::Permissions;
+use super::store::MergingStore;
 use crate::BoxFuture;
+use crate::Closed;
 use crate::EngineError;
 use crate::Prompt;
 use crate::Review;
@@ -35,10 +38,21 @@ use crate::TraceContext;
 use crate::mcp::McpServer;
 use crate::mcp::McpState;
 
+/// The time for a conversation to end, its tool servers and hooks included.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+/// The time to close the recording of one that did not end.
+const ABANDON_LIMIT: Duration = Duration::from_secs(5);
+
+/// What holds a thread in core.
+pub(super) struct Owner {
+    pub(super) manager: Arc<ThreadManager>,
+    pub(super) store: MergingStore,
+}
+
 pub(super) struct CodexThread {
     facts: ThreadFacts,
     id: ThreadId,
-    manager: Arc<ThreadManager>,
+    owner: Owner,
     thread: Arc<codex_core::CodexThread>,
     /// Behind a lock because receiving needs `&mut`; only the pump takes it.
     extension_events: Mutex<mpsc::Receiver<Box<Event>>>,
@@ -48,22 +62,24 @@ pub(super) struct CodexThread {
 
 impl CodexThread {
     pub(super) fn new(
-        manager: Arc<ThreadManager>,
+        owner: Owner,
         started: NewThread,
         extension_events: mpsc::Receiver<Box<Event>>,
         spec: &ThreadSpec,
         permissions: Permissions,
+        damaged_lines: usize,
     ) -> Self {
         let facts = ThreadFacts {
             id: started.thread_id.to_string(),
             model: started.session_configured.model.clone(),
             model_provider: started.session_configured.model_provider_id.clone(),
             cwd: spec.cwd.clone(),
+            damaged_lines,
         };
         Self {
             facts,
             id: started.thread_id,
-            manager,
+            owner,
             thread: started.thread,
             extension_events: Mutex::new(extension_events),
             permissions,
@@ -167,12 +183,36 @@ impl Thread for CodexThread {
         })
     }
 
-    fn close(&self) -> BoxFuture<'_, ()> {
+    fn flush(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(async move {
-            if let Err(error) = self.thread.shutdown_and_wait().await {
-                tracing::debug!(%error, thread = %self.id, "the conversation had already ended");
-            }
-            self.manager.remove_thread(&self.id).await;
+            let flushed = self.thread.flush_rollout().await;
+            flushed.map_err(|error| EngineError::Failed(error.to_string()))
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Closed> {
+        Box::pin(async move {
+            let Owner { manager, store } = &self.owner;
+            store.expect_close(self.id);
+            let ended = tokio::time::timeout(CLOSE_LIMIT, self.thread.shutdown_and_wait()).await;
+            let closed = match ended {
+                Ok(ended) => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, thread = %self.id, "it had already ended");
+                    }
+                    store.closed(self.id);
+                    Closed::Ended
+                }
+                Err(_) => {
+                    let abandoned = store.abandon(self.id);
+                    if tokio::time::timeout(ABANDON_LIMIT, abandoned).await.is_err() {
+                        tracing::error!(thread = %self.id, "a recording could not be closed");
+                    }
+                    Closed::Abandoned
+                }
+            };
+            manager.remove_thread(&self.id).await;
+            closed
         })
     }
 }

@@ -17,8 +17,10 @@
 //! row, scans the names of all recordings, the archive included, on a dozen threads. A conversation
 //! without any write is answered here.
 //!
-//! Core waits for all items to be on disk, five times a turn: see [`recording`].
+//! Core waits for all items to be on disk, five times a turn: see [`recording`]. The end of a recording:
+//! see [`closing`].
 
+mod closing;
 mod recording;
 mod row;
 #[cfg(test)]
@@ -43,6 +45,7 @@ use codex_thread_store::ThreadStoreResult;
 use codex_thread_store::UpdateThreadMetadataParams;
 use tokio::sync::Mutex;
 
+use self::closing::Closing;
 use self::recording::Recording;
 use self::row::Row;
 
@@ -60,6 +63,7 @@ struct Inner {
     live: StdMutex<HashMap<ThreadId, Arc<Live>>>,
     /// Serialises the delayed writes of rows, so that under load turns come first.
     flush_queue: Mutex<()>,
+    closing: StdMutex<Closing>,
 }
 
 /// A live conversation.
@@ -80,7 +84,12 @@ impl Live {
 
 impl MergingStore {
     pub(super) fn new(store: Arc<dyn ThreadStore>) -> Self {
-        Self(Arc::new(Inner { store, live: StdMutex::default(), flush_queue: Mutex::default() }))
+        Self(Arc::new(Inner {
+            store,
+            live: StdMutex::default(),
+            flush_queue: Mutex::default(),
+            closing: StdMutex::default(),
+        }))
     }
 
     fn lock_live(&self) -> MutexGuard<'_, HashMap<ThreadId, Arc<Live>>> {

@@ -103,11 +103,10 @@ impl ThreadStore for MergingStore {
 
     fn shutdown_thread(&self, thread_id: ThreadId) -> ThreadStoreFuture<'_, ()> {
         Box::pin(async move {
-            let live = self.lock_live().remove(&thread_id);
-            if let Some(live) = live {
-                self.flush_live(thread_id, &live).await;
+            if self.is_late_close(thread_id) {
+                return Ok(());
             }
-            self.0.store.shutdown_thread(thread_id).await
+            self.close_recording(thread_id).await
         })
     }
 
