@@ -78,11 +78,14 @@ impl Terminals {
         self.shutdown.spawn(async move {
             running.run(open, &limits, &shutdown.drain).await;
             drop(slot);
+            // Only the table keeps it now: one that has to make room gives its files back at once.
+            let id = Arc::clone(running.id());
+            drop(running);
             tokio::select! {
                 () = tokio::time::sleep(KEEP_EXITED) => {}
                 () = shutdown.drain.cancelled() => {}
             }
-            known.lock().remove(running.id());
+            known.lock().remove(&id);
         });
         Ok(terminal)
     }
