@@ -16,8 +16,9 @@ RUN apt-get update \
     && install --directory --owner gateway --group gateway /home/gateway/.codex
 COPY --from=build /codex-gateway /usr/local/bin/codex-gateway
 USER gateway
-# Orchestrators have 3 seconds to see that the gateway is not ready, before it stops listening.
-ENV HOST=0.0.0.0 PORT=8080 CODEX_HOME=/home/gateway/.codex GATEWAY_DRAIN_DELAY_MS=3000
+# GATEWAY_IMAGE: orchestrators have 3 seconds (a third of drain_timeout_ms) to see that the gateway is not ready, before
+# it stops listening. gateway.drain_delay_ms in the file, or GATEWAY_DRAIN_DELAY_MS, sets another time.
+ENV HOST=0.0.0.0 PORT=8080 CODEX_HOME=/home/gateway/.codex GATEWAY_IMAGE=1
 EXPOSE 8080
 # HOST is not loopback, so the gateway requires GATEWAY_API_KEY and exits with an error without it.
 # tini reaps orphaned processes of the agent's commands and forwards SIGTERM.

@@ -1,5 +1,5 @@
-//! Shutdown in three stages: leave (tell clients), drain (finish what runs), then force (drop what is
-//! left).
+//! Shutdown in three stages: leave (tell clients), drain (finish what runs), then force (drop what
+//! is left).
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Development mode: which hosts and web pages may call a gateway without API keys.
 //!
-//! Only the loopback address protects it then. A web page in a browser on this machine could reach it:
+//! Only the loopback address protects it then. A web page in a browser on this machine could reach
+//! it:
 //!
 //! - through a DNS name that resolves to loopback (DNS rebinding): the request has that name as its
 //!   host ([`check_host`]);
@@ -35,7 +36,7 @@ pub(super) fn check_host<B>(request: &Request<B>) -> Result<(), Error> {
     }
 }
 
-/// Refuses a request of a web page that is not of this gateway's own origin: the same host and port.
+/// Refuses a request of a web page of another origin than this gateway's: another host or port.
 ///
 /// # Errors
 /// `Forbidden`.

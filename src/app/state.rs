@@ -137,7 +137,7 @@ impl App {
         !self.shutdown().drain.is_cancelled()
     }
 
-    /// Returns whether clients may send further requests. Shutdown announces its end before draining
+    /// Returns whether clients should send further requests. Shutdown tells them before draining
     /// begins.
     pub fn is_staying(&self) -> bool {
         !self.shutdown().leaving.is_cancelled()

@@ -82,8 +82,10 @@ fn limits<W: Write>(out: &mut Report<W>, config: &Config) -> io::Result<()> {
     out.line(
         "connections",
         format_args!(
-            "at most {}, without a key at most {} of one address",
-            server.max_connections, server.max_connections_per_address
+            "at most {}, of one key at most {}, without a key at most {} of one address",
+            server.max_connections,
+            server.max_connections_per_key,
+            server.max_connections_per_address
         ),
     )?;
     out.line("HTTP/2 streams", format_args!("at most {} per connection", server.max_streams))?;

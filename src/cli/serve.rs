@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use codex_gateway_engine::Engine;
 use codex_gateway_engine::EngineFacts;
 use codex_gateway_engine::arg0::HelperPaths;
 use codex_gateway_engine::sandbox::Tools;
@@ -16,6 +17,7 @@ use crate::app::Assembly;
 use crate::config::Config;
 use crate::server;
 use crate::server::files;
+use crate::shutdown::Shutdown;
 use crate::telemetry::Telemetry;
 use crate::web::Limits;
 
@@ -24,7 +26,6 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// The part of the drain time that is reserved for exporting the last spans.
 const EXPORT: Duration = Duration::from_secs(2);
 
-// Long: the phases of a server, in order.
 pub(super) async fn run(
     mut config: Config,
     helpers: HelperPaths,
@@ -64,7 +65,15 @@ pub(super) async fn run(
     shutdown.leaving.cancel();
     tokio::time::sleep(drain_delay).await;
     let limit = limit.saturating_sub(drain_delay);
-    let deadline = if telemetry.exports() { end - EXPORT.min(limit / 4) } else { end };
+    let export = if telemetry.exports() { EXPORT.min(limit / 4) } else { Duration::ZERO };
+    drain(&shutdown, &*engine, end - export, limit).await;
+    tracing::info!("stopped");
+    telemetry.shutdown(end.saturating_duration_since(Instant::now())).await;
+    Ok(0)
+}
+
+/// Ends turns, streams, connections and core by `deadline`, which is about `limit` away.
+async fn drain(shutdown: &Shutdown, engine: &dyn Engine, deadline: Instant, limit: Duration) {
     shutdown.drain.cancel();
     let flush = FLUSH.min(limit / 2);
     // First turns are interrupted, streams end and connections close. Then core ends its threads,
@@ -83,9 +92,6 @@ pub(super) async fn run(
     if unfinished + left > 0 {
         tracing::warn!(conversations = unfinished, tasks = left, "not everything ended in time");
     }
-    tracing::info!("stopped");
-    telemetry.shutdown(end.saturating_duration_since(Instant::now())).await;
-    Ok(0)
 }
 
 fn announce(config: &Config, facts: &EngineFacts, address: SocketAddr, took: Duration) {

@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: the first begins shutdown, the second ends the process at once, in any phase.
+//! SIGTERM and SIGINT: the first begins shutdown, the second ends the process at once, in any
+//! phase.
 //!
 //! They are received on a thread of their own, so that nothing that blocks the runtime delays them.
 

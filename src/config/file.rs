@@ -28,6 +28,7 @@ pub struct File {
     pub(super) workspace_root: Option<PathBuf>,
     pub(super) default_timeout_ms: Option<u64>,
     pub(super) max_connections: Option<usize>,
+    pub(super) max_connections_per_key: Option<usize>,
     pub(super) max_connections_per_address: Option<usize>,
     pub(super) max_streams_per_connection: Option<usize>,
     pub(super) max_unread_bytes: Option<usize>,

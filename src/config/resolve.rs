@@ -95,7 +95,7 @@ impl Config {
             host,
             port,
             workspace_root: workspace_root(&file, overrides, folder, &codex_home),
-            server: server_limits(&file, &env)?,
+            server: server_limits(&file, keys.names().count(), &env)?,
             turns: turn_limits(&file, &document, &env)?,
             terminals: terminal_limits(&file)?,
             proxies: upstreams(&file, &env)?,
@@ -149,13 +149,23 @@ fn workspace_root(file: &File, overrides: &Overrides, folder: &Path, codex_home:
     root.unwrap_or_else(|| codex_home.join("workspaces"))
 }
 
-fn server_limits(file: &File, env: Env<'_>) -> anyhow::Result<web::Limits> {
-    let max_connections = within("max_connections", file.max_connections, 1..=1_000_000, 1024)?;
+const MAX_CONNECTIONS: usize = 1_000_000;
+
+fn server_limits(file: &File, keys: usize, env: Env<'_>) -> anyhow::Result<web::Limits> {
+    let max_connections =
+        within("max_connections", file.max_connections, 1..=MAX_CONNECTIONS, 1024)?;
     let max_streams = file.max_streams_per_connection;
     let max_streams = within("max_streams_per_connection", max_streams, 1..=10_000, 100)?;
     let drain_timeout = millis("drain_timeout_ms", file.drain_timeout_ms, 9_000)?;
     Ok(web::Limits {
         max_connections,
+        max_connections_per_key: within(
+            "max_connections_per_key",
+            file.max_connections_per_key,
+            1..=MAX_CONNECTIONS,
+            // Without another key, there is nobody to leave connections for.
+            if keys > 1 { max_connections - max_connections / 4 } else { max_connections },
+        )?,
         max_connections_per_address: at_least(
             "max_connections_per_address",
             file.max_connections_per_address,
@@ -173,11 +183,13 @@ fn server_limits(file: &File, env: Env<'_>) -> anyhow::Result<web::Limits> {
     })
 }
 
-/// The variables of Cloud Run and Knative, Kubernetes, and Azure Container Apps.
-const PLATFORMS: [&str; 3] = ["K_SERVICE", "KUBERNETES_SERVICE_HOST", "CONTAINER_APP_NAME"];
+/// The variables of Cloud Run and Knative, Kubernetes, Azure Container Apps, and the gateway's image.
+const PLATFORMS: [&str; 4] =
+    ["K_SERVICE", "KUBERNETES_SERVICE_HOST", "CONTAINER_APP_NAME", "GATEWAY_IMAGE"];
 
 /// Returns the drain delay. By default, a platform that routes requests has a few seconds to notice
-/// that the gateway is not ready.
+/// that the gateway is not ready. The image sets no delay itself, because its environment would win
+/// over the operator's file.
 fn drain_delay(file: &File, env: Env<'_>, drain_timeout: Duration) -> anyhow::Result<Duration> {
     let in_env = env_parse(env, "GATEWAY_DRAIN_DELAY_MS", "a number of milliseconds")?;
     let (key, delay) = match (in_env, file.drain_delay_ms) {

@@ -162,6 +162,8 @@ fn drain_delay_depends_on_the_platform() {
         ("", &[("K_SERVICE", "gateway")], 3000),
         ("", &[("KUBERNETES_SERVICE_HOST", "10.0.0.1")], 3000),
         ("", &[("CONTAINER_APP_NAME", "gateway")], 3000),
+        ("", &[("GATEWAY_IMAGE", "1")], 3000),
+        ("drain_delay_ms = 10", &[("GATEWAY_IMAGE", "1")], 10),
         ("drain_timeout_ms = 1500", &[("K_SERVICE", "gateway")], 500),
         ("drain_delay_ms = 0", &[("K_SERVICE", "gateway")], 0),
         ("drain_delay_ms = 10", &[], 10),
@@ -169,6 +171,21 @@ fn drain_delay_depends_on_the_platform() {
     ] {
         let config = load(&format!("[gateway]\n{file}\n"), env).unwrap();
         assert_eq!(config.server.drain_delay.as_millis(), expected, "{file} {env:?}");
+    }
+}
+
+#[test]
+fn several_keys_leave_connections_for_each_other() {
+    for (file, keys, expected) in [
+        ("", "", 1024),
+        ("", "a", 1024),
+        ("", "a,b", 768),
+        ("max_connections = 1", "a,b", 1),
+        ("max_connections = 8", "a,b", 6),
+        ("max_connections = 8\nmax_connections_per_key = 2", "a", 2),
+    ] {
+        let config = load(&format!("[gateway]\n{file}\n"), &[("GATEWAY_API_KEY", keys)]).unwrap();
+        assert_eq!(config.server.max_connections_per_key, expected, "{file} {keys}");
     }
 }
 

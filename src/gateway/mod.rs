@@ -30,8 +30,8 @@ use crate::error::Kind;
 use crate::telemetry::http::RequestSpan;
 use crate::web::Body;
 use crate::web::RequestContext;
-use crate::web::connections::Connection;
 use crate::web::connections::Full;
+use crate::web::connections::InProgress;
 use crate::web::extract::AdmittedRequest;
 use crate::web::reply;
 
@@ -83,7 +83,7 @@ async fn dispatch(
     let caller = access::admit(&app.config().keys, access, &request)?;
     if let Some(Caller { name }) = &caller {
         RequestSpan::called_by(name);
-        keep_connection(app, request.extensions())?;
+        keep_connection(app, request.extensions(), name)?;
     }
     let (mut head, body) = request.into_parts();
     let context = RequestContext {
@@ -98,15 +98,23 @@ async fn dispatch(
 /// Keeps the connection of an authenticated request from being closed to make room for others.
 ///
 /// # Errors
-/// `Overloaded` if as many connections as the limit allows are kept and in use.
-fn keep_connection(app: &App, extensions: &Extensions) -> Result<(), Error> {
-    let Some(connection) = Connection::of(extensions) else { return Ok(()) };
-    connection.authenticate().map_err(|Full| {
-        let limit = app.config().server.max_connections;
-        let detail = format!(
-            "expected at most {limit} connections with requests in progress; try again later, or \
-             raise gateway.max_connections"
-        );
+/// `Overloaded` if as many connections as the limits allow are kept and in use.
+fn keep_connection(app: &App, extensions: &Extensions, key: &Arc<str>) -> Result<(), Error> {
+    let Some(request) = InProgress::of(extensions) else { return Ok(()) };
+    let limits = &app.config().server;
+    request.authenticate(key).map_err(|full| {
+        let detail = match full {
+            Full::All => format!(
+                "expected at most {} connections with requests in progress; try again later, or \
+                 raise gateway.max_connections",
+                limits.max_connections
+            ),
+            Full::Key => format!(
+                "expected at most {} connections with requests of the key {key:?} in progress; end \
+                 one of them, or raise gateway.max_connections_per_key",
+                limits.max_connections_per_key
+            ),
+        };
         Error::new(Kind::Overloaded, detail)
     })
 }

@@ -10,13 +10,14 @@ use hyper_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 
 use super::call_context::CallContext;
 use super::dispatch;
 use super::message::Message;
 use super::socket::Socket;
 use crate::access;
+use crate::access::Caller;
 use crate::app::App;
 use crate::web::RequestContext;
 use crate::ws::connection;
@@ -28,22 +29,30 @@ pub(super) struct Session {
     app: Arc<App>,
     request: Arc<RequestContext>,
     socket: Socket,
-    authenticated: CancellationToken,
+    /// Tells the caller, once.
+    authenticated: Option<oneshot::Sender<Caller>>,
 }
 
 impl Session {
-    /// A session that is authenticated if the request that opened the socket was.
-    pub(super) fn new(app: Arc<App>, request: Arc<RequestContext>, socket: Socket) -> Self {
-        let authenticated = CancellationToken::new();
-        if request.caller.is_some() {
-            authenticated.cancel();
+    /// A session that is authenticated if the request that opened the socket was. Also returns the
+    /// caller, once it is known.
+    pub(super) fn new(
+        app: Arc<App>,
+        request: Arc<RequestContext>,
+        socket: Socket,
+    ) -> (Self, oneshot::Receiver<Caller>) {
+        let (sender, caller) = oneshot::channel();
+        let mut this = Self { app, request, socket, authenticated: Some(sender) };
+        if let Some(caller) = this.request.caller.clone() {
+            this.authenticated_as(caller);
         }
-        Self { app, request, socket, authenticated }
+        (this, caller)
     }
 
-    /// Cancelled once the client is authenticated.
-    pub(super) fn authenticated(&self) -> &CancellationToken {
-        &self.authenticated
+    fn authenticated_as(&mut self, caller: Caller) {
+        if let Some(sender) = self.authenticated.take() {
+            let _ = sender.send(caller);
+        }
     }
 }
 
@@ -135,9 +144,9 @@ impl Session {
                     request_id: self.request.request_id.clone(),
                     headers: self.request.headers.clone(),
                     query: self.request.query.clone(),
-                    caller: Some(caller),
+                    caller: Some(caller.clone()),
                 });
-                self.authenticated.cancel();
+                self.authenticated_as(caller);
                 if id.is_some() {
                     let response =
                         json!({ "jsonrpc": "2.0", "id": id, "result": { "authenticated": true } });

@@ -11,16 +11,19 @@ use http::StatusCode;
 use http::header;
 use hyper_tungstenite::HyperWebsocket;
 use hyper_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::oneshot;
 
 use super::session::Session;
 use super::socket::Socket;
+use crate::access::Caller;
 use crate::app::App;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::web::Body;
 use crate::web::RequestContext;
 use crate::web::connections::Connection;
+use crate::web::connections::Full;
+use crate::web::connections::InProgress;
 use crate::web::describe::Operation;
 use crate::web::extract::CancelOnDisconnect;
 use crate::web::extract::Upgrade;
@@ -52,8 +55,9 @@ pub(crate) async fn open(
     let config = connection::config(app.config().server.body_limit);
     let (response, upgraded) = hyper_tungstenite::upgrade(&mut request, Some(config))
         .map_err(|error| Error::invalid(format!("expected a WebSocket handshake: {error}")))?;
-    let connection = Connection::of(request.extensions()).cloned();
-    app.shutdown().spawn(serve(upgraded, Arc::clone(app), Arc::clone(context), connection));
+    // The socket is in progress longer than the request that opened it.
+    let in_progress = InProgress::of(request.extensions()).map(|open| open.connection().begin());
+    app.shutdown().spawn(serve(upgraded, Arc::clone(app), Arc::clone(context), in_progress));
     Ok(Opened(response.map(|_| Body::whole(""))))
 }
 
@@ -79,9 +83,8 @@ async fn serve(
     upgraded: HyperWebsocket,
     app: Arc<App>,
     context: Arc<RequestContext>,
-    connection: Option<Arc<Connection>>,
+    in_progress: Option<Arc<InProgress>>,
 ) {
-    let _in_progress = connection.as_ref().map(Connection::begin);
     let stream = match upgraded.await {
         Ok(stream) => stream,
         Err(error) => {
@@ -93,12 +96,12 @@ async fn serve(
     let (outbox, outgoing) = outbox::channel();
     let socket = Socket::new(outbox, shutdown.clone());
     let _close_on_drop = socket.close_on_drop();
-    let session = Session::new(app, context, socket.clone());
-    let authenticated = session.authenticated().clone();
-    let connection = connection.as_deref();
+    let (session, caller) = Session::new(app, context, socket.clone());
+    let in_progress = in_progress.as_deref();
+    let connection = in_progress.map(|request| &**request.connection());
     let end = async {
         tokio::select! {
-            close = unauthenticated(&authenticated, connection) => close,
+            close = unauthenticated(caller, in_progress) => close,
             () = socket.drained() => Close::new(CloseCode::Away, "the gateway is shutting down"),
             () = closing(connection) => Close::new(CloseCode::Again, "too many connections are open"),
         }
@@ -112,14 +115,22 @@ async fn serve(
 
 /// Returns if the client does not authenticate in time, or if its connection cannot be kept.
 async fn unauthenticated(
-    authenticated: &CancellationToken,
-    connection: Option<&Connection>,
+    caller: oneshot::Receiver<Caller>,
+    in_progress: Option<&InProgress>,
 ) -> Close {
-    if tokio::time::timeout(AUTHENTICATE_WITHIN, authenticated.cancelled()).await.is_err() {
-        return Close::new(CloseCode::Policy, "expected an `auth` message within 10 s");
-    }
-    if connection.is_some_and(|connection| connection.authenticate().is_err()) {
-        return Close::new(CloseCode::Again, "too many connections are open");
+    match tokio::time::timeout(AUTHENTICATE_WITHIN, caller).await {
+        Err(_) => return Close::new(CloseCode::Policy, "expected an `auth` message within 10 s"),
+        Ok(Ok(Caller { name })) => match in_progress.map(|request| request.authenticate(&name)) {
+            Some(Err(Full::All)) => {
+                return Close::new(CloseCode::Again, "too many connections are open");
+            }
+            Some(Err(Full::Key)) => {
+                return Close::new(CloseCode::Again, "too many connections of this key are open");
+            }
+            Some(Ok(())) | None => {}
+        },
+        // The session ends.
+        Ok(Err(_)) => {}
     }
     std::future::pending().await
 }

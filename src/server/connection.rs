@@ -61,7 +61,7 @@ pub(super) async fn serve(
     let socket = TokioIo::new(Socket::new(stream, peer, Arc::clone(&connection)));
     let service = service_fn(|request| {
         let (app, connection) = (Arc::clone(&app), Arc::clone(&connection));
-        async move { Ok::<_, Infallible>(answer(&app, connection, request).await) }
+        async move { Ok::<_, Infallible>(answer(&app, &connection, request).await) }
     });
     let mut http = std::pin::pin!(builder.serve_connection_with_upgrades(socket, service));
     let mut expiry = Expiry::new(&connection, app.config().server.keep_alive_timeout);
@@ -114,19 +114,19 @@ pub(super) async fn serve(
 /// Answers a request. The response keeps the request in progress.
 async fn answer(
     app: &Arc<App>,
-    connection: Arc<Connection>,
+    connection: &Arc<Connection>,
     mut request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let in_progress = connection.begin();
     let is_http_1 = request.version() < Version::HTTP_2;
-    request.extensions_mut().insert(Arc::clone(&connection));
+    request.extensions_mut().insert(Arc::clone(&in_progress));
     let mut response = gateway::call(app, request).await;
     let upgrades = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     if is_http_1 && !upgrades && app.shutdown().leaving.is_cancelled() {
         // The next request belongs to another instance.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.map(|body| ResponseBody::new(body, &connection, in_progress))
+    response.map(|body| ResponseBody::new(body, in_progress))
 }
 
 fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
@@ -153,8 +153,8 @@ fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
 
 /// Completes when the deadline of a connection has passed.
 ///
-/// The deadline moves with every request. The timer is only moved to an earlier time, or when it has
-/// elapsed, so that requests do not pay for it.
+/// The deadline moves with every request. The timer is only moved to an earlier time, or when it
+/// has elapsed, so that requests do not pay for it.
 struct Expiry<'a> {
     connection: &'a Connection,
     /// A request may end in another task, but the deadline is never earlier than this time after.

@@ -6,6 +6,7 @@ use rustix::process::getrlimit;
 use rustix::process::setrlimit;
 
 use crate::web::Limits;
+use crate::web::connections::MAX_CLOSING;
 
 /// The soft limit is not raised beyond this number unless the connections need it: programs that
 /// close every possible descriptor when they start take minutes under a limit of a billion.
@@ -13,10 +14,12 @@ const ENOUGH: u64 = 65_536;
 /// Descriptors for everything but clients: files, databases, providers, pipes of commands.
 const OTHERS: u64 = 256;
 
-/// Raises the soft limit towards the hard limit. Reduces `max_connections` if the limit is still too
-/// low for it, and logs that.
+/// Raises the soft limit towards the hard limit. Reduces `max_connections` if the limit is still
+/// too low for it, and logs that.
 pub fn raise_limit(limits: &mut Limits) {
+    let closing = MAX_CLOSING as u64;
     let needed = u64::try_from(limits.connection_capacity()).unwrap_or(u64::MAX);
+    let needed = needed.saturating_add(closing);
     let Some(files) = raise(ENOUGH.max(needed.saturating_mul(2).saturating_add(OTHERS))) else {
         return;
     };
@@ -26,8 +29,9 @@ pub fn raise_limit(limits: &mut Limits) {
     }
     let configured = limits.max_connections;
     // The reserve is a sixteenth of the connections, and at least 16.
-    let most = (clients / 17 * 16).min(clients.saturating_sub(16)).max(1);
-    limits.max_connections = usize::try_from(most).unwrap_or(usize::MAX).min(configured);
+    let open = clients.saturating_sub(closing);
+    let most = (open / 17 * 16).min(open.saturating_sub(16)).max(1);
+    limits.reduce_connections(usize::try_from(most).unwrap_or(usize::MAX));
     tracing::warn!(
         open_files = files,
         configured,

@@ -1,14 +1,15 @@
 //! The accept loop.
 //!
-//! [`run`] accepts every connection at once, and [`Connections`](crate::web::connections::Connections)
-//! decides which others make room for it. When draining begins it stops accepting;
+//! [`run`] accepts every connection at once, and [`connections`](crate::web::connections) decides
+//! which others make room for it. When draining begins it stops accepting;
 //! [`Shutdown`](crate::shutdown::Shutdown) tracks the open connections.
 //!
 //! What a client can make the gateway hold:
 //!
 //! | held | bound |
 //! |---|---|
-//! | connections | `max_connections`, plus a sixteenth; `Connections` says which are closed first |
+//! | connections | `max_connections`, plus a sixteenth, plus 64 that are being closed |
+//! | connections with requests of one key | `max_connections_per_key` |
 //! | a connection without a request | `header_timeout_ms`, then `keep_alive_timeout_ms` |
 //! | streams of an HTTP/2 connection | `max_streams_per_connection` |
 //! | unread bytes of a stream | 64 KiB and a chunk of 16 KiB; a document that was made as a whole |

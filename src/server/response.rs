@@ -1,5 +1,5 @@
-//! [`ResponseBody`]: hands a response to hyper in small chunks, and counts the bytes that the client
-//! has not read.
+//! [`ResponseBody`]: hands a response to hyper in small chunks, and counts the bytes that the
+//! client has not read.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -14,7 +14,6 @@ use http_body::Frame;
 use http_body::SizeHint;
 
 use crate::web::Body;
-use crate::web::connections::Connection;
 use crate::web::connections::InProgress;
 use crate::web::connections::Unread;
 
@@ -27,19 +26,18 @@ const CHUNK: usize = 16 * 1024;
 pub(super) struct ResponseBody {
     body: Body,
     /// Data of the body that hyper has not taken.
-    rest: Bytes,
+    pending: Bytes,
     /// Whether `unread` counts the whole body from the start.
     counted: bool,
     unread: Unread,
-    _request: InProgress,
 }
 
 impl ResponseBody {
-    pub(super) fn new(body: Body, connection: &Arc<Connection>, request: InProgress) -> Self {
-        let mut unread = Unread::of(connection);
+    pub(super) fn new(body: Body, request: Arc<InProgress>) -> Self {
+        let mut unread = Unread::of(request);
         let size = body.size_hint().exact();
         unread.add(size.and_then(|size| usize::try_from(size).ok()).unwrap_or(0));
-        Self { body, rest: Bytes::new(), counted: size.is_some(), unread, _request: request }
+        Self { body, pending: Bytes::new(), counted: size.is_some(), unread }
     }
 }
 
@@ -52,7 +50,7 @@ impl http_body::Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
-        if this.rest.is_empty() {
+        if this.pending.is_empty() {
             let Some(frame) = ready!(Pin::new(&mut this.body).poll_frame(cx)) else {
                 return Poll::Ready(None);
             };
@@ -60,27 +58,27 @@ impl http_body::Body for ResponseBody {
             match frame.into_data() {
                 Ok(data) if !this.counted => {
                     this.unread.add(data.len());
-                    this.rest = data;
+                    this.pending = data;
                 }
-                Ok(data) => this.rest = data,
+                Ok(data) => this.pending = data,
                 Err(frame) => return Poll::Ready(Some(Ok(frame))),
             }
         }
-        let chunk = this.rest.split_to(this.rest.len().min(CHUNK));
+        let chunk = this.pending.split_to(this.pending.len().min(CHUNK));
         Poll::Ready(Some(Ok(Frame::data(this.unread.attach(chunk)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
+        self.pending.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        let rest = self.rest.len() as u64;
+        let pending = self.pending.len() as u64;
         let body = self.body.size_hint();
         let mut hint = SizeHint::new();
-        hint.set_lower(body.lower() + rest);
+        hint.set_lower(body.lower() + pending);
         if let Some(upper) = body.upper() {
-            hint.set_upper(upper + rest);
+            hint.set_upper(upper + pending);
         }
         hint
     }

@@ -19,8 +19,8 @@ use crate::web::connections::Connection;
 
 /// The time after which a connection with unacknowledged data is dropped.
 const STALL_TIMEOUT: Duration = Duration::from_secs(120);
-/// The bytes that the kernel takes before they can be sent. Without it, the kernel buffers megabytes
-/// for a client that does not read.
+/// The bytes that the kernel takes before they can be sent. Without it, the kernel buffers
+/// megabytes for a client that does not read.
 const UNSENT_BYTES: u32 = 128 * 1024;
 
 /// The socket of a connection.

@@ -1,9 +1,9 @@
-//! [`LogWriter`]: hands log lines to a thread that writes them, so that a reader that stalls (a full
-//! pipe, a paused terminal) never stalls a task.
+//! [`LogWriter`]: hands log lines to a thread that writes them, so that a reader that stalls (a
+//! full pipe, a paused terminal) never stalls a task.
 //!
 //! The queue is bounded in bytes. Lines that do not fit are dropped and counted, and the number is
-//! logged once lines are read again. (`tracing-appender` bounds the number of lines, not bytes, does
-//! not report what it drops, and prints to the stalled pipe at exit.)
+//! logged once lines are read again. (`tracing-appender` bounds the number of lines, not bytes,
+//! does not report what it drops, and prints to the stalled pipe at exit.)
 
 use std::fs::File;
 use std::io;
@@ -53,8 +53,8 @@ struct Queue {
 }
 
 impl LogWriter {
-    /// Starts the thread. `report` is called in it with a number of dropped lines, once the reader of
-    /// the log reads again.
+    /// Starts the thread. It calls `report` with the number of dropped lines, once the reader of the
+    /// log reads again.
     ///
     /// # Errors
     /// The thread cannot be started.
@@ -165,8 +165,8 @@ fn write_all(output: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Returns an unbuffered output to the same file as `stream`, without its lock: a thread that blocks
-/// in a write would keep that lock.
+/// Returns an unbuffered output to the same file as `stream`, without its lock: a thread that
+/// blocks in a write would keep that lock.
 ///
 /// # Errors
 /// The file descriptor cannot be duplicated.

@@ -12,6 +12,8 @@ const MIN_RESERVE: usize = 16;
 pub struct Limits {
     /// The number of connections with an authenticated request. There is room for some more.
     pub max_connections: usize,
+    /// The number of connections on which one API key has requests in progress.
+    pub max_connections_per_key: usize,
     /// The number of connections of one network without an authenticated request.
     pub max_connections_per_address: usize,
     /// The number of concurrent streams of an HTTP/2 connection.
@@ -37,5 +39,14 @@ impl Limits {
     /// Returns the number of connections that the listener has room for.
     pub fn connection_capacity(&self) -> usize {
         self.max_connections + (self.max_connections / RESERVE_SHARE).max(MIN_RESERVE)
+    }
+
+    /// Reduces the number of connections to at most `most`, and that of one key in proportion.
+    pub fn reduce_connections(&mut self, most: usize) {
+        let configured = self.max_connections;
+        self.max_connections = most.min(configured);
+        let share =
+            self.max_connections_per_key.min(configured).saturating_mul(self.max_connections);
+        self.max_connections_per_key = share.checked_div(configured).unwrap_or(1).max(1);
     }
 }

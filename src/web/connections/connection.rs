@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use http::Extensions;
@@ -29,11 +30,6 @@ impl Connection {
         Arc::new(Self { record, all: Arc::clone(all), _counted: counted })
     }
 
-    /// Returns the connection that a request arrived on.
-    pub fn of(extensions: &Extensions) -> Option<&Arc<Self>> {
-        extensions.get()
-    }
-
     /// Takes note of bytes that the client sent.
     pub fn received(&self, bytes: &[u8]) {
         let record = &self.record;
@@ -48,24 +44,13 @@ impl Connection {
 
     /// Counts a request until the guard is dropped.
     #[must_use]
-    pub fn begin(self: &Arc<Self>) -> InProgress {
+    pub fn begin(self: &Arc<Self>) -> Arc<InProgress> {
         let record = &self.record;
         record.requests.fetch_add(1, Ordering::Relaxed);
         record.used.store(true, Ordering::Relaxed);
         record.head.store(0, Ordering::Relaxed);
         record.last.store(self.all.now(), Ordering::Relaxed);
-        InProgress(Arc::clone(self))
-    }
-
-    /// Marks the connection as authenticated, for the rest of its life.
-    ///
-    /// # Errors
-    /// [`Full`] if `max_connections` authenticated connections are in use.
-    pub fn authenticate(&self) -> Result<(), Full> {
-        if self.record.is_authenticated() {
-            return Ok(());
-        }
-        self.all.authenticate(&self.record)
+        Arc::new(InProgress { connection: Arc::clone(self), key: OnceLock::new() })
     }
 
     /// Returns when the connection is to be closed unless something happens, and why. `None` while
@@ -122,13 +107,48 @@ impl Drop for Connection {
     }
 }
 
-/// A request in progress. Its response owns it.
+/// A request in progress. Its response owns it, to the last byte that the socket has not taken.
 #[derive(Debug)]
-pub struct InProgress(Arc<Connection>);
+pub struct InProgress {
+    connection: Arc<Connection>,
+    /// The name of the API key that it counts for.
+    key: OnceLock<Arc<str>>,
+}
+
+impl InProgress {
+    /// Returns the request, of its extensions.
+    pub fn of(extensions: &Extensions) -> Option<&Arc<Self>> {
+        extensions.get()
+    }
+
+    /// Returns its connection.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// Counts the request for an API key, and marks the connection as authenticated until it ends.
+    ///
+    /// # Errors
+    /// [`Full`] if as many connections as the limits allow are in use.
+    pub fn authenticate(&self, key: &Arc<str>) -> Result<(), Full> {
+        let Connection { record, all, .. } = &*self.connection;
+        if self.key.get().is_none() {
+            all.begin_request(key, record)?;
+            if self.key.set(Arc::clone(key)).is_err() {
+                // Another task was faster.
+                all.end_request(key, record);
+            }
+        }
+        if record.is_authenticated() { Ok(()) } else { all.authenticate(record) }
+    }
+}
 
 impl Drop for InProgress {
     fn drop(&mut self) {
-        let Connection { record, all, .. } = &*self.0;
+        let Connection { record, all, .. } = &*self.connection;
+        if let Some(key) = self.key.get() {
+            all.end_request(key, record);
+        }
         record.last.store(all.now(), Ordering::Relaxed);
         record.requests.fetch_sub(1, Ordering::Relaxed);
     }

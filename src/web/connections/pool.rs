@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::key_shares::KeyShares;
 use super::network::Network;
 use super::record::Record;
 use super::table::Table;
@@ -19,7 +20,7 @@ use crate::web::limits::Limits;
 /// One eviction closes up to this part of a limit, so that a flood does not cost a scan each time.
 const BATCH_SHARE: usize = 64;
 /// Connections that are being closed gracefully. Beyond it the oldest is dropped.
-pub(super) const MAX_CLOSING: usize = 64;
+pub const MAX_CLOSING: usize = 64;
 /// Connections that are dropped when the process has no file descriptors left.
 pub(super) const RELIEF: usize = 16;
 /// The least time between two warnings about pressure.
@@ -57,9 +58,14 @@ impl CloseReason {
     }
 }
 
-/// Every authenticated connection is in use, up to the limit.
+/// Why an authenticated request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full;
+pub enum Full {
+    /// `max_connections` connections have an authenticated request in progress.
+    All,
+    /// `max_connections_per_key` connections have a request of this key in progress.
+    Key,
+}
 
 /// The open connections of the listener.
 #[derive(Debug)]
@@ -68,6 +74,7 @@ pub struct Connections {
     /// The origin of the times in [`Record`]s.
     started: Instant,
     pub(super) table: Mutex<Table>,
+    shares: Mutex<KeyShares>,
     next_id: AtomicU64,
     /// Bytes of responses that clients have not read.
     unread: AtomicUsize,
@@ -82,6 +89,7 @@ impl Connections {
             limits,
             started: Instant::now(),
             table: Mutex::default(),
+            shares: Mutex::default(),
             next_id: AtomicU64::new(0),
             unread: AtomicUsize::new(0),
             closed: Default::default(),
@@ -89,8 +97,8 @@ impl Connections {
         })
     }
 
-    /// Registers a connection of a network. Makes room for it first, if necessary. Its guard counts it
-    /// for shutdown.
+    /// Registers a connection of a network. Makes room for it first, if necessary. Its guard counts
+    /// it for shutdown.
     pub(super) fn register(&self, network: Network) -> (Arc<Record>, CountGuard) {
         let record = Arc::new(Record::new(
             self.next_id.fetch_add(1, Ordering::Relaxed),
@@ -142,11 +150,22 @@ impl Connections {
         self.closed.get(reason as usize).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
+    /// Counts a request of a key until [`Self::end_request`].
+    pub(super) fn begin_request(&self, key: &Arc<str>, record: &Record) -> Result<(), Full> {
+        let limit = self.limits.max_connections_per_key;
+        if self.shares.lock().add(key, record.id, limit) { Ok(()) } else { Err(Full::Key) }
+    }
+
+    /// Counts a request of a key less.
+    pub(super) fn end_request(&self, key: &Arc<str>, record: &Record) {
+        self.shares.lock().remove(key, record.id);
+    }
+
     /// Marks a connection as authenticated.
     pub(super) fn authenticate(&self, record: &Arc<Record>) -> Result<(), Full> {
         let mut table = self.table.lock();
         if table.authenticated() >= self.limits.max_connections {
-            let idle = table.idlest_authenticated().ok_or(Full)?;
+            let idle = table.idlest_authenticated().ok_or(Full::All)?;
             self.close(&mut table, &idle, CloseReason::Pressure);
         }
         table.authenticate(record);

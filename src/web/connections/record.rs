@@ -30,7 +30,7 @@ pub(super) struct Record {
     pub(super) abort: CancellationToken,
     /// Whether a request was authenticated.
     pub(super) authenticated: AtomicBool,
-    /// Requests in progress, until the last byte of the response is taken.
+    /// Requests in progress, until the socket has taken the last byte of the response.
     pub(super) requests: AtomicUsize,
     /// When the last request began or ended; at first, when the connection was accepted.
     pub(super) last: AtomicU64,
@@ -68,7 +68,7 @@ impl Record {
 
     /// Returns whether a request is in progress, or its response is not read completely.
     pub(super) fn is_active(&self) -> bool {
-        self.requests.load(Ordering::Relaxed) > 0 || self.unread() > 0
+        self.requests.load(Ordering::Relaxed) > 0
     }
 
     pub(super) fn last(&self) -> u64 {
@@ -92,11 +92,11 @@ impl Record {
             HTTP_2 => return false,
             _ => {}
         }
-        let rest = H2_PREFACE.get(usize::from(matched)..).unwrap_or_default();
-        let length = rest.len().min(bytes.len());
-        let next = if rest.get(..length) != bytes.get(..length) {
+        let expected = H2_PREFACE.get(usize::from(matched)..).unwrap_or_default();
+        let length = expected.len().min(bytes.len());
+        let next = if expected.get(..length) != bytes.get(..length) {
             HTTP_1
-        } else if length == rest.len() {
+        } else if length == expected.len() {
             HTTP_2
         } else {
             matched + u8::try_from(length).unwrap_or(0)

@@ -19,7 +19,7 @@ pub(super) struct Table {
     unauthenticated: HashMap<Network, usize>,
     /// The number of open connections with one.
     authenticated: usize,
-    /// Connections that were asked to end, oldest first. They take no room in `open`.
+    /// Connections that are being closed, oldest first. They take no room in `open`.
     closing: VecDeque<Arc<Record>>,
     /// When pressure was last logged.
     pub(super) warned: Option<Instant>,

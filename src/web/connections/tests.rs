@@ -21,6 +21,7 @@ const MIB: usize = 1 << 20;
 fn limits() -> Limits {
     Limits {
         max_connections: 4,
+        max_connections_per_key: 4,
         max_connections_per_address: 1000,
         max_streams: 100,
         max_unread_bytes: 8 * MIB,
@@ -54,6 +55,12 @@ async fn open(table: &Arc<Connections>, peer: IpAddr, count: usize) -> Vec<Arc<C
     opened
 }
 
+/// Begins a request with the key `k`.
+fn authenticate(connection: &Arc<Connection>) -> Result<Arc<InProgress>, Full> {
+    let request = connection.begin();
+    request.authenticate(&"k".into()).map(|()| request)
+}
+
 fn left(connection: &Connection) -> Option<(u64, CloseReason)> {
     let (at, reason) = connection.deadline()?;
     Some(((at - Instant::now()).as_millis().try_into().unwrap(), reason))
@@ -69,7 +76,7 @@ async fn deadline_follows_the_phase_of_http_1() {
     assert_eq!(left(&connection), Some((6_000, CloseReason::HeadTimeout)));
     let request = connection.begin();
     assert_eq!(left(&connection), Some((75_000, CloseReason::Idle)));
-    connection.authenticate().unwrap();
+    request.authenticate(&"k".into()).unwrap();
     assert_eq!(left(&connection), None);
     tokio::time::advance(Duration::from_secs(600)).await;
     drop(request);
@@ -114,7 +121,7 @@ async fn larger_network_makes_room() {
     let table = table(limits());
     let few = open(&table, B, 3).await;
     let many = open(&table, A, 17).await;
-    let busy: Vec<InProgress> = many.iter().map(Connection::begin).collect();
+    let busy: Vec<Arc<InProgress>> = many.iter().map(Connection::begin).collect();
     let late = open(&table, B, 7).await;
     assert!(few.iter().chain(&late).all(|connection| !is_closing(connection)));
     assert!(many[..7].iter().all(|connection| is_closing(connection)));
@@ -126,16 +133,35 @@ async fn larger_network_makes_room() {
 async fn authenticated_request_never_makes_room() {
     let table = table(limits());
     let kept = open(&table, A, 4).await;
-    let _requests: Vec<InProgress> = kept.iter().map(Connection::begin).collect();
-    assert!(kept.iter().all(|connection| connection.authenticate().is_ok()));
+    let requests: Vec<_> = kept.iter().map(authenticate).collect();
+    assert!(requests.iter().all(Result::is_ok));
     let flood = open(&table, A, 200).await;
     assert!(kept.iter().all(|connection| !is_closing(connection)));
     assert_eq!(table.unauthenticated(), 16);
     let newest = flood.last().unwrap();
     assert!(!is_closing(newest), "the newest connection can still be a probe");
     // Every place with a key is in use.
-    assert_eq!(newest.authenticate(), Err(Full));
-    assert!(kept[0].authenticate().is_ok(), "one that was authenticated stays so");
+    assert_eq!(newest.begin().authenticate(&"other".into()), Err(Full::All));
+    assert!(authenticate(&kept[0]).is_ok(), "one that was authenticated stays so");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_key_leaves_connections_for_another() {
+    let table = table(Limits { max_connections_per_key: 3, ..limits() });
+    let opened = open(&table, A, 5).await;
+    let mut held: Vec<_> = opened[..3].iter().map(|c| authenticate(c).unwrap()).collect();
+    assert_eq!(authenticate(&opened[3]).unwrap_err(), Full::Key);
+    held.push(authenticate(&opened[2]).unwrap());
+    let other = opened[3].begin();
+    assert_eq!(other.authenticate(&"other".into()), Ok(()));
+    // A response that is not read holds its connection.
+    let mut unread = Unread::of(held.swap_remove(0));
+    unread.add(1);
+    let byte = unread.attach(Bytes::from_static(b"x"));
+    drop(unread);
+    assert_eq!(authenticate(&opened[4]).unwrap_err(), Full::Key);
+    drop(byte);
+    assert!(authenticate(&opened[4]).is_ok());
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,15 +169,14 @@ async fn idle_authenticated_connection_makes_room_last() {
     let table = table(limits());
     let kept = open(&table, A, 4).await;
     for connection in &kept {
-        let _request = connection.begin();
-        connection.authenticate().unwrap();
+        authenticate(connection).unwrap();
         tokio::time::advance(Duration::from_millis(1)).await;
     }
     let _request = kept[0].begin();
     let others = open(&table, B, 16).await;
     assert!(kept.iter().all(|connection| !is_closing(connection)));
     // A fifth client with a key takes the place of the idlest.
-    assert!(others[0].authenticate().is_ok());
+    assert!(authenticate(&others[0]).is_ok());
     let closing: Vec<bool> = kept.iter().map(|connection| is_closing(connection)).collect();
     assert_eq!(closing, [false, true, false, false]);
 }
@@ -161,7 +186,7 @@ async fn address_limit_counts_unauthenticated_connections() {
     let table = table(Limits { max_connections_per_address: 3, ..limits() });
     let proxy = open(&table, A, 3).await;
     for connection in &proxy {
-        connection.authenticate().unwrap();
+        authenticate(connection).unwrap();
     }
     let others = open(&table, A, 3).await;
     assert!(proxy.iter().chain(&others).all(|connection| !is_closing(connection)));
@@ -176,8 +201,7 @@ async fn key_keeps_a_connection_about_to_close() {
     let table = table(limits());
     let opened = open(&table, A, 21).await;
     assert!(is_closing(&opened[0]));
-    let _request = opened[0].begin();
-    opened[0].authenticate().unwrap();
+    let _request = authenticate(&opened[0]).unwrap();
     assert!(opened[0].is_protected());
     let flood = open(&table, A, 100).await;
     assert!(!is_aborted(&opened[0]) && !is_closing(flood.last().unwrap()));
@@ -208,7 +232,8 @@ async fn lack_of_files_drops_idle_connections_at_once() {
 async fn client_with_the_most_unread_bytes_is_dropped() {
     let table = table(limits());
     let opened = open(&table, A, 3).await;
-    let mut unread: Vec<Unread> = opened.iter().map(Unread::of).collect();
+    let mut unread: Vec<Unread> =
+        opened.iter().map(|connection| Unread::of(connection.begin())).collect();
     unread[0].add(3 * MIB);
     unread[1].add(4 * MIB);
     let chunk = unread[1].attach(Bytes::from(vec![0; MIB]));

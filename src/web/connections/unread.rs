@@ -4,25 +4,26 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::connection::Connection;
+use super::connection::InProgress;
 
-/// A number of bytes that count as unread until it is dropped.
+/// A number of bytes that count as unread until it is dropped. Their request is in progress until
+/// then.
 #[derive(Debug)]
 pub struct Unread {
-    connection: Arc<Connection>,
+    request: Arc<InProgress>,
     bytes: usize,
 }
 
 impl Unread {
     /// Starts at no bytes.
-    pub fn of(connection: &Arc<Connection>) -> Self {
-        Self { connection: Arc::clone(connection), bytes: 0 }
+    pub fn of(request: Arc<InProgress>) -> Self {
+        Self { request, bytes: 0 }
     }
 
     /// Adds bytes.
     pub fn add(&mut self, bytes: usize) {
         self.bytes += bytes;
-        self.connection.add_unread(bytes);
+        self.request.connection().add_unread(bytes);
     }
 
     /// Returns `data`, which takes its bytes over and counts them until the last clone is dropped:
@@ -30,14 +31,14 @@ impl Unread {
     pub fn attach(&mut self, data: Bytes) -> Bytes {
         let bytes = data.len().min(self.bytes);
         self.bytes -= bytes;
-        let unread = Self { connection: Arc::clone(&self.connection), bytes };
+        let unread = Self { request: Arc::clone(&self.request), bytes };
         Bytes::from_owner(Counted { data, _unread: unread })
     }
 }
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        self.connection.remove_unread(self.bytes);
+        self.request.connection().remove_unread(self.bytes);
     }
 }
 

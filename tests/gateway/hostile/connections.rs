@@ -231,6 +231,48 @@ async fn unauthenticated_sockets_lock_no_key_out() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn busy_key_locks_no_other_key_out() {
+    let config = "[gateway]\nmax_connections = 8\n";
+    let gateway = Gateway::config(config).env("GATEWAY_API_KEY", "greedy=k,other=o").start();
+    let started = gateway.post_with("/api/v1/conversations", &[KEY], json!({})).await.json();
+    let events = format!(
+        "/api/v1/conversations/{}/events?follow=true",
+        started["conversation_id"].as_str().unwrap()
+    );
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        let stream = gateway.follow(&events, &[KEY]).await;
+        assert_eq!(stream.status, 200);
+        held.push(stream);
+    }
+    let refused = gateway.send("GET", &events, &[KEY], b"").await;
+    assert_eq!(refused.status, 429, "{}", refused.text());
+    let problem = refused.json();
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("\"greedy\"") && detail.contains("max_connections_per_key"),
+        "{detail}"
+    );
+    assert!(!refused.header("retry-after").is_empty());
+    // A socket of the same key is closed with a reason.
+    let mut socket = Socket::connect(&gateway, &[]).await;
+    let call = json!({ "jsonrpc": "2.0", "method": "auth", "params": { "api_key": "k" } });
+    socket.raw(&call.to_string()).await;
+    assert!(socket.closed().await.1.contains("of this key"));
+
+    let other = ("x-api-key", "o");
+    for _ in 0..20 {
+        let answer = gateway.send("GET", "/api/v1/conversations", &[other], b"").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    held.pop();
+    eventually("a place is free", || async {
+        gateway.send("GET", "/api/v1/conversations", &[KEY], b"").await.status == 200
+    })
+    .await;
+}
+
 /// Starts a gateway with limits of open files, as `ulimit` sets them.
 fn limited(ulimit: &str) -> Gateway {
     let home = new_home();
