@@ -52,6 +52,10 @@ pub enum Kind {
     TooLarge,
     /// The content type is not `application/json`.
     UnsupportedMediaType,
+    /// The body has a content coding that the gateway does not decode.
+    UnsupportedCoding,
+    /// `Accept` refuses every media type of the response.
+    NotAcceptable,
     /// The operation exceeded its time limit.
     TimedOut,
     /// A limit on concurrency or queueing is reached.
@@ -152,7 +156,10 @@ impl Error {
             Kind::Busy { .. } => StatusCode::CONFLICT,
             Kind::Gone { .. } => StatusCode::GONE,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Kind::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Kind::UnsupportedMediaType | Kind::UnsupportedCoding => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
+            Kind::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Kind::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Kind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
             Kind::InsufficientStorage => StatusCode::INSUFFICIENT_STORAGE,
@@ -179,6 +186,8 @@ impl Error {
             Kind::Gone { .. } => "events_gone",
             Kind::TooLarge => "too_large",
             Kind::UnsupportedMediaType => "unsupported_media_type",
+            Kind::UnsupportedCoding => "unsupported_coding",
+            Kind::NotAcceptable => "not_acceptable",
             Kind::TimedOut => "timed_out",
             Kind::Overloaded => "overloaded",
             Kind::InsufficientStorage => "insufficient_storage",
@@ -200,6 +209,8 @@ impl Error {
             Kind::InvalidRequest
             | Kind::TooLarge
             | Kind::UnsupportedMediaType
+            | Kind::UnsupportedCoding
+            | Kind::NotAcceptable
             | Kind::UpgradeRequired
             | Kind::MethodNotAllowed { .. } => -32602,
             Kind::Internal => -32603,
@@ -235,6 +246,8 @@ impl Error {
             | Kind::Gone { .. }
             | Kind::TooLarge
             | Kind::UnsupportedMediaType
+            | Kind::UnsupportedCoding
+            | Kind::NotAcceptable
             | Kind::Tool => Retry::Safe,
         }
     }
@@ -259,6 +272,8 @@ impl Error {
             | Kind::Gone { .. }
             | Kind::TooLarge
             | Kind::UnsupportedMediaType
+            | Kind::UnsupportedCoding
+            | Kind::NotAcceptable
             | Kind::TimedOut
             | Kind::Overloaded
             | Kind::InsufficientStorage

@@ -8,7 +8,6 @@ use futures::Stream;
 use futures::StreamExt;
 use http::Response;
 use http::StatusCode;
-use http::header;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Map;
@@ -27,6 +26,7 @@ use crate::text::excerpt;
 use crate::web::Body;
 use crate::web::Limits;
 use crate::web::RequestContext;
+use crate::web::accept;
 use crate::web::describe::Operation;
 use crate::web::extract::AdmittedRequest;
 use crate::web::extract::Extract;
@@ -34,28 +34,60 @@ use crate::web::extract::Query;
 use crate::web::reply;
 use crate::web::respond::Respond;
 
+/// The media type of server-sent events.
+pub(crate) const SSE: &str = "text/event-stream";
+
 /// A stream of events, framed as the client asks.
 #[derive(Debug)]
 pub(crate) struct EventStream(Response<Body>);
 
 impl EventStream {
-    /// Frames events as `Accept` asks: JSON lines unless it names SSE. `owned` is dropped with the
-    /// stream.
-    pub(crate) fn new<S>(context: &RequestContext, items: S, owned: impl Any + Send) -> Self
+    /// Frames events. `owned` is dropped with the stream.
+    pub(crate) fn new<S>(framing: Framing, items: S, owned: impl Any + Send) -> Self
     where
         S: Stream<Item = Item> + Send + 'static,
     {
-        let accept = context.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-        let (content_type, frame): (_, fn(Item) -> Bytes) = match accept.unwrap_or_default() {
-            accept if accept.contains("text/event-stream") => {
-                ("text/event-stream", stream::sse::frame)
-            }
-            accept if accept.contains("application/jsonl") => {
-                ("application/jsonl", stream::jsonl::frame)
-            }
-            _ => ("application/x-ndjson", stream::jsonl::frame),
-        };
+        let Framing { content_type, frame } = framing;
         Self(reply::stream(content_type, Body::stream(items.map(frame), owned)))
+    }
+}
+
+/// The form of a stream of events: JSON lines unless `Accept` prefers SSE.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Framing {
+    content_type: &'static str,
+    frame: fn(Item) -> Bytes,
+}
+
+impl Framing {
+    /// The media types, the default first.
+    const TYPES: [&'static str; 3] = ["application/x-ndjson", "application/jsonl", SSE];
+}
+
+impl Extract for Framing {
+    /// The responses name the media types.
+    fn describe(operation: &mut Operation<'_>) {
+        operation.fails(&[406]);
+    }
+
+    async fn extract(request: &mut AdmittedRequest, _limits: &Limits) -> Result<Self, Error> {
+        let content_type = accept::media_type(&request.context.headers, &Self::TYPES)?;
+        let frame = if content_type == SSE { stream::sse::frame } else { stream::jsonl::frame };
+        Ok(Self { content_type, frame })
+    }
+}
+
+/// The media type of SSE, which a stream of nothing else needs as well.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AcceptsSse;
+
+impl Extract for AcceptsSse {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.fails(&[406]);
+    }
+
+    async fn extract(request: &mut AdmittedRequest, _limits: &Limits) -> Result<Self, Error> {
+        accept::media_type(&request.context.headers, &[SSE]).map(|_| Self)
     }
 }
 
@@ -69,7 +101,7 @@ impl Respond for EventStream {
             &[
                 ("application/x-ndjson", event.clone()),
                 ("application/jsonl", event),
-                ("text/event-stream", sse_event("message")),
+                (SSE, sse_event("message")),
             ],
         );
     }
@@ -149,14 +181,17 @@ pub(crate) struct Range {
 /// `GET …/{id}/events`
 pub(crate) async fn events(
     app: &Arc<App>,
-    context: &RequestContext,
+    _context: &RequestContext,
     id: ConversationId,
-    (LastEventId(last), Query(Range { after, follow })): (LastEventId, Query<Range>),
+    (framing, (LastEventId(last), Query(Range { after, follow }))): (
+        Framing,
+        (LastEventId, Query<Range>),
+    ),
 ) -> Result<EventStream, Error> {
     // A reconnecting EventSource repeats its URL: where it left off is what counts.
     let after = last.unwrap_or(after);
     let conversation = ops::events::read(app, &id, after)?;
     let until = if follow { StreamEnd::Never } else { StreamEnd::CaughtUp };
     let items = app.event_reader(&conversation, after, until, false).into_stream();
-    Ok(EventStream::new(context, items, app.stream_guard()))
+    Ok(EventStream::new(framing, items, app.stream_guard()))
 }

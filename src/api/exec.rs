@@ -13,7 +13,10 @@ use http::Response;
 use http::StatusCode;
 use serde_json::json;
 
+use super::events::AcceptsSse;
 use super::events::EventStream;
+use super::events::Framing;
+use super::events::SSE;
 use super::events::sse_event;
 pub(crate) use super::task::Task;
 use crate::app::App;
@@ -34,19 +37,19 @@ use crate::web::extract::CancelOnDisconnect;
 use crate::web::reply;
 use crate::web::respond::Respond;
 
-/// The argument of all three.
+/// The prompt, and whether its turn ends with the connection.
 type Argument = (CancelOnDisconnect, Json<PromptRequest>);
 
 /// `POST /exec`
 pub(crate) async fn events(
     app: &Arc<App>,
     context: &RequestContext,
-    (CancelOnDisconnect(tied), Json(request)): Argument,
+    (framing, (CancelOnDisconnect(tied), Json(request))): (Framing, Argument),
 ) -> Result<TurnResponse<EventStream>, Error> {
     let started = prompt(app, context.caller(), request, tied).await?;
     let StartedTurn { turn, cancel_on_drop, raw_events } = started;
     let owned = (cancel_on_drop, app.stream_guard());
-    let stream = EventStream::new(context, items(app, &turn, raw_events), owned);
+    let stream = EventStream::new(framing, items(app, &turn, raw_events), owned);
     Ok(TurnResponse::new(app, &turn, stream))
 }
 
@@ -55,17 +58,17 @@ pub(crate) async fn turn(
     app: &Arc<App>,
     context: &RequestContext,
     id: ConversationId,
-    (tied, Json(mut request)): Argument,
+    (framing, (tied, Json(mut request))): (Framing, Argument),
 ) -> Result<TurnResponse<EventStream>, Error> {
     request.in_conversation(&id)?;
-    events(app, context, (tied, Json(request))).await
+    events(app, context, (framing, (tied, Json(request)))).await
 }
 
 /// `POST /api/v1/exec/stream`
 pub(crate) async fn task_stream(
     app: &Arc<App>,
     context: &RequestContext,
-    (CancelOnDisconnect(tied), Json(request)): Argument,
+    (AcceptsSse, (CancelOnDisconnect(tied), Json(request))): (AcceptsSse, Argument),
 ) -> Result<TurnResponse<TaskStream>, Error> {
     let started = prompt(app, context.caller(), request, tied).await?;
     let StartedTurn { turn, cancel_on_drop, raw_events } = started;
@@ -116,12 +119,12 @@ impl Respond for TaskStream {
             StatusCode::OK,
             "`task_started`, `task_progress`, `stdout_line`, `stderr_line`, `task_result`, \
              `task_completed`; `error` where the turn fails.",
-            &[("text/event-stream", sse_event("task_progress"))],
+            &[(SSE, sse_event("task_progress"))],
         );
     }
 
     fn into_response(self) -> Response<Body> {
-        reply::stream("text/event-stream", self.0)
+        reply::stream(SSE, self.0)
     }
 }
 

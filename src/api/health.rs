@@ -8,7 +8,6 @@ use codex_gateway_engine::sandbox::Mechanism;
 use codex_gateway_engine::sandbox::Tools;
 use http::Response;
 use http::StatusCode;
-use http::header;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -19,6 +18,7 @@ use crate::error::Kind;
 use crate::web::Body;
 use crate::web::Json;
 use crate::web::RequestContext;
+use crate::web::accept;
 use crate::web::describe::Operation;
 use crate::web::reply;
 use crate::web::respond::Respond;
@@ -92,8 +92,9 @@ impl Respond for Reply {
 
 /// `GET /health`
 pub(crate) async fn health(app: &Arc<App>, context: &RequestContext) -> Result<Reply, Error> {
-    let accept = context.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    if accept.is_some_and(|accept| accept.trim_start().starts_with("text/plain")) {
+    let offered = ["application/json", "text/plain"];
+    // A probe learns that the gateway is healthy, whatever it accepts.
+    if accept::media_type(&context.headers, &offered).is_ok_and(|chosen| chosen == "text/plain") {
         return Ok(Reply(reply::text(StatusCode::OK, "OK")));
     }
     let facts = app.facts();

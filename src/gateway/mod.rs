@@ -14,6 +14,7 @@ use std::sync::Arc;
 use http::Extensions;
 use http::HeaderMap;
 use http::HeaderValue;
+use http::Method;
 use http::Request;
 use http::Response;
 use hyper::body::Incoming;
@@ -41,6 +42,7 @@ pub async fn call(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> 
     let path = request.uri().path().to_owned();
     let route = Route::parse(request.method(), &path);
     let template = route.as_ref().ok().map(Route::template);
+    let is_head = request.method() == Method::HEAD;
     let mut request_span = RequestSpan::begin(&request, template, &request_id);
     let span = request_span.span().clone();
     async {
@@ -58,6 +60,7 @@ pub async fn call(app: &Arc<App>, request: Request<Incoming>) -> Response<Body> 
         };
         tracing::debug!(status = response.status().as_u16(), "answered");
         request_span.answer(response.status());
+        let response = if is_head { reply::without_body(response) } else { response };
         let mut response = response.map(|body| body.owning(request_span));
         if let Ok(value) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert("x-request-id", value);

@@ -47,6 +47,9 @@ fn document(table: &[Spec]) -> Value {
         let operation = operation(spec, &mut schemas);
         let methods = paths.entry(spec.template).or_insert_with(|| json!({}));
         if let Some(methods) = methods.as_object_mut() {
+            if spec.methods().contains(&"HEAD") {
+                methods.insert("head".to_owned(), head_of(&operation));
+            }
             methods.insert(spec.method.to_ascii_lowercase(), operation);
         }
     }
@@ -85,6 +88,25 @@ fn operation(spec: &Spec, schemas: &mut Schemas) -> Value {
         operation.fails(&[401, 403]);
     }
     operation.into_value(&operation_id(spec.name), spec.summary, security)
+}
+
+/// The operation of HEAD, from that of GET: every response is without content.
+fn head_of(get: &Value) -> Value {
+    let mut head = get.clone();
+    let id = get.get("operationId").and_then(Value::as_str).unwrap_or_default();
+    if let Some(members) = head.as_object_mut() {
+        members.insert("operationId".to_owned(), format!("{id}Head").into());
+        members.insert("summary".to_owned(), "As GET, without the body.".into());
+    }
+    let responses = head.get_mut("responses").and_then(Value::as_object_mut);
+    for response in responses.into_iter().flat_map(Map::values_mut) {
+        if response.get("$ref").is_some() {
+            *response = json!({ "description": "As GET." });
+        } else if let Some(members) = response.as_object_mut() {
+            members.remove("content");
+        }
+    }
+    head
 }
 
 /// `ConversationStart` → `conversationStart`

@@ -138,13 +138,15 @@ routes! {
     Metrics = GET "/metrics", Key => metrics::Exposition, metrics::show;
 
     /// Runs a prompt; streams core's events as JSON lines, or as SSE by `Accept`.
-    Exec = POST "/exec", Key, (CancelOnDisconnect, Json<exec::PromptRequest>)
+    Exec = POST "/exec", Key,
+        (events::Framing, (CancelOnDisconnect, Json<exec::PromptRequest>))
         => exec::TurnResponse<events::EventStream>, exec::events, [404, 409, 429, 502, 503, 507];
     /// Runs a prompt, waits for its turn, and returns one document.
     ExecTask = POST "/api/v1/exec", Key, (CancelOnDisconnect, Json<exec::PromptRequest>)
         => exec::TurnResponse<Json<exec::Task>>, exec::task, [404, 409, 429, 502, 503, 507];
     /// Runs a prompt; streams the task view of its turn, as SSE.
-    ExecStream = POST "/api/v1/exec/stream", Key, (CancelOnDisconnect, Json<exec::PromptRequest>)
+    ExecStream = POST "/api/v1/exec/stream", Key,
+        (events::AcceptsSse, (CancelOnDisconnect, Json<exec::PromptRequest>))
         => exec::TurnResponse<exec::TaskStream>, exec::task_stream, [404, 409, 429, 502, 503, 507];
 
     /// Lists conversations, newest first, a page at a time.
@@ -170,7 +172,7 @@ routes! {
 
     /// Runs a prompt in the conversation, as `/exec` does.
     ConversationTurn(id: ConversationId) = POST "/api/v1/conversations/{id}/turns", Key,
-        (CancelOnDisconnect, Json<exec::PromptRequest>)
+        (events::Framing, (CancelOnDisconnect, Json<exec::PromptRequest>))
         => exec::TurnResponse<events::EventStream>, exec::turn, [409, 429, 502, 503, 507];
     /// Interrupts the running turn and waits until it has stopped.
     ConversationInterrupt(id: ConversationId) = POST "/api/v1/conversations/{id}/interrupt", Key
@@ -203,7 +205,7 @@ routes! {
         => Json<approvals::Decided>, approvals::approve, [502];
     /// Streams the events of a conversation, from any number on.
     ConversationEvents(id: ConversationId) = GET "/api/v1/conversations/{id}/events", Key,
-        (events::LastEventId, Query<events::Range>) => events::EventStream, events::events, [410];
+        (events::Framing, (events::LastEventId, Query<events::Range>)) => events::EventStream, events::events, [410];
 
     /// Answers a call of JSON-RPC 2.0, or a batch.
     Jsonrpc = POST "/jsonrpc", Key, (CancelOnDisconnect, RawJson<rpc::schema::Message>)
@@ -223,10 +225,10 @@ impl Route {
         let mut allowed = Vec::new();
         for (spec, parse) in Self::TABLE.iter().zip(Self::PARSERS) {
             let Some(values) = path::matches(spec.template, path) else { continue };
-            if spec.method == method.as_str() {
+            if spec.methods().contains(&method.as_str()) {
                 return parse(&values);
             }
-            allowed.push(spec.method);
+            allowed.extend_from_slice(spec.methods());
         }
         if allowed.is_empty() {
             return Err(Error::new(Kind::NotFound, format!("no route {path}; see /openapi.json")));
@@ -255,6 +257,9 @@ mod tests {
             let path = spec.template.replace("{id}", id).replace("{approval_id}", "call%3A1");
             let method = Method::from_bytes(spec.method.as_bytes()).unwrap();
             assert_eq!(Route::parse(&method, &path).unwrap().template(), spec.template);
+            if spec.method == "GET" {
+                assert_eq!(Route::parse(&Method::HEAD, &path).unwrap().template(), spec.template);
+            }
             let wrong = Route::parse(&Method::PUT, &path).unwrap_err();
             let Kind::MethodNotAllowed { allow } = wrong.kind() else { panic!("{wrong}") };
             assert!(allow.split(", ").any(|allowed| allowed == spec.method), "{path}: {allow}");
@@ -265,8 +270,8 @@ mod tests {
     fn allow_lists_every_method_of_the_path() {
         for (path, expected) in [
             ("/exec", "POST"),
-            ("/api/v1/conversations", "GET, POST"),
-            ("/api/v1/conversations/01234567-89ab-cdef-0123-456789abcdef", "GET, DELETE"),
+            ("/api/v1/conversations", "GET, HEAD, POST"),
+            ("/api/v1/conversations/01234567-89ab-cdef-0123-456789abcdef", "GET, HEAD, DELETE"),
         ] {
             let wrong = Route::parse(&Method::PATCH, path).unwrap_err();
             assert_eq!(wrong.kind(), &Kind::MethodNotAllowed { allow: expected.to_owned() });

@@ -20,6 +20,18 @@ pub struct Spec {
     pub(super) describe: fn(&mut Operation<'_>),
 }
 
+impl Spec {
+    /// The methods that it answers: HEAD wherever GET (RFC 9110, section 9.3.2).
+    pub fn methods(&self) -> &'static [&'static str] {
+        match self.method {
+            "GET" => &["GET", "HEAD"],
+            "POST" => &["POST"],
+            "DELETE" => &["DELETE"],
+            _ => &[],
+        }
+    }
+}
+
 impl std::fmt::Debug for Spec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.method, self.template)

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use http::Response;
 use http::StatusCode;
 use http::header;
@@ -46,7 +47,8 @@ pub(crate) async fn open(
 ) -> Result<Opened, Error> {
     let version = request.headers().get(header::SEC_WEBSOCKET_VERSION);
     let is_supported = version.is_some_and(|version| version == "13");
-    if !(is_supported && hyper_tungstenite::is_upgrade_request(&request)) {
+    let is_get = request.method() == Method::GET;
+    if !(is_get && is_supported && hyper_tungstenite::is_upgrade_request(&request)) {
         return Err(Error::new(
             Kind::UpgradeRequired,
             "expected a WebSocket handshake (`Upgrade: websocket`, version 13, RFC 6455)",

@@ -184,11 +184,12 @@ impl<'a> Operation<'a> {
 }
 
 /// Problem documents: status, description, and a header beside `X-Request-Id`.
-const PROBLEMS: [(u16, &str, Option<&str>); 15] = [
+const PROBLEMS: [(u16, &str, Option<&str>); 16] = [
     (400, "The request is invalid; `detail` names the field and what it takes.", None),
     (401, "No known API key.", Some("WWW-Authenticate")),
     (403, "The operator does not permit it.", None),
     (404, "No such conversation, or no such approval.", None),
+    (406, "`Accept` refuses every media type of the response.", None),
     (408, "The body did not arrive in time.", None),
     (409, "A turn is running on the conversation.", None),
     (410, "The events are no longer kept.", None),

@@ -1,6 +1,7 @@
 //! HTTP: connections, bodies, arguments and results of handlers, the JSON reader, replies, and the
 //! head of a request.
 
+pub(crate) mod accept;
 mod body;
 pub mod connections;
 mod context;

@@ -5,6 +5,7 @@ use http::HeaderValue;
 use http::Response;
 use http::StatusCode;
 use http::header;
+use http_body::Body as _;
 use serde::Serialize;
 
 use super::body::Body;
@@ -46,6 +47,17 @@ pub fn stream(content_type: &'static str, body: Body) -> Response<Body> {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
+}
+
+/// Turns the response to GET into that to HEAD: the same headers without the body (RFC 9110, section
+/// 9.3.2). A stream ends.
+pub fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    let is_upgrade = head.status == StatusCode::SWITCHING_PROTOCOLS;
+    if let Some(length) = body.size_hint().exact().filter(|_| !is_upgrade) {
+        head.headers.entry(header::CONTENT_LENGTH).or_insert(length.into());
+    }
+    Response::from_parts(head, Body::whole(""))
 }
 
 /// Builds a response with the problem document of an error (RFC 9457).

@@ -16,7 +16,7 @@ Made from the code by a test; do not edit (see `tests/gateway/house/api_page.rs`
 (OpenAPI 3.1) and the method `rpc.discover` (OpenRPC).
 
 Every request but those marked open needs `X-API-Key: KEY` or `Authorization: Bearer KEY`, unless the gateway runs in development mode. \
-Every response carries `X-Request-Id`. Errors are `application/problem+json` (RFC 9457): `detail` says what was expected, `retry` \
+HEAD works wherever GET does. Every response carries `X-Request-Id`. Errors are `application/problem+json` (RFC 9457): `detail` says what was expected, `retry` \
 is `safe`, `unsafe` or `after`, `source` is `gateway`, `model` or `tool`.
 
 # REST
@@ -133,7 +133,8 @@ fn members<'a>(document: &'a Value, schema: &'a Value) -> Vec<(String, bool, &'a
 
 fn rest(page: &mut String, document: &Value) {
     for (path, operations) in document["paths"].as_object().unwrap() {
-        for (method, operation) in operations.as_object().unwrap() {
+        let operations = operations.as_object().unwrap().iter();
+        for (method, operation) in operations.filter(|(method, _)| *method != "head") {
             let open = operation["security"].as_array().is_some_and(Vec::is_empty);
             let open = if open { " (open)" } else { "" };
             let _ = writeln!(page, "\n## `{} {path}`{open}\n", method.to_uppercase());

@@ -5,5 +5,6 @@ mod cancellation;
 mod conversations;
 mod events;
 mod exec;
+mod negotiation;
 mod requests;
 mod sessions;

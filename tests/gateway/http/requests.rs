@@ -136,7 +136,7 @@ async fn invalid_head_names_expectation() {
         ("POST", "/exec", &text[..], 415, "application/json"),
         ("POST", "/exec", &[], 415, "application/json"),
         ("GET", "/exec", &[JSON], 405, "expected POST /exec"),
-        ("DELETE", "/health", &[JSON], 405, "expected GET /health"),
+        ("DELETE", "/health", &[JSON], 405, "expected GET, HEAD /health"),
         ("POST", "/nowhere", &[JSON], 404, "/nowhere"),
         ("GET", "/api/v1/conversations/nonsense", &[], 400, "UUID"),
         (
