@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,10 +18,16 @@ use wires::Quirks;
 
 use super::api::Api;
 use super::built_in::CHATGPT;
+use crate::range;
 use crate::tls;
 
+/// The retries that a provider may have. Core counts no more than a hundred either.
+const RETRIES: RangeInclusive<u32> = 0..=100;
+const STREAM_RETRIES: RangeInclusive<u64> = 0..=100;
+/// The output tokens that a request may ask for.
+const MAX_TOKENS: RangeInclusive<u64> = 1..=1_000_000_000;
 /// Core's retries after a stream broke off, unless they are set.
-const STREAM_RETRIES: u64 = 2;
+const DEFAULT_STREAM_RETRIES: u64 = 2;
 
 /// A table of `[model_providers]` or `[gateway.providers]`: Codex's keys, with more values for
 /// `wire_api`, and the gateway's own.
@@ -172,6 +179,7 @@ impl ProviderConfig {
     ///
     /// # Errors
     /// A value is invalid. The message names its key, within the table `place`.
+    // Long: one field of `Provider` after another.
     pub fn resolve(
         &self,
         id: &str,
@@ -184,6 +192,8 @@ impl ProviderConfig {
             tls::certificates(path).with_context(|| format!("{place}.ca_file"))?;
         }
         let api = self.wire_api.unwrap_or_default();
+        let key = |key: &str| format!("{place}.{key}");
+        let millis = |name, value, default| range::millis(key(name), value, default);
         let variables = self.env_key.iter().chain(self.env_http_headers.values());
         Ok(Provider {
             id: id.to_owned(),
@@ -192,30 +202,38 @@ impl ProviderConfig {
             base_url: self.base_url(place, api)?,
             query: self.query(),
             headers: self.headers(api, place, env)?,
-            retries: max_retries.or(self.request_max_retries).unwrap_or(4),
-            stream_retries: self.stream_max_retries.unwrap_or(STREAM_RETRIES),
-            idle: millis(place, "stream_idle_timeout_ms", self.stream_idle_timeout_ms, 300_000)?,
-            max_concurrent: match self.max_concurrent {
-                // Within the limit of a semaphore.
-                Some(calls) if !(1..=1_000_000).contains(&calls) => {
-                    bail!("{place}.max_concurrent is {calls}; it takes 1 to 1000000")
+            retries: match max_retries {
+                Some(_) => range::within("CODEX_MAX_RETRIES", max_retries, RETRIES, 0)?,
+                None => {
+                    range::within(key("request_max_retries"), self.request_max_retries, RETRIES, 4)?
                 }
-                calls => calls.unwrap_or(64),
             },
-            max_waiting: match self.max_waiting {
-                Some(calls) if calls > 1_000_000 => {
-                    bail!("{place}.max_waiting is {calls}; it takes 0 to 1000000")
-                }
-                calls => calls.unwrap_or(1024),
-            },
-            connect_timeout: millis(place, "connect_timeout_ms", self.connect_timeout_ms, 10_000)?,
+            stream_retries: range::within(
+                key("stream_max_retries"),
+                self.stream_max_retries,
+                STREAM_RETRIES,
+                DEFAULT_STREAM_RETRIES,
+            )?,
+            idle: millis("stream_idle_timeout_ms", self.stream_idle_timeout_ms, 300_000)?,
+            max_concurrent: range::within(
+                key("max_concurrent"),
+                self.max_concurrent,
+                1..=range::MAX_COUNT,
+                64,
+            )?,
+            max_waiting: range::within(
+                key("max_waiting"),
+                self.max_waiting,
+                0..=range::MAX_COUNT,
+                1024,
+            )?,
+            connect_timeout: millis("connect_timeout_ms", self.connect_timeout_ms, 10_000)?,
             first_byte_timeout: millis(
-                place,
                 "first_byte_timeout_ms",
                 self.first_byte_timeout_ms,
                 120_000,
             )?,
-            quirks: self.quirks.clone().unwrap_or_default(),
+            quirks: self.quirks(place)?,
             ca_file,
             secrets: variables.cloned().collect(),
             wants_key: self.env_key.is_some() || id == CHATGPT.id,
@@ -227,6 +245,12 @@ impl ProviderConfig {
                 .filter_map(|name| name.parse().ok())
                 .collect(),
         })
+    }
+
+    fn quirks(&self, place: &str) -> anyhow::Result<Quirks> {
+        let quirks = self.quirks.clone().unwrap_or_default();
+        range::within(format!("{place}.quirks.max_tokens"), quirks.max_tokens, MAX_TOKENS, 0)?;
+        Ok(quirks)
     }
 
     fn base_url(&self, place: &str, api: Api) -> anyhow::Result<String> {
@@ -306,13 +330,6 @@ impl ProviderConfig {
             .map(|(name, value)| format!("{}={}", encode(name), encode(value)))
             .collect();
         query.join("&")
-    }
-}
-
-fn millis(place: &str, key: &str, value: Option<u64>, default: u64) -> anyhow::Result<Duration> {
-    match value {
-        Some(0) => bail!("{place}.{key} is 0; it takes milliseconds, 1 or more"),
-        value => Ok(Duration::from_millis(value.unwrap_or(default))),
     }
 }
 

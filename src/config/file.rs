@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
-use anyhow::bail;
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::proxy::upstream;
+use crate::range;
 use crate::telemetry::logs::Format;
 
 /// An environment: the value of a variable by its name.
@@ -73,6 +73,7 @@ pub(super) struct Telemetry {
     pub(super) capture_content: Option<bool>,
     pub(super) metrics_open: Option<bool>,
     pub(super) log_format: Option<Format>,
+    pub(super) forward_baggage: Option<bool>,
 }
 
 /// Reads the file. A missing file counts as empty unless the operator `named` it.
@@ -113,22 +114,6 @@ pub(super) fn env_parse<T: std::str::FromStr>(
         .transpose()
 }
 
-/// Returns the value of `gateway.{key}`, which must be at least `least`.
-pub(super) fn at_least(
-    key: &str,
-    value: Option<usize>,
-    least: usize,
-    default: usize,
-) -> anyhow::Result<usize> {
-    match value {
-        Some(value) if value < least => {
-            bail!("gateway.{key}: expected {least} or more, got {value}")
-        }
-        Some(value) => Ok(value),
-        None => Ok(default),
-    }
-}
-
 /// Returns the value of `gateway.{key}`, which must be in `range`.
 pub(super) fn within(
     key: &str,
@@ -136,26 +121,10 @@ pub(super) fn within(
     range: RangeInclusive<usize>,
     default: usize,
 ) -> anyhow::Result<usize> {
-    match value {
-        Some(value) if !range.contains(&value) => {
-            bail!("gateway.{key}: expected {} to {}, got {value}", range.start(), range.end())
-        }
-        Some(value) => Ok(value),
-        None => Ok(default),
-    }
+    range::within(format_args!("gateway.{key}"), value, range, default)
 }
 
-/// The longest duration that a key may have: a year. Later times cannot be computed everywhere.
-const MAX_MILLIS: u64 = 365 * 24 * 3600 * 1000;
-
-/// Returns the duration of `gateway.{key}`, which must not be 0.
+/// Returns the duration of `gateway.{key}`.
 pub(super) fn millis(key: &str, value: Option<u64>, default: u64) -> anyhow::Result<Duration> {
-    match value {
-        Some(0) => bail!("gateway.{key}: expected 1 or more milliseconds, got 0"),
-        Some(value) if value > MAX_MILLIS => {
-            bail!("gateway.{key}: expected at most {MAX_MILLIS} milliseconds, got {value}")
-        }
-        Some(value) => Ok(Duration::from_millis(value)),
-        None => Ok(Duration::from_millis(default)),
-    }
+    range::millis(format_args!("gateway.{key}"), value, default)
 }

@@ -17,7 +17,6 @@ use super::Overrides;
 use super::file::Env;
 use super::file::File;
 use super::file::Telemetry;
-use super::file::at_least;
 use super::file::env_parse;
 use super::file::gateway_table;
 use super::file::millis;
@@ -32,6 +31,8 @@ use crate::access::approvals::ApprovalRules;
 use crate::conversation;
 use crate::conversation::limits::TIMEOUT_RANGE_MS;
 use crate::proxy::upstream::Upstream;
+use crate::range::MAX_BYTES;
+use crate::range::MAX_COUNT;
 use crate::telemetry;
 use crate::terminal::TerminalLimits;
 use crate::web;
@@ -149,11 +150,8 @@ fn workspace_root(file: &File, overrides: &Overrides, folder: &Path, codex_home:
     root.unwrap_or_else(|| codex_home.join("workspaces"))
 }
 
-const MAX_CONNECTIONS: usize = 1_000_000;
-
 fn server_limits(file: &File, keys: usize, env: Env<'_>) -> anyhow::Result<web::Limits> {
-    let max_connections =
-        within("max_connections", file.max_connections, 1..=MAX_CONNECTIONS, 1024)?;
+    let max_connections = within("max_connections", file.max_connections, 1..=MAX_COUNT, 1024)?;
     let max_streams = file.max_streams_per_connection;
     let max_streams = within("max_streams_per_connection", max_streams, 1..=10_000, 100)?;
     let drain_timeout = millis("drain_timeout_ms", file.drain_timeout_ms, 9_000)?;
@@ -162,19 +160,24 @@ fn server_limits(file: &File, keys: usize, env: Env<'_>) -> anyhow::Result<web::
         max_connections_per_key: within(
             "max_connections_per_key",
             file.max_connections_per_key,
-            1..=MAX_CONNECTIONS,
+            1..=MAX_COUNT,
             // Without another key, there is nobody to leave connections for.
             if keys > 1 { max_connections - max_connections / 4 } else { max_connections },
         )?,
-        max_connections_per_address: at_least(
+        max_connections_per_address: within(
             "max_connections_per_address",
             file.max_connections_per_address,
-            1,
+            1..=MAX_COUNT,
             max_connections,
         )?,
         max_streams: u32::try_from(max_streams).unwrap_or(u32::MAX),
-        max_unread_bytes: at_least("max_unread_bytes", file.max_unread_bytes, 1 << 20, 256 << 20)?,
-        body_limit: at_least("body_limit_bytes", file.body_limit_bytes, 1024, 1 << 20)?,
+        max_unread_bytes: within(
+            "max_unread_bytes",
+            file.max_unread_bytes,
+            1 << 20..=1 << 40,
+            256 << 20,
+        )?,
+        body_limit: within("body_limit_bytes", file.body_limit_bytes, 1024..=MAX_BYTES, 1 << 20)?,
         header_timeout: millis("header_timeout_ms", file.header_timeout_ms, 10_000)?,
         keep_alive_timeout: millis("keep_alive_timeout_ms", file.keep_alive_timeout_ms, 75_000)?,
         body_timeout: millis("body_timeout_ms", file.body_timeout_ms, 30_000)?,
@@ -217,22 +220,33 @@ fn turn_limits(
     env: Env<'_>,
 ) -> anyhow::Result<conversation::limits::Limits> {
     let max_chars = MAX_USER_INPUT_TEXT_CHARS;
-    let prompt_limit = at_least("prompt_limit_chars", file.prompt_limit_chars, 1, max_chars)?;
+    let prompt_limit = file.prompt_limit_chars;
+    let prompt_limit = within("prompt_limit_chars", prompt_limit, 1..=max_chars, max_chars)?;
     // A pre-started conversation starts the programs of [mcp_servers], used or not.
     let servers = document.get("mcp_servers").and_then(Value::as_table);
     let pre_started = if servers.is_none_or(Table::is_empty) { 2 } else { 0 };
     Ok(conversation::limits::Limits {
         default_timeout: default_timeout(file, env)?,
-        prompt_limit_chars: prompt_limit.min(max_chars),
-        max_queued: file.max_queued_prompts.unwrap_or(16),
-        max_live: at_least("max_live_conversations", file.max_live_conversations, 1, 1000)?,
+        prompt_limit_chars: prompt_limit,
+        max_queued: within("max_queued_prompts", file.max_queued_prompts, 0..=10_000, 16)?,
+        max_live: within(
+            "max_live_conversations",
+            file.max_live_conversations,
+            1..=MAX_COUNT,
+            1000,
+        )?,
         idle: millis("conversation_idle_ms", file.conversation_idle_ms, 1_800_000)?,
-        prestarted: file.conversations_ahead.unwrap_or(pre_started),
-        event_log_bytes: at_least("event_log_bytes", file.event_log_bytes, 4096, 8 << 20)?,
-        max_event_log_bytes: at_least(
+        prestarted: within("conversations_ahead", file.conversations_ahead, 0..=1000, pre_started)?,
+        event_log_bytes: within(
+            "event_log_bytes",
+            file.event_log_bytes,
+            4096..=MAX_BYTES,
+            8 << 20,
+        )?,
+        max_event_log_bytes: within(
             "max_event_log_bytes",
             file.max_event_log_bytes,
-            1 << 20,
+            1 << 20..=MAX_BYTES,
             512 << 20,
         )?,
         heartbeat: millis("heartbeat_ms", file.heartbeat_ms, 15_000)?,
@@ -254,7 +268,7 @@ fn default_timeout(file: &File, env: Env<'_>) -> anyhow::Result<Duration> {
 
 fn terminal_limits(file: &File) -> anyhow::Result<TerminalLimits> {
     Ok(TerminalLimits {
-        max: at_least("max_terminals", file.max_terminals, 1, 16)?,
+        max: within("max_terminals", file.max_terminals, 1..=10_000, 16)?,
         idle: millis("terminal_idle_ms", file.terminal_idle_ms, 900_000)?,
         lifetime: millis("terminal_lifetime_ms", file.terminal_lifetime_ms, 3_600_000)?,
     })
@@ -286,6 +300,7 @@ fn telemetry_settings(table: Telemetry) -> telemetry::Settings {
         capture_content: table.capture_content.unwrap_or(false),
         metrics_open: table.metrics_open.unwrap_or(false),
         log_format: table.log_format.unwrap_or_default(),
+        forward_baggage: table.forward_baggage.unwrap_or(false),
     }
 }
 

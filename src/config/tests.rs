@@ -2,12 +2,18 @@
 
 use std::path::Path;
 
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
 use super::Config;
 use super::Overrides;
 use super::file::gateway_table;
 use crate::bridge::api::Api;
 use crate::bridge::provider::ProviderConfig;
 use crate::bridge::provider::ResolveContext;
+use crate::proxy::upstream::Upstream;
+use crate::shutdown::Shutdown;
+use crate::web::connections::Connections;
 
 fn load(file: &str, env: &[(&str, &str)]) -> anyhow::Result<Config> {
     let home = tempfile::tempdir()?;
@@ -124,10 +130,14 @@ fn errors_name_the_key_and_the_expectation() {
         (
             "[gateway]\nbody_limit_bytes = 1\n",
             &[],
-            "gateway.body_limit_bytes: expected 1024 or more, got 1",
+            "gateway.body_limit_bytes: expected 1024 to 1073741824, got 1",
         ),
         ("[gateway]\ndefault_timeout_ms = 5\n", &[], "gateway.default_timeout_ms"),
-        ("[gateway]\nheartbeat_ms = 0\n", &[], "gateway.heartbeat_ms: expected 1 or more"),
+        (
+            "[gateway]\nheartbeat_ms = 0\n",
+            &[],
+            "gateway.heartbeat_ms: expected 1 to 31536000000, got 0",
+        ),
         (
             "[gateway]\nmax_connections = 99999999999\n",
             &[],
@@ -136,7 +146,7 @@ fn errors_name_the_key_and_the_expectation() {
         (
             "[gateway]\nkeep_alive_timeout_ms = 9223372036854775807\n",
             &[],
-            "gateway.keep_alive_timeout_ms: expected at most 31536000000 milliseconds",
+            "gateway.keep_alive_timeout_ms: expected 1 to 31536000000",
         ),
         (
             "[gateway]\ndrain_timeout_ms = 3000\ndrain_delay_ms = 3000\n",
@@ -152,6 +162,87 @@ fn errors_name_the_key_and_the_expectation() {
     ] {
         let error = load(file, env).expect_err(file);
         assert!(format!("{error:#}").contains(expected), "{error:#}");
+    }
+}
+
+/// Calls `visit` with the path of every number in a table.
+fn numbers(table: &toml::Table, path: &[&str], visit: &mut impl FnMut(&[&str])) {
+    for (key, value) in table {
+        let path = [path, &[key.as_str()]].concat();
+        match value {
+            toml::Value::Integer(_) => visit(&path),
+            toml::Value::Table(table) => numbers(table, &path, visit),
+            _ => {}
+        }
+    }
+}
+
+/// Builds what is built of a configuration's numbers.
+fn build(config: &Config) {
+    let Config { server, turns, terminals, proxies, providers, .. } = config;
+    let mut durations = vec![
+        server.header_timeout + server.keep_alive_timeout,
+        server.body_timeout,
+        server.drain_delay + server.drain_timeout,
+        turns.default_timeout,
+        turns.idle,
+        turns.heartbeat,
+        terminals.idle,
+        terminals.lifetime,
+    ];
+    durations.extend(proxies.iter().map(Upstream::timeout));
+    for provider in providers {
+        durations.extend([provider.idle, provider.connect_timeout, provider.first_byte_timeout]);
+        for permits in [provider.max_concurrent, provider.max_waiting] {
+            assert_eq!(Semaphore::new(permits).available_permits(), permits);
+        }
+    }
+    for duration in durations {
+        assert!(Instant::now().checked_add(duration).is_some(), "{duration:?}");
+    }
+    let permits = server.connection_capacity() + terminals.max + turns.max_live + turns.max_queued;
+    assert_eq!(Semaphore::new(permits).available_permits(), permits);
+    assert!(turns.prestarted <= 1000 && turns.event_log_bytes <= 1 << 30);
+    let mut limits = server.clone();
+    limits.reduce_connections(1);
+    drop(Connections::new(limits, Shutdown::default()));
+}
+
+/// Returns the value at a path.
+fn at<'a>(document: &'a mut toml::Table, path: &[&str]) -> &'a mut toml::Value {
+    let (first, rest) = path.split_first().unwrap();
+    rest.iter().fold(&mut document[*first], |value, key| &mut value[*key])
+}
+
+#[test]
+fn absurd_numbers_are_refused_by_name() {
+    let mut document = example();
+    // The gateway reads no others.
+    document.retain(|key, _| key == "gateway" || key == "model_providers");
+    for provider in [&["model_providers", "mine"][..], &["gateway", "providers", "mine"]] {
+        // The file does not exist here.
+        at(&mut document, provider).as_table_mut().unwrap().remove("ca_file");
+    }
+    let mut paths: Vec<String> = Vec::new();
+    numbers(&document, &[], &mut |path| paths.push(path.join(" ")));
+    assert!(paths.len() > 25, "{paths:?}");
+    for path in &paths {
+        let path: Vec<&str> = path.split(' ').collect();
+        for value in ["0", "1", "-1", "1.5", "nan", "9223372036854775807", "18446744073709551615"] {
+            let mut file = document.clone();
+            *at(&mut file, &path) = "@".into();
+            let file = file.to_string().replace("\"@\"", value);
+            match load(&file, &[]) {
+                Ok(config) => {
+                    assert!(["0", "1"].contains(&value), "{path:?} takes {value}");
+                    build(&config);
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    assert!(error.contains(path.last().unwrap()), "{path:?} = {value}: {error}");
+                }
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::location::Location;
+use crate::range;
 
 /// A table `[gateway.proxy.NAME]` as written.
 #[derive(Clone, Deserialize, Serialize)]
@@ -54,6 +55,13 @@ pub struct Upstream {
     pub(super) max_response_bytes: usize,
     /// Whether the upstream may have a private address.
     pub(super) allow_private: bool,
+}
+
+impl Upstream {
+    /// Returns the time limit of a call.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
 }
 
 impl UpstreamConfig {
@@ -98,18 +106,19 @@ impl UpstreamConfig {
             let parsed = methods.iter().map(|name| method(name).map_err(anyhow::Error::msg));
             parsed.collect::<anyhow::Result<Vec<_>>>().with_context(|| key("methods"))
         });
-        let timeout = self.timeout_ms.unwrap_or(30_000);
-        let max_response_bytes = self.max_response_bytes.unwrap_or(1 << 20);
-        if timeout == 0 || max_response_bytes == 0 {
-            bail!("{} and {}: expected 1 or more", key("timeout_ms"), key("max_response_bytes"));
-        }
+        let max_response_bytes = self.max_response_bytes;
         Ok(Upstream {
             name: name.to_owned(),
             base,
             headers,
             methods: methods.transpose()?,
-            timeout: Duration::from_millis(timeout),
-            max_response_bytes,
+            timeout: range::millis(key("timeout_ms"), self.timeout_ms, 30_000)?,
+            max_response_bytes: range::within(
+                key("max_response_bytes"),
+                max_response_bytes,
+                1..=range::MAX_BYTES,
+                1 << 20,
+            )?,
             allow_private: self.allow_private,
         })
     }
