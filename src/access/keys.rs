@@ -58,6 +58,13 @@ impl Keys {
         self.keys.iter().map(|(name, _)| &**name)
     }
 
+    /// Returns whether this is the key of that name.
+    pub fn is_key_of(&self, name: &str, key: &[u8]) -> bool {
+        let hash: [u8; 32] = Sha256::digest(key).into();
+        let mut named = self.keys.iter().filter(|(known, _)| **known == *name);
+        named.any(|(_, known)| bool::from(known.ct_eq(&hash)))
+    }
+
     /// Returns the name of a key. The time does not depend on which key matches, or whether one
     /// does.
     pub fn find(&self, key: &[u8]) -> Option<Arc<str>> {
@@ -89,6 +96,7 @@ mod tests {
         assert_eq!(format!("{keys:?}"), r#"["key-1", "ops", "key-3"]"#);
         assert_eq!(keys.find(b"Zm9vYmFyYmF6cXV4==").as_deref(), Some("key-3"));
         assert_eq!(keys.find(b"ops=beta"), None);
+        assert!(keys.is_key_of("ops", b"beta") && !keys.is_key_of("key-1", b"beta"));
     }
 
     #[test]

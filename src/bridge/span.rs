@@ -10,6 +10,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::call_log::CallRecord;
 use super::call_log::Status;
+use crate::telemetry;
 use crate::telemetry::metrics::metrics;
 use crate::telemetry::names;
 use crate::telemetry::names::attribute;
@@ -50,9 +51,13 @@ impl CallSpan {
         &self.0
     }
 
-    /// Writes the trace context into the headers of a request.
+    /// Writes the trace context into the headers of a request. The caller's baggage is not for the
+    /// provider, unless the operator says so: it may hold names of users.
     pub(crate) fn write_into(&self, headers: &mut HeaderMap) {
         trace::into_headers(&self.0.context(), headers);
+        if !telemetry::forwards_baggage() {
+            headers.remove("baggage");
+        }
     }
 
     /// Ends the span and records the metrics.

@@ -35,6 +35,7 @@ use super::state::TurnSummary;
 use crate::bridge::in_flight::InFlight;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::proxy::mcp_egress::EgressProxy;
 use crate::shutdown::Shutdown;
 use crate::sync::Mutex;
 use crate::telemetry::metrics;
@@ -85,6 +86,8 @@ pub(super) struct Shared {
     pub(super) event_budget: Arc<EventBudget>,
     /// Whether the log keeps the events that carry the system prompt.
     pub(super) raw_events: bool,
+    /// The proxy whose URLs are not for clients.
+    pub(super) egress: Option<EgressProxy>,
     pub(super) shutdown: Shutdown,
 }
 
@@ -107,7 +110,7 @@ impl Conversation {
         resumed: ResumeState,
         shared: &Shared,
     ) -> Arc<Self> {
-        let Shared { calls, limits, event_budget, raw_events, shutdown } = shared;
+        let Shared { calls, limits, event_budget, raw_events, egress, shutdown } = shared;
         let facts = thread.facts().clone();
         let id = ConversationId::new(&facts.id);
         let now = Utc::now();
@@ -140,7 +143,7 @@ impl Conversation {
             conversation.log.append(event.as_bytes(), None);
         }
         conversation.report_damage(facts.damaged_lines);
-        shutdown.spawn(pump::run(Arc::clone(&conversation), *raw_events));
+        shutdown.spawn(pump::run(Arc::clone(&conversation), *raw_events, egress.clone()));
         conversation
     }
 

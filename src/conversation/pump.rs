@@ -14,10 +14,16 @@ use super::state::RunningTurn;
 use super::state::State;
 use super::state::turn_status;
 use super::supervisor;
+use crate::proxy::mcp_egress::EgressProxy;
 use crate::telemetry::metrics;
 
-/// Reads events until the thread has ended.
-pub(super) async fn run(conversation: Arc<Conversation>, raw_events: bool) {
+/// Reads events until the thread has ended. URLs of `egress` are replaced: core reports them in
+/// errors of tool servers, and their secret admits to every server.
+pub(super) async fn run(
+    conversation: Arc<Conversation>,
+    raw_events: bool,
+    egress: Option<EgressProxy>,
+) {
     let mut json = Vec::with_capacity(1024);
     while let Some(event) = conversation.next_event().await {
         if carries_system_prompt(&event.msg) && !raw_events {
@@ -26,7 +32,12 @@ pub(super) async fn run(conversation: Arc<Conversation>, raw_events: bool) {
         }
         json.clear();
         match codex_gateway_engine::encode(&event, &mut json) {
-            Ok(()) => conversation.record(&event, &json),
+            Ok(()) => {
+                if let Some(egress) = &egress {
+                    egress.unmask_json(&mut json);
+                }
+                conversation.record(&event, &json);
+            }
             Err(error) => tracing::error!(%error, "an event of core could not be encoded"),
         }
         // Core keeps its queue open after this event, which is its last.

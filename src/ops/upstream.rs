@@ -70,7 +70,11 @@ pub(crate) struct UpstreamResponse {
 ///
 /// # Errors
 /// `InvalidRequest` names the field; the errors of [`proxy::Proxies::call`].
-pub(crate) async fn call(app: &App, request: UpstreamRequest) -> Result<UpstreamResponse, Error> {
+pub(crate) async fn call(
+    app: &App,
+    caller: &str,
+    request: UpstreamRequest,
+) -> Result<UpstreamResponse, Error> {
     let mut headers = headers(request.headers)?;
     let (body, content_type) = body(request.body, request.body_encoding)?;
     if let Some(content_type) = content_type {
@@ -83,7 +87,7 @@ pub(crate) async fn call(app: &App, request: UpstreamRequest) -> Result<Upstream
         query: request.query.map(query).transpose()?,
         body,
     };
-    let response = app.proxies().call(call, &app.config().keys).await?;
+    let response = app.proxies().call(call, &app.config().keys, caller).await?;
     let (body, body_encoding) = match String::from_utf8(response.body.into()) {
         Ok(text) => (text, Encoding::Text),
         Err(bytes) => (STANDARD.encode(bytes.as_bytes()), Encoding::Base64),

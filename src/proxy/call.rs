@@ -84,6 +84,7 @@ impl Proxies {
         &self,
         call: ProxyRequest,
         keys: &Keys,
+        caller: &str,
     ) -> Result<ProxyResponse, Error> {
         let (upstream, client, mut location) = self.find(&call.endpoint)?;
         let method = upstream::method(&call.method)
@@ -101,9 +102,9 @@ impl Proxies {
                 ),
             ));
         }
-        if let Some(name) = headers::with_gateway_key(&call.headers, keys) {
+        if let Some(name) = headers::with_own_key(&call.headers, keys, caller) {
             return Err(Error::invalid(format!(
-                "headers.{name}: expected a credential of the upstream, got an API key of this gateway"
+                "headers.{name}: expected a credential of the upstream, got your API key of this gateway"
             )));
         }
         if let Some(query) = call.query.filter(|query| !query.is_empty()) {

@@ -54,9 +54,14 @@ pub(super) fn outgoing(mut headers: HeaderMap, own: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// Returns the first header that contains an API key of this gateway.
-pub(super) fn with_gateway_key<'a>(headers: &'a HeaderMap, keys: &Keys) -> Option<&'a HeaderName> {
-    let is_key = |word: &[u8]| !word.is_empty() && keys.find(word).is_some();
+/// Returns the first header that contains the caller's own API key. Other keys are not looked for:
+/// the answer would tell a caller which of its guesses is one.
+pub(super) fn with_own_key<'a>(
+    headers: &'a HeaderMap,
+    keys: &Keys,
+    caller: &str,
+) -> Option<&'a HeaderName> {
+    let is_key = |word: &[u8]| !word.is_empty() && keys.is_key_of(caller, word);
     // A word may be `name=key`, and a key may end in `=`.
     let has_key_value = |word: &[u8]| {
         let at = word.iter().position(|byte| *byte == b'=')?;
@@ -108,20 +113,24 @@ mod tests {
     }
 
     #[test]
-    fn gateway_key_is_found_in_any_header() {
+    fn only_the_callers_own_key_is_found() {
         let keys = Keys::parse(["ci=secret-1", "c2VjcmV0LXdpdGgtcGFkZGluZw=="]).unwrap();
-        for (value, found) in [
-            ("secret-1", true),
-            ("Bearer secret-1", true),
-            ("session=secret-1; other=2", true),
-            ("Bearer c2VjcmV0LXdpdGgtcGFkZGluZw==", true),
-            ("secret-12", false),
-            ("Bearer other", false),
-            ("", false),
+        for (caller, value, found) in [
+            ("ci", "secret-1", true),
+            ("ci", "Bearer secret-1", true),
+            ("ci", "session=secret-1; other=2", true),
+            ("key-2", "Bearer c2VjcmV0LXdpdGgtcGFkZGluZw==", true),
+            ("ci", "secret-12", false),
+            ("ci", "Bearer other", false),
+            ("ci", "", false),
+            // Another's key: the caller must not learn that it is one.
+            ("key-2", "secret-1", false),
+            ("development", "secret-1", false),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert("x-any", HeaderValue::from_static(value));
-            assert_eq!(with_gateway_key(&headers, &keys).is_some(), found, "{value}");
+            let name = with_own_key(&headers, &keys, caller);
+            assert_eq!(name.is_some(), found, "{caller} {value}");
         }
     }
 }

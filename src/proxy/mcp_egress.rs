@@ -32,6 +32,7 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 
 use super::address;
+use super::bounded_body::BoundedBody;
 use super::connect;
 use super::connect::Connector;
 use super::connect::is_private;
@@ -45,7 +46,7 @@ use crate::tls;
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Client = connect::Client<Incoming>;
-type ProxyResponse = Response<Either<Incoming, Full<Bytes>>>;
+type ProxyResponse = Response<Either<BoundedBody, Full<Bytes>>>;
 
 /// A proxy on loopback for core's connections to tool servers.
 #[derive(Debug, Clone)]
@@ -82,16 +83,32 @@ impl EgressProxy {
 
     /// Replaces masked URLs in a text by the real ones.
     pub(crate) fn unmask(&self, text: &str) -> String {
+        self.replace(text, str::to_owned)
+    }
+
+    fn replace(&self, text: &str, write: impl Fn(&str) -> String) -> String {
         let mut parts = text.split(&*self.base);
         let mut unmasked = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             let is_code = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
             let end = part.find(|c| !is_code(c)).unwrap_or(part.len());
             let (code, rest) = part.split_at_checked(end).unwrap_or((part, ""));
-            unmasked.push_str(&target(code).unwrap_or_default());
+            unmasked.push_str(&write(&target(code).unwrap_or_default()));
             unmasked.push_str(rest);
         }
         unmasked
+    }
+
+    /// Replaces masked URLs in a JSON document by the real ones.
+    pub(crate) fn unmask_json(&self, json: &mut Vec<u8>) {
+        if memchr::memmem::find(json, self.base.as_bytes()).is_some() {
+            // JSON is UTF-8. A URL may hold characters that JSON escapes.
+            let escape = |url: &str| {
+                let quoted = serde_json::Value::from(url).to_string();
+                quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned()
+            };
+            *json = self.replace(&String::from_utf8_lossy(json), escape).into_bytes();
+        }
     }
 
     /// Checks a URL in advance, for a better error than that of the first connection.
@@ -162,6 +179,7 @@ async fn forward(request: Request<Incoming>, client: &Client, secret: &str) -> P
         Ok(response) => {
             let (mut head, body) = response.into_parts();
             headers::strip(&mut head.headers);
+            let body = BoundedBody::new(body, &head.headers);
             Response::from_parts(head, Either::Left(body))
         }
         Err(error) if is_private(&error) => refuse(
@@ -199,6 +217,14 @@ mod tests {
         let text = egress.unmask(&format!("cannot send to {one}: no; nor (to {two})"));
         assert_eq!(text, "cannot send to https://a.example/mcp?x=1: no; nor (to http://b.example)");
         assert_eq!(egress.unmask("nothing"), "nothing");
+
+        let url = "https://a.example/?q=\"x\"";
+        let document =
+            serde_json::json!({ "error": format!("cannot send to {}", egress.masked_url(url)) });
+        let mut json = document.to_string().into_bytes();
+        egress.unmask_json(&mut json);
+        let shown: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(shown["error"], format!("cannot send to {url}"));
     }
 
     /// A server that echoes the request, and redirects from one path.

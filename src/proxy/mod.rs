@@ -7,6 +7,7 @@
 //! - [`mcp_egress`]: connects tool servers under the same checks.
 
 mod address;
+mod bounded_body;
 mod call;
 mod connect;
 mod headers;

@@ -11,5 +11,5 @@ pub(super) async fn call(
     call: &CallContext,
     request: UpstreamRequest,
 ) -> Result<UpstreamResponse, Error> {
-    upstream::call(call.app(), request).await
+    upstream::call(call.app(), call.caller(), request).await
 }

@@ -53,6 +53,7 @@ use self::names::SCOPE;
 use self::sampler::RootSampler;
 
 static CAPTURE_CONTENT: AtomicBool = AtomicBool::new(false);
+static FORWARD_BAGGAGE: AtomicBool = AtomicBool::new(false);
 static SCRAPED: OnceLock<prometheus::Registry> = OnceLock::new();
 static LOG: OnceLock<LogWriter> = OnceLock::new();
 
@@ -65,6 +66,8 @@ pub struct Settings {
     pub metrics_open: bool,
     /// The format of log lines.
     pub log_format: logs::Format,
+    /// Whether the caller's baggage goes on to model providers.
+    pub forward_baggage: bool,
 }
 
 /// The providers. Kept until the process ends.
@@ -84,6 +87,7 @@ pub struct Telemetry {
 pub fn start(settings: Settings, destination: logs::Destination) -> anyhow::Result<Telemetry> {
     let environment = Environment::read(&|name| std::env::var(name).ok())?;
     CAPTURE_CONTENT.store(settings.capture_content, Ordering::Relaxed);
+    FORWARD_BAGGAGE.store(settings.forward_baggage, Ordering::Relaxed);
     let registry = prometheus::Registry::new();
     let telemetry = providers(&environment, &registry)?;
 
@@ -168,6 +172,11 @@ pub(crate) fn flush_log(limit: Duration) {
     if let Some(log) = LOG.get() {
         log.flush_within(limit);
     }
+}
+
+/// Returns whether the caller's baggage goes on to model providers.
+pub(crate) fn forwards_baggage() -> bool {
+    FORWARD_BAGGAGE.load(Ordering::Relaxed)
 }
 
 /// Returns the metrics in Prometheus's text format (version 0.0.4).

@@ -40,6 +40,7 @@ use super::written_folders::WrittenFolders;
 use crate::bridge::credentials::Credentials;
 use crate::bridge::in_flight::InFlight;
 use crate::error::Error;
+use crate::proxy::mcp_egress::EgressProxy;
 use crate::shutdown::Shutdown;
 
 /// The time limit of turns.
@@ -81,6 +82,11 @@ impl OneConversation {
     }
 
     async fn with(limits: Limits, raw_events: bool) -> Self {
+        Self::behind(None, limits, raw_events).await
+    }
+
+    /// A conversation whose tool servers are behind a proxy.
+    async fn behind(egress: Option<EgressProxy>, limits: Limits, raw_events: bool) -> Self {
         let engine = ScriptedEngine::new();
         let thread = engine.start(ThreadSpec::default()).await.unwrap();
         let resumed = ResumeState {
@@ -95,6 +101,7 @@ impl OneConversation {
             event_budget: EventBudget::new(limits.max_event_log_bytes),
             limits,
             raw_events,
+            egress,
             shutdown: shutdown.clone(),
         };
         let conversation = Conversation::open(thread, SessionId::generate(), resumed, &shared);

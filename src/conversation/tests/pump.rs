@@ -23,6 +23,22 @@ async fn report_follows_from_the_events() {
     assert_eq!(entries.last().unwrap().ends.as_ref(), Some(&turn.id));
 }
 
+#[tokio::test]
+async fn events_never_hold_the_egress_secret() {
+    let egress = EgressProxy::open(&Shutdown::default()).await.unwrap();
+    let masked = egress.masked_url("https://tools.example/mcp");
+    let one = OneConversation::behind(Some(egress), limits(), false).await;
+    let turn = one.start("first").await;
+    let message = format!("cannot send to {masked}: refused");
+    one.thread.push(&turn.id, json!({ "type": "warning", "message": message }));
+    one.thread.complete_turn(&turn.id, "done");
+    turn.report().await.unwrap();
+    let Read::Events(entries) = turn.cursor().read() else { panic!("expected events") };
+    let warning = entries.iter().find(|entry| entry.kind() == "warning").unwrap();
+    let line = String::from_utf8_lossy(&warning.line);
+    assert!(line.contains("\"cannot send to https://tools.example/mcp: refused\""), "{line}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn refused_prompt_fails_its_turn() {
     let one = OneConversation::new().await;

@@ -43,6 +43,23 @@ async fn turns(collector: &Collector, count: usize) -> Received {
 }
 
 #[tokio::test]
+async fn baggage_reaches_providers_only_if_configured() {
+    for (config, expected) in
+        [("", None), ("[gateway.telemetry]\nforward_baggage = true\n", Some("user=mallory"))]
+    {
+        let provider = Provider::start([DIALECT.text("Done.")]).await;
+        let gateway = DIALECT.setup(&provider).config(config).start();
+        let headers = [("traceparent", TRACEPARENT), ("baggage", "user=mallory")];
+        let answer = gateway.post_with("/api/v1/exec", &headers, json!({ "prompt": "go" })).await;
+        assert_eq!(answer.json()["status"], "completed", "{}", answer.text());
+        let request = &provider.requests()[0];
+        assert_eq!(parts(header(request, "traceparent")).0, TRACE);
+        let baggage = request.headers.get("baggage").map(|value| value.to_str().unwrap());
+        assert_eq!(baggage, expected);
+    }
+}
+
+#[tokio::test]
 async fn caller_trace_continues_to_the_model() {
     let collector = Collector::start().await;
     let (provider, gateway) =
