@@ -28,7 +28,7 @@
 //! A module imports from its own folder or from a layer above it in this list; a test checks.
 //!
 //! ```text
-//! foundation    error  text  range  sync  shutdown  tls  access  web  ws  telemetry
+//! foundation    error  text  range  input  sync  shutdown  tls  access  web  ws  telemetry
 //! services      store  patch  terminal  bridge  proxy  conversation  stream
 //! application   config  app  ops
 //! doors         api  rpc  gateway  server  cli
@@ -51,6 +51,7 @@
 // Foundation: knows no conversation.
 pub mod access;
 pub mod error;
+mod input;
 mod range;
 pub mod shutdown;
 mod sync;

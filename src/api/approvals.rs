@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::app::App;
+pub(crate) use crate::conversation::id::ApprovalId;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
 use crate::ops;
@@ -11,10 +12,6 @@ pub(crate) use crate::ops::approvals::Approvals;
 pub(crate) use crate::ops::approvals::Decided;
 use crate::web::Json;
 use crate::web::RequestContext;
-
-/// The id of a pending approval, as the agent chose it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApprovalId(pub String);
 
 /// `GET …/{id}/approvals`
 pub(crate) async fn list(
@@ -30,7 +27,7 @@ pub(crate) async fn approve(
     app: &Arc<App>,
     context: &RequestContext,
     id: ConversationId,
-    ApprovalId(approval_id): ApprovalId,
+    approval_id: ApprovalId,
     Json(answer): Json<Answer>,
 ) -> Result<Json<Decided>, Error> {
     ops::approvals::approve(app, context.caller(), &id, approval_id, answer).await.map(Json)

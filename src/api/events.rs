@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::Seq;
 use crate::error::Error;
+use crate::input::whole::Count;
 use crate::ops;
 use crate::stream;
 use crate::stream::Item;
@@ -170,10 +171,10 @@ impl Extract for LastEventId {
 
 /// Which events to stream.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Range {
-    /// The newest event that the client has; 0 for all that are kept.
-    after: Seq,
+    /// The newest event that the client has; default 0, for all that are kept.
+    after: Option<Count>,
     /// Whether to stay for the events to come.
     follow: bool,
 }
@@ -189,7 +190,7 @@ pub(crate) async fn events(
     ),
 ) -> Result<EventStream, Error> {
     // A reconnecting EventSource repeats its URL: where it left off is what counts.
-    let after = last.unwrap_or(after);
+    let after = last.unwrap_or_else(|| after.map_or(0, Count::get));
     let conversation = ops::events::read(app, &id, after)?;
     let until = if follow { StreamEnd::Never } else { StreamEnd::CaughtUp };
     let items = app.event_reader(&conversation, after, until, false).into_stream();

@@ -7,12 +7,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use codex_gateway_engine::arg0::HelperPaths;
+use serde_json::json;
 
 use super::output::eprint_lossy;
 use super::terminal::Terminal;
 use crate::app::Assembly;
 use crate::config::Config;
 use crate::conversation::Turn;
+use crate::input;
 use crate::ops::prompt::PromptRequest;
 use crate::ops::prompt::StartedTurn;
 use crate::ops::prompt::prompt;
@@ -57,14 +59,13 @@ pub(super) async fn run(
     if let Some(fix) = sandbox.fix {
         eprint_lossy(format_args!("sandbox: {}\n    fix: {fix}", sandbox.detail));
     }
-    let request = PromptRequest {
-        prompt: exec.prompt,
-        session_id: exec.session_id,
-        model: exec.model,
-        cwd: exec.cwd,
-        timeout_ms: exec.timeout_ms,
-        ..PromptRequest::default()
-    };
+    let request: PromptRequest = input::from_value(&json!({
+        "prompt": exec.prompt,
+        "session_id": exec.session_id,
+        "model": exec.model,
+        "cwd": exec.cwd,
+        "timeout_ms": exec.timeout_ms,
+    }))?;
     let StartedTurn { turn, .. } = prompt(&app, "", request, false).await?;
 
     let following = follow(&turn, exec.json, &shutdown);

@@ -32,6 +32,11 @@ pub struct ConversationId(Arc<str>);
 #[serde(try_from = "String")]
 pub struct SessionId(Arc<str>);
 
+/// The id of a pending approval, as the agent chose it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ApprovalId(String);
+
 /// The names by which a request means a conversation. With neither, it means a new one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ConversationKey {
@@ -39,19 +44,6 @@ pub struct ConversationKey {
     pub session_id: Option<SessionId>,
     /// Codex's thread id.
     pub conversation_id: Option<ConversationId>,
-}
-
-impl ConversationKey {
-    /// Parses the two names.
-    ///
-    /// # Errors
-    /// `InvalidRequest` where one of the names is malformed.
-    pub fn parse(session_id: Option<&str>, conversation_id: Option<&str>) -> Result<Self, Error> {
-        Ok(Self {
-            session_id: session_id.map(SessionId::parse).transpose()?,
-            conversation_id: conversation_id.map(ConversationId::parse).transpose()?,
-        })
-    }
 }
 
 impl From<ConversationId> for ConversationKey {
@@ -72,15 +64,16 @@ impl ConversationId {
         Self(id.into())
     }
 
-    /// Parses an id.
+    /// Parses an id, in either case.
     ///
     /// # Errors
-    /// `InvalidRequest` where it is not a UUID.
+    /// `InvalidRequest` where it is not a UUID with hyphens (RFC 9562, section 4).
     pub fn parse(text: &str) -> Result<Self, Error> {
+        // Of the forms that the parser takes, this one alone has 36 characters.
         match uuid::Uuid::try_parse(text) {
-            Ok(id) => Ok(Self(id.hyphenated().to_string().into())),
-            Err(_) => Err(Error::invalid(format!(
-                "conversation_id: expected a UUID as `conversation_id` of an answer, got {}",
+            Ok(id) if text.len() == 36 => Ok(Self(id.hyphenated().to_string().into())),
+            Ok(_) | Err(_) => Err(Error::invalid(format!(
+                "expected a UUID such as 01234567-89ab-7def-8123-456789abcdef, got {}",
                 excerpt(text)
             ))),
         }
@@ -103,7 +96,7 @@ impl SessionId {
             return Ok(Self(text.into()));
         }
         Err(Error::invalid(format!(
-            "session_id: expected 1 to 128 characters of A-Z a-z 0-9 . _ : -, got {}",
+            "expected 1 to 128 characters of A-Z a-z 0-9 . _ : -, got {}",
             excerpt(text)
         )))
     }
@@ -116,6 +109,43 @@ impl SessionId {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl ApprovalId {
+    /// An id of the agent's.
+    pub fn new(id: &str) -> Self {
+        Self(id.to_owned())
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ApprovalId {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        if text.is_empty() {
+            return Err(Error::invalid("expected the approval_id of a pending approval, got \"\""));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl JsonSchema for ApprovalId {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ApprovalId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "minLength": 1 })
     }
 }
 
@@ -192,6 +222,16 @@ mod tests {
             ("ü", false),
         ] {
             assert_eq!(SessionId::parse(text).is_ok(), valid, "{text}");
+        }
+    }
+
+    #[test]
+    fn conversation_id_has_one_form() {
+        let id = "01a22014-0000-7316-a785-171ef038f76e";
+        assert_eq!(ConversationId::parse(&id.to_uppercase()).unwrap().as_str(), id);
+        for text in [&id.replace('-', ""), &format!("{{{id}}}"), &format!("urn:uuid:{id}"), "x", ""]
+        {
+            assert!(ConversationId::parse(text).is_err(), "{text}");
         }
     }
 }

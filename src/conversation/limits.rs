@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use crate::input::whole::Whole;
+
 /// The shortest and longest `timeout_ms` of a turn.
 pub const TIMEOUT_RANGE_MS: std::ops::RangeInclusive<u64> = 1_000..=3_600_000;
+
+/// The `timeout_ms` of a turn.
+pub(crate) type TurnTimeout = Whole<{ *TIMEOUT_RANGE_MS.start() }, { *TIMEOUT_RANGE_MS.end() }>;
 
 /// The bounds of conversations, turns and events.
 #[derive(Debug, Clone)]

@@ -4,21 +4,23 @@
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
-use serde_json::json;
 
 use crate::api::approvals::ApprovalId;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
 use crate::web::describe::Operation;
 
-/// Returns the values of a template's parameters, percent-decoded, if the path has its shape. Slashes
-/// count: a proxy that guards `/metrics` does not guard `//metrics` or `/metrics/`.
+/// Returns the values of a template's parameters, percent-decoded and not empty, if the path has its
+/// shape. Slashes count: a proxy that guards `/metrics` does not guard `//metrics` or `/metrics/`.
 pub(super) fn matches<'a>(template: &str, path: &'a str) -> Option<Vec<Cow<'a, str>>> {
     let mut segments = path.split('/');
     let mut values = Vec::new();
     for expected in template.split('/') {
         let segment = segments.next()?;
         if expected.starts_with('{') {
+            if segment.is_empty() {
+                return None;
+            }
             values.push(percent_decode_str(segment).decode_utf8_lossy());
         } else if segment != expected {
             return None;
@@ -33,8 +35,8 @@ pub(super) trait PathParameter: Sized {
     fn describe(name: &str, operation: &mut Operation<'_>);
 
     /// # Errors
-    /// `InvalidRequest` where the segment is not such a parameter.
-    fn parse(segment: &str) -> Result<Self, Error>;
+    /// `InvalidRequest` names the parameter where the segment is not such a one.
+    fn parse(name: &str, segment: &str) -> Result<Self, Error>;
 }
 
 impl PathParameter for ConversationId {
@@ -43,19 +45,19 @@ impl PathParameter for ConversationId {
         operation.path(name, schema, "The conversation.");
     }
 
-    fn parse(segment: &str) -> Result<Self, Error> {
-        Self::parse(segment)
+    fn parse(name: &str, segment: &str) -> Result<Self, Error> {
+        Self::parse(segment).map_err(|error| error.at_field(name))
     }
 }
 
 impl PathParameter for ApprovalId {
     fn describe(name: &str, operation: &mut Operation<'_>) {
-        let schema = json!({ "type": "string", "minLength": 1 });
+        let schema = operation.schemas.decoded::<Self>();
         operation.path(name, schema, "The pending approval.");
     }
 
-    fn parse(segment: &str) -> Result<Self, Error> {
-        Ok(Self(segment.to_owned()))
+    fn parse(name: &str, segment: &str) -> Result<Self, Error> {
+        Self::try_from(segment.to_owned()).map_err(|error| error.at_field(name))
     }
 }
 
@@ -73,6 +75,7 @@ mod tests {
             ("/exec", "/exec/x", None),
             ("/a/{id}", "/a/7", Some(vec!["7"])),
             ("/a/{id}", "/a", None),
+            ("/a/{id}", "/a/", None),
             ("/a/{id}/b", "/a/x%3Ay/b", Some(vec!["x:y"])),
             ("/a/{id}/b", "/a/7/c", None),
         ] {

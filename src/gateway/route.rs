@@ -80,7 +80,7 @@ macro_rules! routes {
                 let mut _values = _values.iter();
                 Ok(Self::$route $(($({
                     let value = _values.next().map_or("", |value| value);
-                    <$kind as PathParameter>::parse(value)?
+                    <$kind as PathParameter>::parse(stringify!($parameter), value)?
                 }),+))?)
             }),+];
 
@@ -282,7 +282,7 @@ mod tests {
     fn parameters_are_decoded_and_parsed() {
         let id = "01234567-89ab-cdef-0123-456789abcdef";
         let path = format!("/api/v1/conversations/{id}/approvals/call%3A1");
-        let expected = Route::Approve(ConversationId::new(id), ApprovalId("call:1".to_owned()));
+        let expected = Route::Approve(ConversationId::new(id), ApprovalId::new("call:1"));
         assert_eq!(Route::parse(&Method::POST, &path).unwrap(), expected);
         let bad = Route::parse(&Method::GET, "/api/v1/conversations/7").unwrap_err();
         assert_eq!(bad.kind(), &Kind::InvalidRequest);
@@ -290,7 +290,8 @@ mod tests {
 
     #[test]
     fn other_paths_are_not_found() {
-        for path in ["/", "/exec/x", "/api/v1", "/api/v2/exec", "/api/v1/conversationsx"] {
+        let paths = ["/", "/exec/x", "/api/v1", "/api/v2/exec", "/api/v1/conversationsx"];
+        for path in paths.into_iter().chain(["/api/v1/conversations/"]) {
             assert_eq!(Route::parse(&Method::GET, path).unwrap_err().kind(), &Kind::NotFound);
         }
     }

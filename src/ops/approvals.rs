@@ -12,6 +12,7 @@ use crate::access::approvals::may_approve;
 use crate::app::App;
 use crate::conversation::ConversationRef;
 use crate::conversation::approvals::PendingApproval;
+use crate::conversation::id::ApprovalId;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
 use crate::error::Kind;
@@ -42,7 +43,7 @@ pub(crate) fn approvals(app: &App, id: &ConversationId) -> Result<Approvals, Err
 pub(crate) struct Decided {
     decided: bool,
     conversation_id: ConversationId,
-    approval_id: String,
+    approval_id: ApprovalId,
     decision: Decision,
 }
 
@@ -56,23 +57,23 @@ pub(crate) async fn approve(
     app: &Arc<App>,
     caller: &str,
     id: &ConversationId,
-    approval_id: String,
+    approval_id: ApprovalId,
     answer: Answer,
 ) -> Result<Decided, Error> {
     let decision = answer.decision;
     let ConversationRef::Live(conversation) = find(app, id)? else {
         return Err(Error::new(
             Kind::NotFound,
-            format!("approval_id: no approval is pending, got {}", excerpt(&approval_id)),
+            format!("approval_id: no approval is pending, got {}", excerpt(approval_id.as_str())),
         ));
     };
     let rules = app.config().approvals;
-    if decision.approves() && !conversation.is_question(&approval_id) {
+    if decision.approves() && !conversation.is_question(approval_id.as_str()) {
         may_approve(rules, caller)?;
     }
     let (caller, approval) = (caller.to_owned(), approval_id.clone());
     let deciding = app.detached(move |_| async move {
-        conversation.answer(&approval, answer, &caller, rules.outside_workspace).await
+        conversation.answer(approval.as_str(), answer, &caller, rules.outside_workspace).await
     });
     deciding.await?;
     Ok(Decided { decided: true, conversation_id: id.clone(), approval_id, decision })

@@ -6,15 +6,15 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::find;
-use super::integer;
 use crate::app::App;
 use crate::conversation::ConversationRef;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
+use crate::input::whole::Whole;
 
 /// The size of a page.
-const DEFAULT_PAGE: u32 = 100;
-const MAX_PAGE: u32 = 1000;
+const DEFAULT_PAGE: usize = 100;
+const MAX_PAGE: u64 = 1000;
 
 /// The recorded turns of a conversation.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -28,31 +28,28 @@ pub(crate) struct History {
 
 /// Which recorded turns to return.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct HistoryRequest {
     /// `next_cursor` of the page before.
-    pub(crate) cursor: Option<String>,
-    /// The size of the page; default 100.
-    #[serde(default, deserialize_with = "integer::optional")]
-    #[schemars(range(min = 1, max = 1000), extend("default" = 100))]
-    pub(crate) limit: Option<u32>,
+    cursor: Option<String>,
+    /// The size of the page.
+    #[schemars(extend("default" = DEFAULT_PAGE))]
+    limit: Option<Whole<1, MAX_PAGE>>,
 }
 
 /// Returns the recorded turns of a conversation, oldest first, a page at a time.
 ///
 /// # Errors
-/// `NotFound`; `InvalidRequest` for a limit out of range or an unknown cursor; propagates
+/// `NotFound`; `InvalidRequest` for an unknown cursor; propagates
 /// `EngineError`.
 pub(crate) async fn history(
     app: &App,
     id: &ConversationId,
     HistoryRequest { cursor, limit }: HistoryRequest,
 ) -> Result<History, Error> {
-    let limit = limit.unwrap_or(DEFAULT_PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(Error::invalid(format!("limit: expected 1 to {MAX_PAGE}, got {limit}")));
-    }
+    let limit = limit.map_or(DEFAULT_PAGE, Whole::size);
     find(app, id)?;
-    let page = app.conversations().history(id, cursor, limit as usize).await?;
+    let page = app.conversations().history(id, cursor, limit).await?;
     Ok(History { conversation_id: id.clone(), turns: page.turns, next_cursor: page.next })
 }
 

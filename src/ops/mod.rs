@@ -5,7 +5,7 @@
 //! disconnects.
 //!
 //! - [`prompt`]: starts a turn; [`cancel_on_disconnect`] ties it to its client
-//! - [`turns`]: steer, interrupt, compact, rollback, review
+//! - [`turns`]: steer, interrupt, compact, rollback, review of a [`review_target`]
 //! - [`conversations`]: show, list, start, archive, resume, fork
 //! - [`events`]: reads events; [`history`]: recorded turns and changes
 //! - [`approvals`]: lists and decides what a turn asks
@@ -19,12 +19,12 @@ pub(crate) mod commands;
 pub(crate) mod conversations;
 pub(crate) mod events;
 pub(crate) mod history;
-pub(crate) mod integer;
 pub(crate) mod login;
 pub(crate) mod mcp;
 pub(crate) mod patches;
 mod policy;
 pub(crate) mod prompt;
+mod review_target;
 mod sandbox;
 pub(crate) mod terminals;
 pub(crate) mod turns;

@@ -6,20 +6,23 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::error::Error;
+use crate::input::path::FolderPath;
+use crate::input::text::SomeText;
 use crate::patch;
 use crate::patch::Patch;
 use crate::patch::Status;
 
 /// A patch to apply.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct PatchRequest {
     /// A unified diff, with or without git's prefixes `a/` and `b/`; or codex's form, which begins
     /// with `*** Begin Patch`.
-    patch: String,
+    patch: SomeText,
     /// The folder, inside the workspace root. It need not be a git repository.
-    repo_path: String,
+    repo_path: FolderPath,
     /// Whether only to report what the patch would change.
-    #[serde(default)]
+    #[serde(default, alias = "dryRun")]
     dry_run: bool,
 }
 
@@ -45,7 +48,7 @@ pub(crate) struct PatchResult {
 #[derive(Debug, Serialize, JsonSchema)]
 struct FileChange {
     path: String,
-    /// `added`, `modified`, `deleted` or `renamed`.
+    #[schemars(extend("enum" = ["added", "modified", "deleted", "renamed"]))]
     status: &'static str,
     /// The earlier path, if it is renamed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,16 +72,11 @@ struct PatchConflict {
 /// is a result.
 pub(crate) async fn apply(app: &App, request: PatchRequest) -> Result<PatchResult, Error> {
     let config = app.config();
-    if request.repo_path.is_empty() {
-        return Err(Error::invalid("repo_path: expected a string that is not empty"));
-    }
-    if request.patch.trim().is_empty() {
-        return Err(Error::invalid("patch: expected a string that is not empty"));
-    }
     let _permit = app.command_permit()?;
     let root = &config.workspace_root;
-    let folder = app.conversations().workspaces().existing(&request.repo_path, "repo_path").await?;
-    let patch = Patch::parse(request.patch)?;
+    let repo_path = request.repo_path.as_str();
+    let folder = app.conversations().workspaces().existing(repo_path, "repo_path").await?;
+    let patch = Patch::parse(request.patch.into_string())?;
     let report = patch.apply(root, &folder, request.dry_run).await?;
     let applies = report.conflicts.is_empty();
     Ok(PatchResult {

@@ -1,7 +1,6 @@
 //! Starts a turn: the body of `/exec` and its like, the params of `conversation.prompt`, and the
 //! prompt of the command line.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +14,6 @@ use serde_json::Value;
 use tracing::Span;
 
 use super::cancel_on_disconnect::CancelOnDrop;
-use super::integer;
 use super::policy;
 use crate::app::App;
 use crate::config::Config;
@@ -26,46 +24,46 @@ use crate::conversation::Turn;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::ConversationKey;
 use crate::conversation::id::SessionId;
-use crate::conversation::limits::TIMEOUT_RANGE_MS;
+use crate::conversation::limits::TurnTimeout;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::input::image::ImageUri;
+use crate::input::path::FolderPath;
+use crate::input::text::ModelName;
+use crate::input::text::SomeText;
 
 /// A prompt and how its turn runs.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct PromptRequest {
     /// The task for the agent. Not blank.
-    #[schemars(length(min = 1), regex(pattern = r"\S"))]
-    pub(crate) prompt: String,
+    pub(crate) prompt: SomeText,
     /// A name that the client chooses; a known one continues its conversation.
-    #[schemars(with = "Option<SessionId>")]
-    pub(crate) session_id: Option<String>,
+    pub(crate) session_id: Option<SessionId>,
     /// The conversation to continue, by its id.
-    #[schemars(with = "Option<ConversationId>")]
-    pub(crate) conversation_id: Option<String>,
+    #[serde(alias = "conversationId")]
+    pub(crate) conversation_id: Option<ConversationId>,
     /// A model, or an alias from `[gateway.models]`.
-    #[schemars(length(min = 1, max = 256), regex(pattern = r"\S"))]
-    pub(crate) model: Option<String>,
+    pub(crate) model: Option<ModelName>,
     /// Chosen when a conversation starts.
-    #[schemars(length(min = 1, max = 256), regex(pattern = r"\S"))]
-    pub(crate) model_provider: Option<String>,
-    /// The turn's time limit.
-    #[serde(default, deserialize_with = "integer::optional")]
-    #[schemars(range(min = 1000, max = 3_600_000))]
-    pub(crate) timeout_ms: Option<u64>,
+    #[serde(alias = "modelProvider")]
+    pub(crate) model_provider: Option<ModelName>,
+    /// The turn's time limit in milliseconds.
+    pub(crate) timeout_ms: Option<TurnTimeout>,
     /// A folder inside the workspace root, for a new conversation.
-    #[schemars(length(min = 1))]
-    pub(crate) cwd: Option<String>,
+    pub(crate) cwd: Option<FolderPath>,
     /// What commands may touch; read-only or workspace-write unless the operator permits more.
+    #[serde(alias = "sandbox_mode", alias = "sandboxMode")]
     pub(crate) sandbox: Option<Sandbox>,
     /// When the agent asks before it acts; `never` unless the operator permits more.
+    #[serde(alias = "approvalPolicy")]
     pub(crate) approval_policy: Option<Approval>,
     /// A JSON Schema for the agent's last message.
-    #[schemars(with = "Option<Map<String, Value>>")]
-    pub(crate) output_schema: Option<Value>,
+    #[serde(alias = "outputSchema")]
+    pub(crate) output_schema: Option<Map<String, Value>>,
     /// `data:image/…;base64,…` URIs.
     #[serde(default)]
-    #[schemars(inner(regex(pattern = "^data:image/")))]
-    pub(crate) images: Vec<String>,
+    pub(crate) images: Vec<ImageUri>,
     /// What to do while a turn runs. `steer` takes no output_schema, model or sandbox beside it.
     #[serde(default)]
     pub(crate) if_busy: IfBusy,
@@ -134,26 +132,22 @@ impl PromptRequest {
     /// # Errors
     /// `InvalidRequest` where `conversation_id` names another one.
     pub(crate) fn in_conversation(&mut self, id: &ConversationId) -> Result<(), Error> {
-        match &self.conversation_id {
-            Some(other) if ConversationId::parse(other)? != *id => Err(Error::invalid(format!(
-                "conversation_id: expected {id}, as in the path, or nothing"
+        match self.conversation_id.replace(id.clone()) {
+            Some(other) if other != *id => Err(Error::invalid(format!(
+                "conversation_id: expected {id}, as in the path, or nothing, got {other}"
             ))),
-            Some(_) | None => {
-                self.conversation_id = Some(id.to_string());
-                Ok(())
-            }
+            Some(_) | None => Ok(()),
         }
     }
 
-    /// Checks every field; `caller` is the name of the caller's key.
+    /// Checks what depends on the configuration or on several fields; `caller` is the name of the
+    /// caller's key.
     ///
     /// # Errors
     /// `InvalidRequest` that names the field and what it takes; `TooLarge` for the prompt;
     /// `Forbidden` for what the operator does not permit.
     fn validate(self, config: &Config, caller: &str) -> Result<ValidPrompt, Error> {
-        self.validate_prompt(config)?;
-        let timeout = time_limit(self.timeout_ms, &TIMEOUT_RANGE_MS)?;
-        let timeout = timeout.unwrap_or(config.turns.default_timeout);
+        check_length(config, &self.prompt)?;
         policy::allow_sandbox(config, self.sandbox)?;
         policy::allow_raw_events(config, self.raw_events)?;
         policy::allow_approvals(config, self.approval_policy)?;
@@ -166,18 +160,17 @@ impl PromptRequest {
             ));
         }
         if self.callback_url.is_some() {
-            return Err(Error::invalid("callback_url: webhooks are not built into this version"));
+            return Err(Error::invalid(
+                "callback_url: expected null: webhooks are not built into this version",
+            ));
         }
-        validate_images(&self.images)?;
-        if self.output_schema.as_ref().is_some_and(|schema| !schema.is_object()) {
-            return Err(Error::invalid("output_schema: expected a JSON Schema object"));
-        }
-        let (session_id, conversation_id) =
-            (self.session_id.as_deref(), self.conversation_id.as_deref());
         Ok(ValidPrompt {
-            key: ConversationKey::parse(session_id, conversation_id)?,
+            key: ConversationKey {
+                session_id: self.session_id,
+                conversation_id: self.conversation_id,
+            },
             options: StartOptions {
-                cwd: self.cwd,
+                cwd: self.cwd.map(FolderPath::into_string),
                 model: choose_model(config, self.model, self.model_provider)?,
                 sandbox: self.sandbox,
                 approval_policy: self.approval_policy,
@@ -185,44 +178,28 @@ impl PromptRequest {
                 ..StartOptions::new(caller)
             },
             prompt: Prompt {
-                text: self.prompt,
-                images: self.images,
-                output_schema: self.output_schema,
+                text: self.prompt.into_string(),
+                images: ImageUri::strings(self.images),
+                output_schema: self.output_schema.map(Value::Object),
                 ..Prompt::default()
             },
-            timeout,
+            timeout: time_limit(self.timeout_ms).unwrap_or(config.turns.default_timeout),
             if_busy: self.if_busy,
         })
-    }
-
-    fn validate_prompt(&self, config: &Config) -> Result<(), Error> {
-        validate_text(&self.prompt)?;
-        let limit = config.turns.prompt_limit_chars;
-        if self.prompt.len() > limit && self.prompt.chars().count() > limit {
-            return Err(Error::new(
-                Kind::TooLarge,
-                format!("prompt: expected at most {limit} characters"),
-            ));
-        }
-        Ok(())
     }
 }
 
 /// Resolves `model` and `model_provider`; an alias from `[gateway.models]` becomes its model.
 ///
 /// # Errors
-/// `InvalidRequest` where one is blank or too long, or the two disagree.
+/// `InvalidRequest` where the two disagree.
 pub(crate) fn choose_model(
     config: &Config,
-    model: Option<String>,
-    model_provider: Option<String>,
+    model: Option<ModelName>,
+    model_provider: Option<ModelName>,
 ) -> Result<ModelChoice, Error> {
-    for (field, value) in [("model", &model), ("model_provider", &model_provider)] {
-        let fits = |value: &String| !value.trim().is_empty() && value.chars().count() <= 256;
-        if value.as_ref().is_some_and(|value| !fits(value)) {
-            return Err(Error::invalid(format!("{field}: expected 1 to 256 characters")));
-        }
-    }
+    let [model, model_provider] =
+        [model, model_provider].map(|name| name.map(ModelName::into_string));
     let Some((alias, primary)) = model.as_deref().and_then(|model| {
         config.models.get(model).map(|entry| (model.to_owned(), entry.primary.clone()))
     }) else {
@@ -241,45 +218,25 @@ pub(crate) fn choose_model(
     Ok(ModelChoice { model, provider, alias: Some(alias) })
 }
 
-/// Checks the text of a prompt.
+/// Checks the length of a prompt, also of one that steers a turn.
 ///
 /// # Errors
-/// `InvalidRequest` where it is blank.
-pub(crate) fn validate_text(prompt: &str) -> Result<(), Error> {
-    if prompt.trim().is_empty() {
-        return Err(Error::invalid("prompt: expected a string that is not empty"));
+/// `TooLarge`.
+pub(crate) fn check_length(config: &Config, prompt: &SomeText) -> Result<(), Error> {
+    let (limit, prompt) = (config.turns.prompt_limit_chars, prompt.as_str());
+    if prompt.len() <= limit {
+        return Ok(());
     }
-    Ok(())
-}
-
-/// Checks that images come as data: the gateway fetches no addresses.
-///
-/// # Errors
-/// `InvalidRequest` where one is not a `data:image/…` URI.
-pub(crate) fn validate_images(images: &[String]) -> Result<(), Error> {
-    match images.iter().find(|image| !image.starts_with("data:image/")) {
-        None => Ok(()),
-        Some(bad) => Err(Error::invalid(format!(
-            "images: expected `data:image/…;base64,…` URIs, got {}",
-            crate::text::excerpt(bad)
-        ))),
+    match prompt.chars().count() {
+        length if length > limit => Err(Error::new(
+            Kind::TooLarge,
+            format!("prompt: expected at most {limit} characters, got {length}"),
+        )),
+        _ => Ok(()),
     }
 }
 
-/// Checks a time limit.
-///
-/// # Errors
-/// `InvalidRequest` where it is out of range.
-pub(crate) fn time_limit(
-    timeout_ms: Option<u64>,
-    range: &RangeInclusive<u64>,
-) -> Result<Option<Duration>, Error> {
-    match timeout_ms {
-        Some(timeout) if !range.contains(&timeout) => Err(Error::invalid(format!(
-            "timeout_ms: expected {} to {} milliseconds, got {timeout}",
-            range.start(),
-            range.end()
-        ))),
-        timeout => Ok(timeout.map(Duration::from_millis)),
-    }
+/// The time limit of a turn, if the request chooses one.
+pub(crate) fn time_limit(timeout_ms: Option<TurnTimeout>) -> Option<Duration> {
+    timeout_ms.map(|timeout| Duration::from_millis(timeout.get()))
 }

@@ -12,10 +12,9 @@ use tracing::Instrument;
 use tracing::Span;
 
 use super::find;
-use super::integer;
+use super::prompt::check_length;
 use super::prompt::time_limit;
-use super::prompt::validate_images;
-use super::prompt::validate_text;
+use super::review_target::ReviewTarget;
 use crate::app::App;
 use crate::conversation::Activity;
 use crate::conversation::Conversation;
@@ -23,10 +22,13 @@ use crate::conversation::ConversationRef;
 use crate::conversation::Turn;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::SessionId;
-use crate::conversation::limits::TIMEOUT_RANGE_MS;
+use crate::conversation::limits::TurnTimeout;
 use crate::conversation::report::TurnError;
 use crate::conversation::report::TurnStatus;
 use crate::error::Error;
+use crate::input::image::ImageUri;
+use crate::input::text::SomeText;
+use crate::input::whole::Whole;
 
 /// Whether a turn was interrupted.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -65,14 +67,13 @@ pub(crate) async fn interrupt(known: &ConversationRef) -> Result<Cancelled, Erro
 
 /// What to add to the running turn.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct SteerRequest {
     /// Not blank.
-    #[schemars(length(min = 1), regex(pattern = r"\S"))]
-    pub(crate) prompt: String,
+    prompt: SomeText,
     /// `data:image/…;base64,…` URIs.
     #[serde(default)]
-    #[schemars(inner(regex(pattern = "^data:image/")))]
-    pub(crate) images: Vec<String>,
+    images: Vec<ImageUri>,
 }
 
 /// Whether the prompt was added.
@@ -88,17 +89,20 @@ pub(crate) struct Steered {
 /// Adds a prompt to the running turn.
 ///
 /// # Errors
-/// `InvalidRequest` for a blank prompt or an image that is not a data URI; `NotFound`; `Forbidden`
-/// where another caller has logged the session in; propagates `EngineError`.
+/// `TooLarge` for the prompt; `NotFound`; `Forbidden` where another caller has logged the session in;
+/// propagates `EngineError`.
 pub(crate) async fn steer(
     app: &App,
     caller: &str,
     id: &ConversationId,
     steer: SteerRequest,
 ) -> Result<Steered, Error> {
-    validate_text(&steer.prompt)?;
-    validate_images(&steer.images)?;
-    let prompt = Prompt { text: steer.prompt, images: steer.images, ..Prompt::default() };
+    check_length(app.config(), &steer.prompt)?;
+    let prompt = Prompt {
+        text: steer.prompt.into_string(),
+        images: ImageUri::strings(steer.images),
+        ..Prompt::default()
+    };
     let known = find(app, id)?;
     app.credentials().admit(known.session_id().as_str(), caller)?;
     let turn = match known {
@@ -170,28 +174,27 @@ pub(crate) async fn compact(
 
 /// What to review.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ReviewRequest {
-    pub(crate) target: Review,
-    /// The turn's time limit.
-    #[serde(default, deserialize_with = "integer::optional")]
-    #[schemars(range(min = 1000, max = 3_600_000))]
-    pub(crate) timeout_ms: Option<u64>,
+    target: ReviewTarget,
+    /// The turn's time limit in milliseconds.
+    timeout_ms: Option<TurnTimeout>,
 }
 
 /// Has the agent review code.
 ///
 /// # Errors
-/// `InvalidRequest` for a time limit out of range; otherwise as of [`compact`].
+/// As of [`compact`].
 pub(crate) async fn review(
     app: &Arc<App>,
     caller: &str,
     id: ConversationId,
     request: ReviewRequest,
 ) -> Result<TurnOutcome, Error> {
-    let limit = time_limit(request.timeout_ms, &TIMEOUT_RANGE_MS)?;
-    let limit = limit.unwrap_or(app.config().turns.default_timeout);
+    let limit = time_limit(request.timeout_ms).unwrap_or(app.config().turns.default_timeout);
+    let target = Review::from(request.target);
     run_turn(app, caller, id, move |conversation: Arc<Conversation>| {
-        let target = request.target.clone();
+        let target = target.clone();
         async move { conversation.review(target, limit).await }
     })
     .await
@@ -199,11 +202,10 @@ pub(crate) async fn review(
 
 /// How many turns to remove.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct RollbackRequest {
-    /// At least 1.
-    #[serde(deserialize_with = "integer::required")]
-    #[schemars(range(min = 1, max = 4_294_967_295_u64))]
-    pub(crate) turns: u32,
+    /// At most as many as are recorded.
+    turns: Whole<1, { u32::MAX as u64 }>,
 }
 
 /// Whether turns were removed from what the model remembers. Files stay as they are.
@@ -218,16 +220,14 @@ pub(crate) struct RolledBack {
 /// Removes the last turns from what the model remembers.
 ///
 /// # Errors
-/// `InvalidRequest` for 0 turns; otherwise as of [`compact`].
+/// `InvalidRequest` for more turns than are recorded; otherwise as of [`compact`].
 pub(crate) async fn rollback(
     app: &Arc<App>,
     caller: &str,
     id: ConversationId,
     RollbackRequest { turns }: RollbackRequest,
 ) -> Result<RolledBack, Error> {
-    if turns == 0 {
-        return Err(Error::invalid("turns: expected 1 or more, got 0"));
-    }
+    let turns = u32::try_from(turns.get()).unwrap_or(u32::MAX);
     let conversation_id = id.clone();
     // Core fails to roll back a conversation without a recording.
     if let ConversationRef::Live(conversation) = find(app, &id)?

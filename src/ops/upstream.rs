@@ -20,6 +20,8 @@ use serde_json::Value;
 
 use crate::app::App;
 use crate::error::Error;
+use crate::input::bytes::Base64;
+use crate::input::text::SomeText;
 use crate::proxy;
 
 /// The characters that are not encoded in a query (RFC 3986, section 2.3).
@@ -27,21 +29,49 @@ const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove
 
 /// A call of an upstream.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct UpstreamRequest {
     /// `NAME/PATH` with the name of a configured upstream, or an absolute URL under one.
-    endpoint: String,
+    endpoint: SomeText,
     /// `GET`, `POST`, ….
+    #[schemars(regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"))]
     method: String,
     /// Each a string, or a list of strings.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, OneOrMore<String>>")]
     headers: BTreeMap<String, Value>,
     /// Each a string, a number, a boolean or a list of these; or all of it as an encoded string.
+    #[schemars(with = "Option<Query>")]
     query: Option<Value>,
     /// A string is sent as it is (see `body_encoding`), anything else as JSON.
     body: Option<Value>,
     /// The encoding of a string in `body`.
     #[serde(default)]
     body_encoding: Encoding,
+}
+
+/// A value, or a list of values.
+#[derive(JsonSchema)]
+#[schemars(inline, untagged)]
+#[expect(dead_code, reason = "the schema of what `one_or_more` takes")]
+enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
+}
+
+/// A value of a query.
+#[derive(JsonSchema)]
+#[schemars(inline, extend("type" = ["string", "number", "boolean"]))]
+#[expect(dead_code, reason = "the schema of what `query` takes")]
+struct QueryValue(Value);
+
+/// A query: encoded, or by its members.
+#[derive(JsonSchema)]
+#[schemars(inline, untagged)]
+#[expect(dead_code, reason = "the schema of what `query` takes")]
+enum Query {
+    Encoded(#[schemars(regex(pattern = "^[!\"$-~]*$"))] String),
+    Members(BTreeMap<String, OneOrMore<QueryValue>>),
 }
 
 /// The encoding of a body in a string.
@@ -81,7 +111,7 @@ pub(crate) async fn call(
         headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
     }
     let call = proxy::ProxyRequest {
-        endpoint: request.endpoint,
+        endpoint: request.endpoint.into_string(),
         method: request.method,
         headers,
         query: request.query.map(query).transpose()?,
@@ -159,9 +189,7 @@ fn body(body: Option<Value>, encoding: Encoding) -> Result<(Bytes, Option<&'stat
             Ok((text.into(), Some("text/plain; charset=utf-8")))
         }
         (Some(Value::String(text)), Encoding::Base64) => {
-            let bytes = STANDARD.decode(text).map_err(|error| {
-                Error::invalid(format!("body: expected base64 (RFC 4648, section 4): {error}"))
-            })?;
+            let Base64(bytes) = text.try_into().map_err(|error: Error| error.at_field("body"))?;
             Ok((bytes.into(), Some("application/octet-stream")))
         }
         (Some(value), Encoding::Text) => Ok((value.to_string().into(), Some("application/json"))),

@@ -15,5 +15,5 @@ pub(super) async fn login(call: &CallContext, request: LoginRequest) -> Result<L
 
 /// `auth.logout`
 pub(super) async fn logout(call: &CallContext, request: LogoutRequest) -> Result<LoggedOut, Error> {
-    login::logout(call.app(), call.caller(), &request)
+    login::logout(call.app(), call.caller(), request)
 }

@@ -14,42 +14,88 @@ use crate::conversation::id::Seq;
 use crate::conversation::id::SessionId;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::input::joined::Joined;
+use crate::input::joined::Listed;
 use crate::ops;
 use crate::ops::conversations::ConversationSettings;
 use crate::ops::conversations::ConversationState;
 use crate::ops::conversations::ConversationView;
 pub(super) use crate::ops::turns::Cancelled;
-use crate::text::excerpt;
 
 /// The names of a conversation; one is enough.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("anyOf" = [
+    { "required": ["session_id"], "properties": { "session_id": { "type": "string" } } },
+    { "required": ["conversation_id"], "properties": { "conversation_id": { "type": "string" } } },
+]))]
 pub(super) struct ConversationParams {
-    #[schemars(with = "Option<SessionId>")]
-    session_id: Option<String>,
-    #[schemars(with = "Option<ConversationId>")]
-    conversation_id: Option<String>,
+    /// This or `conversation_id` is required.
+    session_id: Option<SessionId>,
+    /// This or `session_id` is required.
+    #[serde(alias = "conversationId")]
+    conversation_id: Option<ConversationId>,
+}
+
+impl Listed for ConversationParams {
+    const MEMBERS: &'static [&'static str] = &["session_id", "conversation_id", "conversationId"];
+}
+
+/// What a method does in a conversation, beside the conversation's names.
+pub(super) type InConversation<T> = Joined<ConversationParams, T>;
+
+/// The names of a conversation, both of which may be left out.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PerhapsConversation {
+    session_id: Option<SessionId>,
+    #[serde(alias = "conversationId")]
+    conversation_id: Option<ConversationId>,
+}
+
+impl Listed for PerhapsConversation {
+    const MEMBERS: &'static [&'static str] = ConversationParams::MEMBERS;
+}
+
+impl PerhapsConversation {
+    /// Finds the conversation, if one is named.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub(super) fn find(self, app: &App) -> Result<Option<ConversationRef>, Error> {
+        let Self { session_id, conversation_id } = self;
+        if session_id.is_none() && conversation_id.is_none() {
+            return Ok(None);
+        }
+        ConversationParams { session_id, conversation_id }.require(app).map(Some)
+    }
 }
 
 impl ConversationParams {
-    pub(super) fn new(session_id: Option<String>, conversation_id: Option<String>) -> Self {
+    pub(super) fn new(
+        session_id: Option<SessionId>,
+        conversation_id: Option<ConversationId>,
+    ) -> Self {
         Self { session_id, conversation_id }
     }
 
     fn key(&self) -> Result<ConversationKey, Error> {
-        if self.session_id.is_none() && self.conversation_id.is_none() {
-            return Err(Error::invalid("expected session_id or conversation_id"));
+        let Self { session_id, conversation_id } = self.clone();
+        if session_id.is_none() && conversation_id.is_none() {
+            return Err(Error::invalid("expected session_id or conversation_id, got neither"));
         }
-        ConversationKey::parse(self.session_id.as_deref(), self.conversation_id.as_deref())
+        Ok(ConversationKey { session_id, conversation_id })
     }
 
     /// Finds the conversation.
     ///
     /// # Errors
-    /// `InvalidRequest` without a name, or with a malformed one; `NotFound`.
+    /// `InvalidRequest` without a name; `NotFound`.
     pub(super) fn require(&self, app: &App) -> Result<ConversationRef, Error> {
         app.conversations().find(&self.key()?).ok_or_else(|| {
-            let name = self.conversation_id.as_deref().or(self.session_id.as_deref());
-            let name = excerpt(name.unwrap_or_default());
+            let (id, session) = (&self.conversation_id, &self.session_id);
+            let name = id.as_ref().map(ConversationId::as_str);
+            let name = name.or(session.as_ref().map(SessionId::as_str)).unwrap_or_default();
             Error::new(Kind::NotFound, format!("no conversation is known as {name}"))
         })
     }
@@ -77,12 +123,12 @@ pub(super) enum Found<T> {
 /// No conversation has this name.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct NotFound {
-    /// Always `not_found`.
+    #[schemars(extend("const" = "not_found"))]
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    session_id: Option<String>,
+    session_id: Option<SessionId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    conversation_id: Option<String>,
+    conversation_id: Option<ConversationId>,
 }
 
 /// The state of a conversation.

@@ -31,6 +31,7 @@ const ERRORS: [(&str, i32, &str); 11] = [
 
 /// No params.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct NoParams {}
 
 /// The OpenRPC document of the methods.

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::error::Error;
 use crate::error::Kind;
-use crate::web::json;
+use crate::input;
 
 /// The most calls in one batch: they all run at once.
 const MAX_BATCH: usize = 100;
@@ -70,8 +70,7 @@ impl<'a> Message<'a> {
 
 /// The parser's error, if the message is not JSON.
 fn json_error(bytes: &[u8]) -> Option<Error> {
-    let error = serde_json::from_slice::<&RawValue>(bytes).err()?;
-    Some(json::explain(&error, bytes.is_empty()))
+    input::well_formed(bytes).err()
 }
 
 /// A call, or a notification if `id` is absent.

@@ -9,11 +9,14 @@ use super::auth;
 use super::call_context::CallContext;
 use super::conversation;
 use super::conversation::ConversationParams;
+use super::conversation::InConversation;
+use super::conversation::PerhapsConversation;
 use super::conversations;
 use super::discover;
 use super::exec;
 use super::interactive;
 use super::mcp;
+use super::mcp::InScope;
 use super::prompt;
 use super::proto;
 use super::proxy;
@@ -24,8 +27,8 @@ use super::subscription;
 use crate::access::Access;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::input;
 use crate::text::excerpt;
-use crate::web::json;
 
 /// Declares the methods: documentation, name, params, result and the function that runs it; then,
 /// unless they are the default, the transports and the notifications.
@@ -104,32 +107,32 @@ methods! {
     Resume = "conversation.resume", ConversationParams => conversations::ConversationView,
         conversations::resume;
     /// Starts a conversation with the history of another.
-    Fork = "conversation.fork", conversations::ForkParams => conversations::ConversationView,
+    Fork = "conversation.fork", InConversation<conversations::ForkRequest> => conversations::ConversationView,
         conversations::fork;
     /// Ends a conversation and archives its record.
     Archive = "conversation.archive", ConversationParams => conversations::Archived,
         conversations::archive;
     /// The recorded turns of a conversation, oldest first, a page at a time.
-    History = "conversation.history", conversations::HistoryParams => conversations::History,
+    History = "conversation.history", InConversation<conversations::HistoryRequest> => conversations::History,
         conversations::history;
     /// Adds a prompt to the running turn.
-    Steer = "conversation.steer", conversations::SteerParams => conversations::Steered,
+    Steer = "conversation.steer", InConversation<conversations::SteerRequest> => conversations::Steered,
         conversations::steer;
     /// Summarises the history to make room for more. Responds when that is done.
     Compact = "conversation.compact", ConversationParams => conversations::TurnOutcome,
         conversations::compact;
     /// Removes the last turns from what the model remembers. Files stay as they are.
-    Rollback = "conversation.rollback", conversations::RollbackParams => conversations::RolledBack,
+    Rollback = "conversation.rollback", InConversation<conversations::RollbackRequest> => conversations::RolledBack,
         conversations::rollback;
     /// Has the agent review code. Responds when the review has ended.
-    Review = "conversation.review", conversations::ReviewParams => conversations::TurnOutcome,
+    Review = "conversation.review", InConversation<conversations::ReviewRequest> => conversations::TurnOutcome,
         conversations::review;
     /// Answers a pending approval of the running turn.
-    Approve = "conversation.approve", conversations::ApproveParams => conversations::Decided,
+    Approve = "conversation.approve", InConversation<conversations::ApproveRequest> => conversations::Decided,
         conversations::approve;
     /// Sends the events of a conversation as notifications: those after `after_seq`, then live
     /// ones.
-    Subscribe = "conversation.subscribe", subscription::SubscribeParams => subscription::Subscribed,
+    Subscribe = "conversation.subscribe", InConversation<subscription::SubscribeRequest> => subscription::Subscribed,
         subscription::subscribe, WebSocket, ["conversation.event"];
     /// Ends a subscription.
     Unsubscribe = "conversation.unsubscribe", ConversationParams => subscription::Unsubscribed,
@@ -165,17 +168,17 @@ methods! {
     Apply = "apply", apply::PatchRequest => apply::PatchResult, apply::apply;
     /// Connects an MCP server after a trial start. A conversation gets its tools with its next
     /// turn; if none is named, every conversation that starts afterwards gets them.
-    McpConnect = "mcp.connect", mcp::Connect => mcp::ConnectedServer, mcp::connect;
+    McpConnect = "mcp.connect", InScope<mcp::ConnectRequest> => mcp::ConnectedServer, mcp::connect;
     /// The MCP servers of a conversation; if none is named, those of new conversations.
-    McpList = "mcp.list", mcp::List => mcp::ServerList, mcp::list;
+    McpList = "mcp.list", PerhapsConversation => mcp::ServerList, mcp::list;
     /// Disconnects an MCP server from a conversation; if none is named, from all.
-    McpDisconnect = "mcp.disconnect", mcp::Disconnect => mcp::DisconnectedServer, mcp::disconnect;
+    McpDisconnect = "mcp.disconnect", InScope<mcp::DisconnectRequest> => mcp::DisconnectedServer, mcp::disconnect;
     /// Sets the key of a session for a provider. The key is kept in memory only.
     Login = "auth.login", auth::LoginRequest => auth::LoggedIn, auth::login;
     /// Removes the keys of a session.
     Logout = "auth.logout", auth::LogoutRequest => auth::LoggedOut, auth::logout;
     /// Takes a submission in protobuf. Over a socket, the events of its turn follow.
-    Proto = "proto", proto::Envelope => proto::Envelope, proto::submit, Any, ["proto.event"];
+    Proto = "proto", proto::ProtoRequest => proto::ProtoMessage, proto::submit, Any, ["proto.event"];
     /// The methods, as an OpenRPC document.
     Discover = "rpc.discover", discover::NoParams => Value, discover;
 }
@@ -204,16 +207,12 @@ impl Method {
 }
 
 /// Decodes named params. Positional ones are refused: every method has optional params.
-fn decode<'a, T: serde::Deserialize<'a>>(params: Option<&'a RawValue>) -> Result<T, Error> {
+fn decode<T: serde::de::DeserializeOwned>(params: Option<&RawValue>) -> Result<T, Error> {
     let text = params.map_or("{}", RawValue::get);
     if text.starts_with('[') {
         return Err(Error::invalid("params: expected an object of named params, got a list"));
     }
-    // It is JSON, yet may be too deep, or hold a number out of range or half a surrogate.
-    json::decode(text.as_bytes()).map_err(|error| match error.kind() {
-        Kind::InvalidJson => Error::invalid(format!("params: {error}")),
-        _ => error,
-    })
+    input::from_json(text.as_bytes())
 }
 
 #[cfg(test)]

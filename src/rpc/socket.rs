@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::MutexGuard;
 
-use serde_json::Value;
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
@@ -84,7 +84,7 @@ impl Socket {
     ///
     /// # Errors
     /// The socket is closed.
-    pub(super) async fn notify(&self, method: &str, params: &Value) -> Result<(), Closed> {
+    pub(super) async fn notify(&self, method: &str, params: &impl Serialize) -> Result<(), Closed> {
         let message = json!({ "jsonrpc": "2.0", "method": method, "params": params });
         self.send(message.to_string()).await
     }

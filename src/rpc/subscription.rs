@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::call_context::CallContext;
 use super::conversation::ConversationParams;
+use super::conversation::InConversation;
 use super::reply::Reply;
 use super::subscriber;
 use super::subscriber::SubscribeOptions;
@@ -13,18 +14,16 @@ use crate::conversation::id::ConversationId;
 use crate::conversation::id::Seq;
 use crate::conversation::id::SessionId;
 use crate::error::Error;
+use crate::input::joined::Joined;
+use crate::input::whole::Count;
 use crate::ops::events;
 
-/// A conversation and which of its events to send.
+/// Which events of a conversation to send.
 #[derive(Debug, Deserialize, JsonSchema)]
-pub(super) struct SubscribeParams {
-    #[schemars(with = "Option<SessionId>")]
-    session_id: Option<String>,
-    #[schemars(with = "Option<ConversationId>")]
-    conversation_id: Option<String>,
+#[serde(deny_unknown_fields)]
+pub(super) struct SubscribeRequest {
     /// The newest event that the client has; default 0, for all that are kept.
-    #[serde(default)]
-    after_seq: Seq,
+    after_seq: Option<Count>,
     /// Whether to send deltas, whose text a later event repeats; default true.
     #[serde(default = "yes")]
     include_deltas: bool,
@@ -51,15 +50,14 @@ pub(super) struct Subscribed {
 
 pub(super) async fn subscribe(
     call: &CallContext,
-    params: SubscribeParams,
+    Joined(named, request): InConversation<SubscribeRequest>,
 ) -> Result<Reply<Subscribed>, Error> {
     let socket = call.require_socket()?;
     let app = call.app();
-    let named = ConversationParams::new(params.session_id, params.conversation_id);
-    let (after, raw) = (params.after_seq, params.raw_events);
+    let (after, raw) = (request.after_seq.map_or(0, Count::get), request.raw_events);
     let conversation = events::subscribe(app, named.require(app)?, after, raw)?;
     let last_seq = conversation.log().last_seq();
-    let options = SubscribeOptions { after, deltas: params.include_deltas, raw };
+    let options = SubscribeOptions { after, deltas: request.include_deltas, raw };
     let events = subscriber::subscribe(socket, app, &conversation, options)?;
     let subscribed = Subscribed {
         subscribed: true,

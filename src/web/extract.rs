@@ -16,8 +16,8 @@ use super::Limits;
 use super::RequestContext;
 use super::describe::Operation;
 use super::json;
-use super::query;
 use crate::error::Error;
+use crate::input;
 
 /// A request whose caller is known.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl<T: DeserializeOwned + JsonSchema> Extract for Json<T> {
     }
 
     async fn extract(request: &mut AdmittedRequest, limits: &Limits) -> Result<Self, Error> {
-        json::decode(&RawJson::<T>::extract(request, limits).await?.bytes).map(Self)
+        input::from_json(&RawJson::<T>::extract(request, limits).await?.bytes).map(Self)
     }
 }
 
@@ -77,7 +77,7 @@ impl<T: DeserializeOwned + JsonSchema + Default> Extract for OptionalJson<T> {
     async fn extract(request: &mut AdmittedRequest, limits: &Limits) -> Result<Self, Error> {
         let Some(body) = request.body() else { return Ok(Self(T::default())) };
         let bytes = json::read(&request.context.headers, body, limits).await?;
-        json::decode(&bytes).map(Self)
+        input::from_json(&bytes).map(Self)
     }
 }
 
@@ -113,7 +113,7 @@ impl<T: DeserializeOwned + JsonSchema> Extract for Query<T> {
     }
 
     async fn extract(request: &mut AdmittedRequest, _limits: &Limits) -> Result<Self, Error> {
-        query::decode(request.context.query()).map(Self)
+        input::from_query(request.context.query()).map(Self)
     }
 }
 

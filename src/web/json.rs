@@ -6,10 +6,10 @@ use http::HeaderMap;
 use http::header;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use serde::Deserialize;
 
 use crate::error::Error;
 use crate::error::Kind;
+use crate::text::excerpt;
 use crate::web::Limits;
 
 /// Reads a body whose content type is JSON.
@@ -23,9 +23,10 @@ pub async fn read(
 ) -> Result<Bytes, Error> {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if !content_type.is_some_and(is_json) {
+        let got = content_type.map_or_else(|| "none".to_owned(), excerpt);
         return Err(Error::new(
             Kind::UnsupportedMediaType,
-            format!("expected `Content-Type: application/json`, got {content_type:?}"),
+            format!("expected `Content-Type: application/json`, in UTF-8, got {got}"),
         ));
     }
     let too_large = || {
@@ -56,45 +57,17 @@ pub async fn read(
     })?
 }
 
-/// Decodes JSON. Errors name the invalid member.
-///
-/// # Errors
-/// `InvalidJson` if it is not JSON, `InvalidRequest` if it does not have the shape of `T`.
-pub fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let path = error.path().to_string();
-        let error = explain(error.inner(), bytes.is_empty());
-        // Serde names missing and duplicate members itself.
-        if path == "." || *error.kind() == Kind::InvalidJson {
-            error
-        } else {
-            error.at_field(&path)
-        }
-    })?;
-    reader.end().map_err(|error| explain(&error, false))?;
-    Ok(value)
-}
-
-/// Converts an error of serde. `empty` tells whether the input was empty.
-pub fn explain(error: &serde_json::Error, empty: bool) -> Error {
-    use serde_json::error::Category;
-
-    match error.classify() {
-        _ if empty => Error::new(Kind::InvalidJson, "expected a JSON object, got an empty body"),
-        Category::Syntax | Category::Eof | Category::Io => {
-            Error::new(Kind::InvalidJson, format!("expected JSON: {error}"))
-        }
-        Category::Data => Error::invalid(error.to_string()),
-    }
-}
-
+/// Whether a content type is JSON: `application/json` or `application/…+json`. JSON between systems
+/// is UTF-8 (RFC 8259, section 8.1); another `charset` is not.
 fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json")
-        || (essence.len() > 17
-            && essence.to_ascii_lowercase().starts_with("application/")
-            && essence.to_ascii_lowercase().ends_with("+json"))
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let suffixed = essence.strip_prefix("application/").and_then(|it| it.strip_suffix("+json"));
+    let is_utf8 = parts.filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
+        !name.eq_ignore_ascii_case("charset")
+            || value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+    });
+    is_utf8 && (essence == "application/json" || suffixed.is_some_and(|kind| !kind.is_empty()))
 }
 
 #[cfg(test)]
@@ -107,6 +80,10 @@ mod tests {
             ("application/json", true),
             ("Application/JSON; charset=utf-8", true),
             ("application/vnd.api+json", true),
+            ("application/json; charset=\"UTF-8\"", true),
+            ("application/json;", true),
+            ("application/json; charset=latin1", false),
+            ("application/+json", false),
             ("text/json", false),
             ("text/plain", false),
             ("application/x-www-form-urlencoded", false),

@@ -9,7 +9,6 @@ pub(crate) mod describe;
 pub(crate) mod extract;
 pub mod json;
 mod limits;
-mod query;
 pub mod reply;
 pub(crate) mod respond;
 pub mod sse;

@@ -1,7 +1,5 @@
 //! Submissions: the input of a conversation.
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::Approval;
@@ -29,8 +27,7 @@ pub enum Submission {
 }
 
 /// The subject of a review.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Review {
     /// Uncommitted changes: staged, unstaged and untracked.
     UncommittedChanges,

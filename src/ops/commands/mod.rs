@@ -6,6 +6,7 @@
 
 mod output;
 mod program;
+mod variable;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,22 +22,22 @@ use tokio::time::Instant;
 use self::output::Output;
 pub(crate) use self::output::OutputChunk;
 pub(crate) use self::output::OutputSink;
-use self::program::Program;
+use self::variable::VariableName;
 use super::policy::allow_sandbox;
-use super::prompt::time_limit;
 use super::sandbox::require_sandbox;
 use crate::app::App;
 use crate::error::Error;
 use crate::error::Kind;
-use crate::text::excerpt;
+use crate::input::argument::Argument;
+use crate::input::argument::Program;
+use crate::input::path::FolderPath;
+use crate::input::whole::Whole;
 
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-const TIMEOUT_RANGE_MS: std::ops::RangeInclusive<u64> = 1..=3_600_000;
+const DEFAULT_TIMEOUT_MS: u64 = 30_000;
+const MAX_TIMEOUT_MS: u64 = 3_600_000;
 /// The bytes of each of stdout and stderr in the result.
 const DEFAULT_OUTPUT_BYTES: usize = 1 << 20;
-const MAX_OUTPUT_BYTES: usize = 16 << 20;
-/// The longest string that Linux passes to a program.
-const MAX_STRING_BYTES: usize = 128 * 1024 - 64;
+const MAX_OUTPUT_BYTES: u64 = 16 << 20;
 /// The exit code of a command at its time limit, as of `timeout` (coreutils) and codex.
 const TIMED_OUT_EXIT_CODE: i32 = 124;
 /// The time that the last output of a killed command has to arrive.
@@ -44,27 +45,31 @@ const REMAINING_OUTPUT_WAIT: Duration = Duration::from_secs(2);
 
 /// A command to run.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct CommandRequest {
     /// The program: its path, or its name on `PATH`. With `shell`, a line for `/bin/sh -c`.
-    command: String,
+    command: Program,
     /// The arguments; with `shell`, the line's `$1`, `$2`, ….
     #[serde(default)]
-    args: Vec<String>,
+    args: Vec<Argument>,
     /// Whether a shell runs `command` as one line.
     #[serde(default)]
     shell: bool,
     /// Environment variables, in addition to PATH, HOME (the folder) and LANG.
     #[serde(default)]
-    env: BTreeMap<String, String>,
+    env: BTreeMap<VariableName, Argument>,
     /// The folder to work in, inside the workspace root. Default: a new one, which is kept if the
     /// command leaves files in it.
-    cwd: Option<String>,
-    /// The time limit: 1 to 3600000, 30000 by default.
-    timeout_ms: Option<u64>,
+    cwd: Option<FolderPath>,
+    /// The time limit in milliseconds.
+    #[schemars(extend("default" = DEFAULT_TIMEOUT_MS))]
+    timeout_ms: Option<Whole<1, MAX_TIMEOUT_MS>>,
     /// `workspace-write` by default.
+    #[serde(alias = "sandbox_mode", alias = "sandboxMode")]
     sandbox: Option<Sandbox>,
-    /// The bytes of each of stdout and stderr in the result: at most 16 MiB, 1 MiB by default.
-    max_output_bytes: Option<usize>,
+    /// The bytes of each of stdout and stderr in the result.
+    #[schemars(extend("default" = DEFAULT_OUTPUT_BYTES))]
+    max_output_bytes: Option<Whole<0, MAX_OUTPUT_BYTES>>,
 }
 
 /// The result of a command.
@@ -97,7 +102,7 @@ enum End {
 /// Runs a command to its end.
 ///
 /// # Errors
-/// `InvalidRequest` and `TooLarge` name the field; `Forbidden` for a sandbox that is not permitted
+/// `InvalidRequest` names the field; `Forbidden` for a sandbox that is not permitted
 /// or does not work; `Overloaded` if too many commands run; `Engine`, with the result so far in
 /// `partial`, if the process drains.
 pub(crate) async fn run(
@@ -105,14 +110,22 @@ pub(crate) async fn run(
     request: CommandRequest,
     sink: Option<impl OutputSink>,
 ) -> Result<CommandResult, Error> {
-    let timeout = request.validate(app)?;
+    allow_sandbox(app.config(), request.sandbox)?;
+    require_sandbox(app, "commands")?;
+    let timeout = request.timeout_ms.map_or(DEFAULT_TIMEOUT_MS, Whole::get);
+    let timeout = Duration::from_millis(timeout);
     let _permit = app.command_permit()?;
-    let leased = app.conversations().workspaces().lease(request.cwd.as_deref()).await?;
-    let leased = Arc::new(leased);
+    let cwd = request.cwd.as_ref().map(FolderPath::as_str);
+    let leased = Arc::new(app.conversations().workspaces().lease(cwd).await?);
     let sandbox = request.sandbox.unwrap_or(Sandbox::WorkspaceWrite);
-    let output_limit = request.max_output_bytes.unwrap_or(DEFAULT_OUTPUT_BYTES);
-    let CommandRequest { command, args, shell, env, .. } = request;
-    let program = Program { command, args, shell, env };
+    let output_limit = request.max_output_bytes.map_or(DEFAULT_OUTPUT_BYTES, Whole::size);
+    let env = request.env.into_iter();
+    let program = program::Program {
+        command: request.command.into_string(),
+        args: request.args.into_iter().map(Argument::into_string).collect(),
+        shell: request.shell,
+        env: env.map(|(VariableName(name), value)| (name, value.into_string())).collect(),
+    };
     let mut command = program::command(program, leased.folder(), sandbox)?;
     if leased.is_temporary() {
         command.until_gone = Some(leased.clone());
@@ -156,42 +169,4 @@ pub(crate) async fn run(
         return Err(Error::new(Kind::Engine, message).with("partial", partial));
     }
     Ok(result)
-}
-
-impl CommandRequest {
-    /// Validates every field but `cwd`. Returns the time limit.
-    fn validate(&self, app: &App) -> Result<Duration, Error> {
-        if self.command.trim().is_empty() {
-            return Err(Error::invalid("command: expected a string that is not empty"));
-        }
-        let strings = std::iter::once(("command", &self.command))
-            .chain(self.args.iter().map(|arg| ("args", arg)))
-            .chain(self.env.values().map(|value| ("env", value)));
-        for (field, string) in strings {
-            if string.len() > MAX_STRING_BYTES {
-                let limit =
-                    format!("{field}: expected at most {MAX_STRING_BYTES} bytes per string");
-                return Err(Error::new(Kind::TooLarge, limit));
-            }
-            if string.contains('\0') {
-                return Err(Error::invalid(format!("{field}: expected strings without NUL")));
-            }
-        }
-        if let Some(name) = self.env.keys().find(|name| !program::is_variable(name)) {
-            return Err(Error::invalid(format!(
-                "env: expected names of letters, digits and _ that begin with neither a digit nor \
-                 CODEX_GATEWAY_, got {}",
-                excerpt(name)
-            )));
-        }
-        let timeout = time_limit(self.timeout_ms, &TIMEOUT_RANGE_MS)?;
-        if self.max_output_bytes.is_some_and(|bytes| bytes > MAX_OUTPUT_BYTES) {
-            return Err(Error::invalid(format!(
-                "max_output_bytes: expected at most {MAX_OUTPUT_BYTES}"
-            )));
-        }
-        allow_sandbox(app.config(), self.sandbox)?;
-        require_sandbox(app, "commands")?;
-        Ok(timeout.unwrap_or(DEFAULT_TIMEOUT))
-    }
 }

@@ -4,29 +4,28 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::super::integer;
 use super::view::ConversationView;
 use crate::app::App;
 use crate::conversation::Activity;
 use crate::conversation::id::ConversationId;
 use crate::error::Error;
+use crate::input::whole::Whole;
 
 /// The size of a page.
-const DEFAULT_PAGE: u32 = 20;
-const MAX_PAGE: u32 = 100;
+const DEFAULT_PAGE: usize = 20;
+const MAX_PAGE: u64 = 100;
 /// The number of conversations that are read at a time.
 const BATCH: usize = 100;
 
 /// Which conversations to list.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ListRequest {
     /// `next_cursor` of the page before.
-    #[schemars(with = "Option<ConversationId>")]
-    cursor: Option<String>,
-    /// The size of the page; default 20.
-    #[serde(default, deserialize_with = "integer::optional")]
-    #[schemars(range(min = 1, max = 100), extend("default" = 20))]
-    limit: Option<u32>,
+    cursor: Option<ConversationId>,
+    /// The size of the page.
+    #[schemars(extend("default" = DEFAULT_PAGE))]
+    limit: Option<Whole<1, MAX_PAGE>>,
     /// Only those in this state. Default: all but those that are archived (`closed`).
     status: Option<Activity>,
 }
@@ -42,16 +41,11 @@ pub(crate) struct ConversationPage {
 /// Lists conversations, newest first, a page at a time.
 ///
 /// # Errors
-/// `InvalidRequest` for a limit out of range, or a malformed cursor.
+/// None: a page of an unknown cursor is empty.
 pub(crate) fn list(app: &App, list: &ListRequest) -> Result<ConversationPage, Error> {
-    let limit = list.limit.unwrap_or(DEFAULT_PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(Error::invalid(format!("limit: expected 1 to {MAX_PAGE}, got {limit}")));
-    }
-    let cursor = list.cursor.as_deref().map(ConversationId::parse).transpose();
-    let cursor = cursor.map_err(|_| Error::invalid("cursor: expected next_cursor of a page"))?;
+    let limit = list.limit.map_or(DEFAULT_PAGE, Whole::size);
     let conversations = app.conversations();
-    let mut before = match cursor.map(|id| conversations.order_key(&id)) {
+    let mut before = match list.cursor.as_ref().map(|id| conversations.order_key(id)) {
         None => None,
         Some(Some(key)) => Some(key),
         Some(None) => return Ok(ConversationPage::default()),
@@ -73,7 +67,7 @@ pub(crate) fn list(app: &App, list: &ListRequest) -> Result<ConversationPage, Er
             if list.status.is_some_and(|status| view.state.status != status) {
                 continue;
             }
-            if page.conversations.len() == limit as usize {
+            if page.conversations.len() == limit {
                 let last = page.conversations.last();
                 page.next_cursor = last.map(|last| last.state.conversation_id.clone());
                 return Ok(page);

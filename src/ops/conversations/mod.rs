@@ -20,45 +20,45 @@ pub(crate) use self::view::ConversationState;
 pub(crate) use self::view::ConversationView;
 pub(crate) use self::view::show;
 use super::find;
-use super::integer;
 use super::policy;
 use super::prompt;
 use super::prompt::PromptRequest;
 use super::prompt::choose_model;
 use crate::app::App;
 use crate::conversation::ConversationRef;
+use crate::conversation::IfBusy;
 use crate::conversation::StartOptions;
 use crate::conversation::id::ConversationId;
 use crate::conversation::id::ConversationKey;
 use crate::conversation::id::SessionId;
-use crate::conversation::limits::TIMEOUT_RANGE_MS;
+use crate::conversation::limits::TurnTimeout;
 use crate::error::Error;
+use crate::input::path::FolderPath;
+use crate::input::text::ModelName;
+use crate::input::text::SomeText;
 
 /// How a new conversation starts.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct StartRequest {
-    /// A name that the client chooses. A known one returns its conversation as it is.
-    #[schemars(with = "Option<SessionId>")]
-    session_id: Option<String>,
+    /// A name that the client chooses. A known one returns its conversation.
+    session_id: Option<SessionId>,
     /// A model, or an alias from `[gateway.models]`.
-    #[schemars(length(min = 1, max = 256), regex(pattern = r"\S"))]
-    model: Option<String>,
-    #[schemars(length(min = 1, max = 256), regex(pattern = r"\S"))]
-    model_provider: Option<String>,
+    model: Option<ModelName>,
+    #[serde(alias = "modelProvider")]
+    model_provider: Option<ModelName>,
     /// A folder inside the workspace root.
-    #[schemars(length(min = 1))]
-    cwd: Option<String>,
+    cwd: Option<FolderPath>,
     /// What commands may touch; read-only or workspace-write unless the operator permits more.
+    #[serde(alias = "sandbox_mode", alias = "sandboxMode")]
     sandbox: Option<Sandbox>,
     /// When the agent asks before it acts; `never` unless the operator permits more.
+    #[serde(alias = "approvalPolicy")]
     approval_policy: Option<Approval>,
     /// A first prompt: its turn is started and not waited for.
-    #[schemars(length(min = 1), regex(pattern = r"\S"))]
-    prompt: Option<String>,
-    /// The time limit of that turn.
-    #[serde(default, deserialize_with = "integer::optional")]
-    #[schemars(range(min = 1000, max = 3_600_000))]
-    timeout_ms: Option<u64>,
+    prompt: Option<SomeText>,
+    /// The time limit of that turn in milliseconds.
+    timeout_ms: Option<TurnTimeout>,
 }
 
 /// Starts a conversation, or returns the one that has the session's name.
@@ -70,16 +70,32 @@ pub(crate) async fn start(
     caller: &str,
     start: StartRequest,
 ) -> Result<ConversationView, Error> {
-    if start.prompt.is_some() {
-        let started = prompt::prompt(app, caller, start.into(), false).await?;
+    if let Some(text) = start.prompt {
+        let request = PromptRequest {
+            prompt: text,
+            session_id: start.session_id,
+            conversation_id: None,
+            model: start.model,
+            model_provider: start.model_provider,
+            timeout_ms: start.timeout_ms,
+            cwd: start.cwd,
+            sandbox: start.sandbox,
+            approval_policy: start.approval_policy,
+            output_schema: None,
+            images: Vec::new(),
+            if_busy: IfBusy::Reject,
+            raw_events: false,
+            include_deltas: false,
+            callback_url: None,
+        };
+        let started = prompt::prompt(app, caller, request, false).await?;
         return Ok(ConversationView::new(&ConversationRef::Live(started.turn.conversation)));
     }
     policy::allow_sandbox(app.config(), start.sandbox)?;
     policy::allow_approvals(app.config(), start.approval_policy)?;
-    prompt::time_limit(start.timeout_ms, &TIMEOUT_RANGE_MS)?;
-    let key = ConversationKey::parse(start.session_id.as_deref(), None)?;
+    let key = ConversationKey { session_id: start.session_id, conversation_id: None };
     let options = StartOptions {
-        cwd: start.cwd,
+        cwd: start.cwd.map(FolderPath::into_string),
         model: choose_model(app.config(), start.model, start.model_provider)?,
         sandbox: start.sandbox,
         approval_policy: start.approval_policy,
@@ -87,22 +103,6 @@ pub(crate) async fn start(
     };
     let opening = app.detached(|app| async move { app.conversations().open(&key, &options).await });
     Ok(ConversationView::new(&ConversationRef::Live(opening.await?)))
-}
-
-impl From<StartRequest> for PromptRequest {
-    fn from(start: StartRequest) -> Self {
-        Self {
-            prompt: start.prompt.unwrap_or_default(),
-            session_id: start.session_id,
-            model: start.model,
-            model_provider: start.model_provider,
-            timeout_ms: start.timeout_ms,
-            cwd: start.cwd,
-            sandbox: start.sandbox,
-            approval_policy: start.approval_policy,
-            ..Self::default()
-        }
-    }
 }
 
 /// The conversation is archived.
@@ -139,12 +139,12 @@ pub(crate) async fn resume(
 
 /// Where a fork leaves its conversation.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ForkRequest {
     /// The last turn that the fork remembers; default: the last that has ended.
-    pub(crate) after_turn: Option<String>,
+    after_turn: Option<String>,
     /// The name of the new conversation.
-    #[schemars(with = "Option<SessionId>")]
-    pub(crate) new_session_id: Option<String>,
+    new_session_id: Option<SessionId>,
 }
 
 /// Starts another conversation with the history of this one.
@@ -157,9 +157,8 @@ pub(crate) async fn fork(
     fork: ForkRequest,
 ) -> Result<ConversationView, Error> {
     let source = find(app, id)?;
-    let session_id = fork.new_session_id.as_deref().map(SessionId::parse).transpose()?;
     let forking = app.detached(|app| async move {
-        app.conversations().fork(&source, fork.after_turn, session_id).await
+        app.conversations().fork(&source, fork.after_turn, fork.new_session_id).await
     });
     Ok(ConversationView::new(&ConversationRef::Live(forking.await?)))
 }

@@ -13,23 +13,35 @@ use sha2::Sha256;
 use crate::bridge::built_in::CHATGPT;
 use crate::bridge::credentials::Key;
 use crate::error::Error;
+use crate::text::excerpt;
 
 /// The longest secret, in bytes. The keys of all providers are shorter.
 const MAX_SECRET: usize = 16 * 1024;
 
 /// The members of the credentials.
 #[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "the schema of what `read` takes by hand")]
 pub(super) struct Credentials {
     /// For every provider but `chatgpt`.
+    #[schemars(length(max = MAX_SECRET), regex(pattern = VISIBLE))]
     api_key: Option<String>,
     /// For `chatgpt`: an access token.
+    #[schemars(length(max = MAX_SECRET), regex(pattern = VISIBLE))]
     token: Option<String>,
     /// For `chatgpt`, if the token does not contain it.
+    #[schemars(length(max = MAX_SECRET), regex(pattern = VISIBLE))]
     account_id: Option<String>,
     /// RFC 3339: the key is not used afterwards.
+    #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
 }
+
+/// Visible ASCII characters.
+const VISIBLE: &str = "^[!-~]+$";
+
+/// The names of the members.
+const MEMBERS: [&str; 4] = ["api_key", "token", "account_id", "expires_at"];
 
 /// Reads the credentials of a provider. Returns the key and the name of its account.
 pub(super) fn read(provider: &str, credentials: Value) -> Result<(Key, String), Error> {
@@ -40,6 +52,13 @@ pub(super) fn read(provider: &str, credentials: Value) -> Result<(Key, String), 
             "credentials: expected an object, {{\"{member}\": \"…\"}}"
         )));
     };
+    if let Some(unknown) = members.keys().find(|name| !MEMBERS.contains(&name.as_str())) {
+        return Err(Error::invalid(format!(
+            "credentials: expected the fields {}, got {}",
+            MEMBERS.join(", "),
+            excerpt(unknown)
+        )));
+    }
     let secret = take(&mut members, member)?.ok_or_else(|| {
         Error::invalid(format!("credentials.{member}: expected a string, the key for {provider}"))
     })?;
@@ -161,6 +180,11 @@ mod tests {
             ("openai", json!({ "api_key": ["canary"] }), "credentials.api_key: expected a string"),
             ("openai", json!({ "api_key": "canary canary" }), "visible ASCII"),
             ("openai", json!({ "api_key": "" }), "visible ASCII"),
+            (
+                "openai",
+                json!({ "api_key": "canary", "key": 1 }),
+                "credentials: expected the fields",
+            ),
             ("chatgpt", json!({ "api_key": "canary" }), "credentials.token"),
             ("chatgpt", json!({ "token": "canary" }), "credentials.account_id"),
             ("chatgpt", json!({ "token": old, "account_id": "a" }), "already expired"),

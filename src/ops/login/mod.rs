@@ -13,10 +13,12 @@ use crate::app::providers;
 use crate::conversation::id::SessionId;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::text::excerpt;
 use crate::text::rfc3339;
 
 /// A key of a session.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct LoginRequest {
     /// `openai`, `chatgpt`, `anthropic`, `openrouter`, `google` or a configured provider.
     provider: String,
@@ -24,20 +26,20 @@ pub(crate) struct LoginRequest {
     #[schemars(with = "Credentials")]
     credentials: Value,
     /// The session. Default: a new name.
-    #[schemars(with = "Option<SessionId>")]
-    session_id: Option<String>,
+    session_id: Option<SessionId>,
 }
 
 /// A session that is logged in.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LoggedIn {
     logged_in: bool,
-    #[schemars(with = "SessionId")]
-    session_id: String,
+    session_id: SessionId,
     provider: String,
     /// The account, or the beginning of the key's SHA-256.
     account: String,
+    /// RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
     expires_at: Option<String>,
 }
 
@@ -50,48 +52,39 @@ pub(crate) fn login(app: &App, caller: &str, request: LoginRequest) -> Result<Lo
     let known = providers::bridged(app.config()).map(|provider| provider.id.as_str());
     if !known.clone().any(|id| id == request.provider) {
         return Err(Error::invalid(format!(
-            "provider: expected one of {} (Codex calls all others itself, with its own login)",
-            known.collect::<Vec<_>>().join(", ")
+            "provider: expected one of {} (Codex calls all others itself, with its own login), got {}",
+            known.collect::<Vec<_>>().join(", "),
+            excerpt(&request.provider)
         )));
     }
-    let session_id = match &request.session_id {
-        Some(session_id) => SessionId::parse(session_id)?,
-        None => SessionId::generate(),
-    };
+    let session_id = request.session_id.unwrap_or_else(SessionId::generate);
     let (key, account) = credentials::read(&request.provider, request.credentials)?;
     let expires_at = key.expires_at.map(rfc3339);
     app.credentials().login(session_id.as_str(), caller, key)?;
     tracing::info!(%session_id, provider = request.provider, caller, "logged in");
-    Ok(LoggedIn {
-        logged_in: true,
-        session_id: session_id.to_string(),
-        provider: request.provider,
-        account,
-        expires_at,
-    })
+    Ok(LoggedIn { logged_in: true, session_id, provider: request.provider, account, expires_at })
 }
 
 /// The session to log out.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct LogoutRequest {
-    #[schemars(with = "SessionId")]
-    session_id: String,
+    session_id: SessionId,
 }
 
 /// A session without keys.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct LoggedOut {
     logged_out: bool,
-    #[schemars(with = "SessionId")]
-    session_id: String,
+    session_id: SessionId,
 }
 
 /// Removes the keys of a session.
 ///
 /// # Errors
 /// `NotFound` if it has none; `Forbidden` if it belongs to another caller.
-pub(crate) fn logout(app: &App, caller: &str, request: &LogoutRequest) -> Result<LoggedOut, Error> {
-    let session_id = SessionId::parse(&request.session_id)?;
+pub(crate) fn logout(app: &App, caller: &str, request: LogoutRequest) -> Result<LoggedOut, Error> {
+    let session_id = request.session_id;
     let credentials = app.credentials();
     if !credentials.logout(session_id.as_str(), caller)? {
         return Err(Error::new(
@@ -100,5 +93,5 @@ pub(crate) fn logout(app: &App, caller: &str, request: &LogoutRequest) -> Result
         ));
     }
     tracing::info!(%session_id, caller, "logged out");
-    Ok(LoggedOut { logged_out: true, session_id: session_id.to_string() })
+    Ok(LoggedOut { logged_out: true, session_id })
 }

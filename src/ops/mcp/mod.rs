@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub(crate) use self::server_config::ServerConfig;
+pub(crate) use self::server_config::ServerName;
 use crate::app::App;
 use crate::conversation::ConversationRef;
 use crate::conversation::id::ConversationId;
@@ -30,8 +31,7 @@ pub(crate) struct ConnectedServer {
     tools: Vec<McpTool>,
     /// Absent if the server is for every conversation that starts afterwards.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<ConversationId>")]
-    conversation_id: Option<String>,
+    conversation_id: Option<ConversationId>,
 }
 
 /// Starts a server to list its tools, then adds it to the scope. Goes on if the caller is dropped.
@@ -45,7 +45,7 @@ pub(crate) async fn connect(
     config: ServerConfig,
 ) -> Result<ConnectedServer, Error> {
     let server = config.validate(app)?;
-    let conversation_id = scope.as_ref().map(|known| known.id().to_string());
+    let conversation_id = scope.as_ref().map(|known| known.id().clone());
     let connecting = app.detached(|app| async move {
         let servers = app.conversations().mcp_servers();
         let force = &app.shutdown().force;
@@ -65,23 +65,24 @@ pub(crate) async fn connect(
 pub(crate) struct ServerList {
     servers: Vec<Server>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<ConversationId>")]
-    conversation_id: Option<String>,
+    conversation_id: Option<ConversationId>,
 }
 
 /// A server.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Server {
     name: String,
-    /// `stdio` or `http`.
+    #[schemars(extend("enum" = ["stdio", "http"]))]
     transport: &'static str,
     /// `connected`: its trial start worked, and the next turn starts it; then `starting`, `ready` or
     /// `failed`.
+    #[schemars(extend("enum" = ["connected", "starting", "ready", "failed"]))]
     state: &'static str,
     /// The reason of the failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
     /// RFC 3339, in milliseconds, UTC.
+    #[schemars(extend("format" = "date-time"))]
     connected_at: String,
     tools: Vec<McpTool>,
 }
@@ -99,7 +100,7 @@ pub(crate) fn list(app: &App, scope: Option<&ConversationRef>) -> ServerList {
     });
     ServerList {
         servers: servers.collect(),
-        conversation_id: scope.map(|known| known.id().to_string()),
+        conversation_id: scope.map(|known| known.id().clone()),
     }
 }
 
@@ -136,13 +137,12 @@ pub(crate) struct DisconnectedServer {
 /// dropped.
 ///
 /// # Errors
-/// `InvalidRequest` for a malformed name; `NotFound` if the scope has no server of that name.
+/// `NotFound` if the scope has no server of that name.
 pub(crate) async fn disconnect(
     app: &Arc<App>,
     scope: Option<ConversationRef>,
-    name: String,
+    ServerName(name): ServerName,
 ) -> Result<DisconnectedServer, Error> {
-    server_config::validate_name("name", &name)?;
     let name_ = name.clone();
     let disconnecting = app.detached(|app| async move {
         let conversations = app.conversations();

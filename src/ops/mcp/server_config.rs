@@ -1,39 +1,68 @@
 //! The configuration of an MCP server, as a client gives it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use codex_gateway_engine::mcp::McpServer;
 use codex_gateway_engine::mcp::McpTransport;
 use schemars::JsonSchema;
+use schemars::Schema;
+use schemars::SchemaGenerator;
+use schemars::json_schema;
 use serde::Deserialize;
 
 use crate::app::App;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::input::argument::Argument;
+use crate::input::argument::Program;
+use crate::input::whole::Whole;
 use crate::text::excerpt;
 
 /// The time until the tools of a server are listed, in milliseconds.
-const STARTUP_RANGE_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
+const MIN_STARTUP_MS: u64 = 100;
+const MAX_STARTUP_MS: u64 = 60_000;
 const STARTUP_MS: u64 = 10_000;
-const MAX_NAME: usize = 64;
 
 /// A server: either `command` with `args` and `env`, or `url` with `bearer_token_env`.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [
+    {
+        "required": ["command"],
+        "properties": {
+            "command": { "type": "string" },
+            "url": { "type": "null" },
+            "bearer_token_env": { "type": "null" },
+        },
+    },
+    {
+        "required": ["url"],
+        "properties": {
+            "url": { "type": "string" },
+            "command": { "type": "null" },
+            "args": { "type": "null" },
+            "env": { "type": "null" },
+        },
+    },
+]))]
 pub(crate) struct ServerConfig {
-    /// The name, also for the model: 1 to 64 characters of `A-Za-z0-9_-`.
-    name: String,
+    /// The name, also for the model.
+    name: ServerName,
     /// A program that speaks MCP over its standard input and output. It runs outside the sandbox.
-    command: Option<String>,
-    args: Option<Vec<String>>,
+    command: Option<Program>,
+    args: Option<Vec<Argument>>,
     /// Its variables, in addition to `PATH`, `HOME` and the like.
-    env: Option<BTreeMap<String, String>>,
+    env: Option<BTreeMap<VariableName, Argument>>,
     /// An MCP server over streamable HTTP.
+    #[schemars(regex(pattern = "^[Hh][Tt][Tt][Pp][Ss]?://"))]
     url: Option<String>,
     /// The gateway's variable that holds the bearer token; one of `gateway.mcp_token_variables`.
     bearer_token_env: Option<String>,
-    /// The time until its tools are listed, 100 to 60000; 10000 by default.
-    startup_timeout_ms: Option<u64>,
+    /// The time until its tools are listed, in milliseconds.
+    #[schemars(extend("default" = STARTUP_MS))]
+    startup_timeout_ms: Option<Whole<MIN_STARTUP_MS, MAX_STARTUP_MS>>,
 }
 
 impl ServerConfig {
@@ -42,25 +71,18 @@ impl ServerConfig {
     /// # Errors
     /// `InvalidRequest` names the field; `Forbidden` for what the operator does not permit.
     pub(super) fn validate(self, app: &App) -> Result<McpServer, Error> {
-        validate_name("server_config.name", &self.name)?;
-        let startup_ms = self.startup_timeout_ms.unwrap_or(STARTUP_MS);
-        if !STARTUP_RANGE_MS.contains(&startup_ms) {
-            return Err(Error::invalid(format!(
-                "server_config.startup_timeout_ms: expected {} to {} milliseconds, got {startup_ms}",
-                STARTUP_RANGE_MS.start(),
-                STARTUP_RANGE_MS.end()
-            )));
-        }
-        let startup = Duration::from_millis(startup_ms);
-        let name = self.name.clone();
+        let startup = self.startup_timeout_ms.map_or(STARTUP_MS, Whole::get);
+        let startup = Duration::from_millis(startup);
+        let ServerName(name) = self.name.clone();
         let transport = match (self.command.is_some(), self.url.is_some()) {
             (true, false) => self.stdio(app)?,
             (false, true) => self.http(app)?,
-            (true, true) | (false, false) => {
-                return Err(Error::invalid(
+            (both, _) => {
+                let got = if both { "both" } else { "neither" };
+                return Err(Error::invalid(format!(
                     "server_config: expected either command, a program that speaks MCP over its \
-                     standard input and output, or url, an MCP server over HTTP",
-                ));
+                     standard input and output, or url, an MCP server over HTTP, got {got}"
+                )));
             }
         };
         Ok(McpServer { name, transport, startup })
@@ -73,22 +95,10 @@ impl ServerConfig {
                  program in env",
             ));
         }
-        let (command, args) = (self.command.unwrap_or_default(), self.args.unwrap_or_default());
-        let env = self.env.unwrap_or_default();
-        let is_valid = |text: &str| !text.contains('\0');
-        if command.trim().is_empty() || !is_valid(&command) {
-            return Err(Error::invalid("server_config.command: expected the name of a program"));
-        }
-        if !args.iter().all(|argument| is_valid(argument)) {
-            return Err(Error::invalid("server_config.args: expected strings without NUL"));
-        }
-        for (name, value) in &env {
-            if name.is_empty() || name.contains('=') || !is_valid(name) || !is_valid(value) {
-                return Err(Error::invalid(
-                    "server_config.env: expected names without `=` and strings without NUL",
-                ));
-            }
-        }
+        let command = self.command.map_or_else(String::new, Program::into_string);
+        let args = self.args.into_iter().flatten().map(Argument::into_string).collect();
+        let env = self.env.into_iter().flatten();
+        let env = env.map(|(VariableName(name), value)| (name, value.into_string())).collect();
         if !app.config().mcp.allow_stdio {
             return Err(Error::new(
                 Kind::Forbidden,
@@ -113,8 +123,9 @@ impl ServerConfig {
                 && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
         });
         if !is_valid {
+            // Not quoted: it may hold a secret.
             return Err(Error::invalid(
-                "server_config.url: expected an http or https URL without a user name",
+                "server_config.url: expected an http or https URL without a user name, got another",
             ));
         }
         let allowed = &app.config().mcp.token_variables;
@@ -134,14 +145,65 @@ impl ServerConfig {
     }
 }
 
-/// Validates the name of a server, in a field of the request.
-pub(super) fn validate_name(field: &str, name: &str) -> Result<(), Error> {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(fits) {
-        return Ok(());
+/// The name of a server.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct ServerName(pub(super) String);
+
+impl TryFrom<String> for ServerName {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self, Error> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if (1..=64).contains(&name.len()) && name.bytes().all(fits) {
+            return Ok(Self(name));
+        }
+        let got = excerpt(&name);
+        Err(Error::invalid(format!("expected 1 to 64 characters of A-Z a-z 0-9 _ -, got {got}")))
     }
-    Err(Error::invalid(format!(
-        "{field}: expected 1 to {MAX_NAME} characters of A-Z, a-z, 0-9, _ and -, got {}",
-        excerpt(name)
-    )))
+}
+
+impl JsonSchema for ServerName {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ServerName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$" })
+    }
+}
+
+/// The name of a variable of a program.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+struct VariableName(String);
+
+impl TryFrom<String> for VariableName {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self, Error> {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            let got = excerpt(&name);
+            return Err(Error::invalid(format!("expected names without = and NUL, got {got}")));
+        }
+        Ok(Self(name))
+    }
+}
+
+impl JsonSchema for VariableName {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "McpVariableName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": r"^[^=\u0000]+$" })
+    }
 }

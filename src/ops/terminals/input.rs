@@ -1,21 +1,23 @@
 //! Input to a terminal, and its size.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use codex_gateway_engine::terminal::TerminalSize;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::size::size;
+use super::size::Cells;
+use super::size::cells;
 use crate::app::App;
 use crate::error::Error;
+use crate::input::bytes::Base64;
 
 /// Input to a terminal.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct InputRequest {
     terminal_id: String,
     /// The bytes, in base64.
-    data: String,
+    data: Base64,
 }
 
 /// Input that was queued, in the order of the calls.
@@ -28,17 +30,14 @@ pub(crate) struct AcceptedInput {
 /// Queues input.
 ///
 /// # Errors
-/// `NotFound`; `InvalidRequest` for invalid base64; the errors of
-/// [`Terminal::write`](crate::terminal::Terminal::write).
+/// `NotFound`; the errors of [`Terminal::write`](crate::terminal::Terminal::write).
 pub(crate) fn write(
     app: &App,
     caller: &str,
-    request: &InputRequest,
+    request: InputRequest,
 ) -> Result<AcceptedInput, Error> {
     let terminal = app.terminals().find(caller, &request.terminal_id)?;
-    let bytes = STANDARD.decode(&request.data).map_err(|error| {
-        Error::invalid(format!("data: expected base64 (RFC 4648, section 4): {error}"))
-    })?;
+    let Base64(bytes) = request.data;
     let accepted = bytes.len();
     terminal.write(bytes)?;
     Ok(AcceptedInput { accepted })
@@ -46,10 +45,11 @@ pub(crate) fn write(
 
 /// The new size of a terminal.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ResizeRequest {
     terminal_id: String,
-    cols: u16,
-    rows: u16,
+    cols: Cells,
+    rows: Cells,
 }
 
 /// The size of a terminal.
@@ -63,13 +63,13 @@ pub(crate) struct ResizedTerminal {
 /// Resizes a terminal.
 ///
 /// # Errors
-/// `InvalidRequest` names the field; `NotFound`.
+/// `NotFound`.
 pub(crate) fn resize(
     app: &App,
     caller: &str,
     request: ResizeRequest,
 ) -> Result<ResizedTerminal, Error> {
-    let size = size(request.cols, request.rows)?;
+    let size = TerminalSize { cols: cells(request.cols), rows: cells(request.rows) };
     app.terminals().find(caller, &request.terminal_id)?.resize(size)?;
     Ok(ResizedTerminal { terminal_id: request.terminal_id, cols: size.cols, rows: size.rows })
 }

@@ -52,6 +52,7 @@ impl TerminalView {
 
 /// The terminal to end.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct StopRequest {
     terminal_id: String,
 }

@@ -11,6 +11,8 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::error::Error;
+use crate::input::whole::Count;
+use crate::input::whole::Whole;
 use crate::terminal::ExitReason;
 use crate::terminal::Output;
 use crate::terminal::Terminal;
@@ -23,13 +25,14 @@ const MAX_READ_BYTES: usize = 128 << 10;
 
 /// The output to read.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ReadRequest {
     terminal_id: String,
     /// The bytes of output that the client has: `next` of its last read. 0 by default.
-    #[serde(default)]
-    after: u64,
-    /// The time to wait for output: at most 60000, 25000 by default.
-    timeout_ms: Option<u64>,
+    after: Option<Count>,
+    /// The time to wait for output, in milliseconds.
+    #[schemars(extend("default" = DEFAULT_WAIT_MS))]
+    timeout_ms: Option<Whole<0, MAX_WAIT_MS>>,
 }
 
 /// Output of a terminal.
@@ -60,18 +63,14 @@ pub(crate) async fn read(
     request: ReadRequest,
 ) -> Result<TerminalOutput, Error> {
     let terminal = app.terminals().find(caller, &request.terminal_id)?;
-    validate_offset(&terminal, request.after)?;
-    let wait = request.timeout_ms.unwrap_or(DEFAULT_WAIT_MS);
-    if wait > MAX_WAIT_MS {
-        return Err(Error::invalid(format!(
-            "timeout_ms: expected 0 to {MAX_WAIT_MS} milliseconds, got {wait}"
-        )));
-    }
-    let next = terminal.next(request.after, MAX_READ_BYTES);
+    let after = request.after.map_or(0, Count::get);
+    validate_offset(&terminal, after)?;
+    let wait = request.timeout_ms.map_or(DEFAULT_WAIT_MS, Whole::get);
+    let next = terminal.next(after, MAX_READ_BYTES);
     let Output { piece, exit } = match tokio::time::timeout(Duration::from_millis(wait), next).await
     {
         Ok(output) => output,
-        Err(_) => terminal.output(request.after, MAX_READ_BYTES),
+        Err(_) => terminal.output(after, MAX_READ_BYTES),
     };
     Ok(TerminalOutput {
         terminal_id: request.terminal_id,
@@ -87,10 +86,11 @@ pub(crate) async fn read(
 
 /// The terminal to attach to.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct AttachRequest {
     terminal_id: String,
     /// The bytes of output that the client has. Default: all that was printed so far.
-    after: Option<u64>,
+    after: Option<Count>,
 }
 
 /// Finds a terminal and the offset to follow it from.
@@ -103,7 +103,7 @@ pub(crate) fn attach(
     request: &AttachRequest,
 ) -> Result<(Arc<Terminal>, u64), Error> {
     let terminal = app.terminals().find(caller, &request.terminal_id)?;
-    let after = request.after.unwrap_or_else(|| terminal.printed());
+    let after = request.after.map_or_else(|| terminal.printed(), Count::get);
     validate_offset(&terminal, after)?;
     Ok((terminal, after))
 }

@@ -1,20 +1,11 @@
 //! The size of a terminal.
 
-use codex_gateway_engine::terminal::TerminalSize;
+use crate::input::whole::Whole;
 
-use crate::error::Error;
+/// A number of columns or rows.
+pub(super) type Cells = Whole<1, 1000>;
 
-const MAX_CELLS: u16 = 1000;
-
-/// Validates a size.
-///
-/// # Errors
-/// `InvalidRequest` names the dimension.
-pub(super) fn size(cols: u16, rows: u16) -> Result<TerminalSize, Error> {
-    for (field, cells) in [("cols", cols), ("rows", rows)] {
-        if !(1..=MAX_CELLS).contains(&cells) {
-            return Err(Error::invalid(format!("{field}: expected 1 to {MAX_CELLS}, got {cells}")));
-        }
-    }
-    Ok(TerminalSize { cols, rows })
+/// The number.
+pub(super) fn cells(cells: Cells) -> u16 {
+    u16::try_from(cells.get()).unwrap_or(u16::MAX)
 }

@@ -11,7 +11,8 @@ use serde::Deserialize;
 
 use super::super::policy::allow_sandbox;
 use super::super::sandbox::require_sandbox;
-use super::size::size;
+use super::size::Cells;
+use super::size::cells;
 use crate::app::App;
 use crate::conversation::ConversationRef;
 use crate::conversation::id::ConversationId;
@@ -19,6 +20,8 @@ use crate::conversation::id::ConversationKey;
 use crate::conversation::id::SessionId;
 use crate::conversation::registry::not_found;
 use crate::error::Error;
+use crate::input::argument::Program;
+use crate::input::path::FolderPath;
 use crate::terminal::ExitReason;
 use crate::terminal::Terminal;
 use crate::terminal::TerminalOptions;
@@ -27,20 +30,23 @@ const DEFAULT_SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 
 /// A terminal to start.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct TerminalRequest {
     /// A conversation, whose folder and sandbox it starts in. An unknown name stands for a new folder.
-    #[schemars(with = "Option<SessionId>")]
-    session_id: Option<String>,
-    #[schemars(with = "Option<ConversationId>")]
-    conversation_id: Option<String>,
+    session_id: Option<SessionId>,
+    #[serde(alias = "conversationId")]
+    conversation_id: Option<ConversationId>,
     /// A program: an absolute path or a name on PATH. Default: bash, else sh.
-    shell: Option<String>,
-    /// Columns, 80 by default.
-    cols: Option<u16>,
-    /// Rows, 24 by default.
-    rows: Option<u16>,
+    shell: Option<Program>,
+    /// Columns.
+    #[schemars(extend("default" = DEFAULT_SIZE.cols))]
+    cols: Option<Cells>,
+    /// Rows.
+    #[schemars(extend("default" = DEFAULT_SIZE.rows))]
+    rows: Option<Cells>,
     /// A folder inside the workspace root, as in a prompt.
-    cwd: Option<String>,
+    cwd: Option<FolderPath>,
+    #[serde(alias = "sandbox_mode", alias = "sandboxMode")]
     sandbox: Option<Sandbox>,
     /// Whether it outlives its socket. Always so over plain HTTP.
     #[serde(default)]
@@ -87,11 +93,15 @@ pub(crate) async fn start(
     caller: &str,
     request: TerminalRequest,
 ) -> Result<Arc<Terminal>, Error> {
-    let size =
-        size(request.cols.unwrap_or(DEFAULT_SIZE.cols), request.rows.unwrap_or(DEFAULT_SIZE.rows))?;
+    let size = TerminalSize {
+        cols: request.cols.map_or(DEFAULT_SIZE.cols, cells),
+        rows: request.rows.map_or(DEFAULT_SIZE.rows, cells),
+    };
     let conversations = app.conversations();
-    let key =
-        ConversationKey::parse(request.session_id.as_deref(), request.conversation_id.as_deref())?;
+    let key = ConversationKey {
+        session_id: request.session_id,
+        conversation_id: request.conversation_id,
+    };
     let known = conversations.find(&key);
     if let (None, Some(id)) = (&known, &key.conversation_id) {
         return Err(not_found(id));
@@ -101,11 +111,13 @@ pub(crate) async fn start(
     require_sandbox(app, "terminals")?;
     allow_sandbox(app.config(), Some(sandbox))?;
     let conversation = known.as_ref().map(ConversationRef::cwd);
-    let dir = conversations.workspaces().working_dir(conversation, request.cwd.as_deref()).await?;
+    let cwd = request.cwd.as_ref().map(FolderPath::as_str);
+    let dir = conversations.workspaces().working_dir(conversation, cwd).await?;
+    let shell = request.shell.map(Program::into_string);
     let own_folder = dir.is_new.then(|| OwnFolder(dir.folder.clone()));
     let until_gone = own_folder.map(|folder| Arc::new(folder) as Arc<_>);
     let options = TerminalOptions {
-        spec: TerminalSpec { shell: request.shell, cwd: dir.folder, sandbox, size, until_gone },
+        spec: TerminalSpec { shell, cwd: dir.folder, sandbox, size, until_gone },
         owner: caller.into(),
         detached: request.detached,
     };

@@ -41,7 +41,7 @@ pub(super) async fn input(
     call: &CallContext,
     request: InputRequest,
 ) -> Result<AcceptedInput, Error> {
-    terminals::write(call.app(), call.caller(), &request)
+    terminals::write(call.app(), call.caller(), request)
 }
 
 /// `interactive.resize`

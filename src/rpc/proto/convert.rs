@@ -2,7 +2,6 @@
 
 use codex_gateway_engine::approval;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -10,21 +9,24 @@ use serde_json::value::RawValue;
 use super::messages::Answer;
 use super::messages::Event;
 use super::messages::UserInput;
+use crate::conversation::id::ConversationId;
+use crate::conversation::id::SessionId;
 use crate::error::Error;
+use crate::input;
 use crate::ops::prompt::PromptRequest;
 
 impl UserInput {
     /// The request as `conversation.prompt` takes it: the same checks apply.
     pub(super) fn request(
         self,
-        session_id: Option<String>,
-        conversation_id: Option<String>,
+        session_id: Option<SessionId>,
+        conversation_id: Option<ConversationId>,
     ) -> Result<PromptRequest, Error> {
         let mut request = json!({ "prompt": self.text, "images": self.images });
         let schema = embedded("output_schema", &self.output_schema)?;
         let fields = [
-            ("session_id", session_id.map(Value::from)),
-            ("conversation_id", conversation_id.map(Value::from)),
+            ("session_id", session_id.map(|name| name.as_str().into())),
+            ("conversation_id", conversation_id.map(|id| id.as_str().into())),
             ("model", text(self.model)),
             ("cwd", text(self.cwd)),
             ("sandbox", text(self.sandbox)),
@@ -34,7 +36,7 @@ impl UserInput {
             ("approval_policy", text(self.approval_policy)),
         ];
         extend(&mut request, fields);
-        decode(request)
+        input::from_value(&request)
     }
 }
 
@@ -50,7 +52,7 @@ impl Answer {
             ("content", embedded("content", &self.content)?),
         ];
         extend(&mut answer, fields);
-        Ok((self.approval_id, decode(answer)?))
+        Ok((self.approval_id, input::from_value(&answer)?))
     }
 }
 
@@ -74,14 +76,6 @@ fn extend<const N: usize>(request: &mut Value, fields: [(&str, Option<Value>); N
         let fields = fields.into_iter();
         members.extend(fields.filter_map(|(name, value)| Some((name.to_owned(), value?))));
     }
-}
-
-/// Decodes a request as the same call in JSON is decoded.
-fn decode<T: DeserializeOwned>(request: Value) -> Result<T, Error> {
-    serde_path_to_error::deserialize(request).map_err(|error| {
-        let path = error.path().to_string();
-        Error::invalid(error.inner().to_string()).at_field(&path)
-    })
 }
 
 impl Event {

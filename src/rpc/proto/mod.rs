@@ -10,7 +10,6 @@ use prost::Message;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::Serialize;
-use serde_json::json;
 
 use self::messages::Accepted;
 use self::messages::Answer;
@@ -23,8 +22,13 @@ use super::conversation::ConversationParams;
 use super::reply::Reply;
 use super::socket::Socket;
 use crate::conversation::ConversationRef;
+use crate::conversation::id::ApprovalId;
+use crate::conversation::id::ConversationId;
 use crate::conversation::id::Seq;
+use crate::conversation::id::SessionId;
 use crate::error::Error;
+use crate::input::bytes::Base64;
+use crate::input::text::Text;
 use crate::ops;
 use crate::ops::prompt::PromptRequest;
 use crate::ops::prompt::StartedTurn;
@@ -32,33 +36,42 @@ use crate::stream::EventReader;
 use crate::stream::Item;
 use crate::stream::StreamEnd;
 
-/// A protobuf message in base64, on a stream that the client names.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
-pub(super) struct Envelope {
+/// A submission in protobuf, on a stream that the client names.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProtoRequest {
     /// Chosen by the client; returned with the response and every event.
+    stream_id: Text<128>,
+    /// A `Submission` of `codex_gateway.proto`, in base64.
+    data: Base64,
+}
+
+/// A message in protobuf, on the stream that the client named.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct ProtoMessage {
     stream_id: String,
-    /// A `Submission` (in the response an `Accepted`) of `codex_gateway.proto`, in base64.
+    /// In a response an `Accepted`, in a notification an `Event`, of `codex_gateway.proto`, in
+    /// base64.
+    #[schemars(with = "Base64")]
     data: String,
 }
 
 /// `proto`
 pub(super) async fn submit(
     call: &CallContext,
-    envelope: Envelope,
-) -> Result<Reply<Envelope>, Error> {
-    let Envelope { stream_id, data } = envelope;
-    if !(1..=128).contains(&stream_id.len()) {
-        return Err(Error::invalid("stream_id: expected 1 to 128 bytes"));
-    }
-    let bytes = STANDARD
-        .decode(data)
-        .map_err(|error| Error::invalid(format!("data: expected base64: {error}")))?;
+    request: ProtoRequest,
+) -> Result<Reply<ProtoMessage>, Error> {
+    let ProtoRequest { stream_id, data: Base64(bytes) } = request;
+    let stream_id = stream_id.into_string();
     let submission = Submission::decode(bytes.as_slice()).map_err(|error| {
         Error::invalid(format!("data: expected a Submission of codex_gateway.proto: {error}"))
     })?;
     let present = |text: String| Some(text).filter(|text| !text.is_empty());
-    let session_id = present(submission.session_id);
-    let conversation_id = present(submission.conversation_id);
+    let session_id = present(submission.session_id).map(|name| SessionId::parse(&name));
+    let session_id = session_id.transpose().map_err(|error| error.at_field("session_id"))?;
+    let conversation_id = present(submission.conversation_id).map(|id| ConversationId::parse(&id));
+    let conversation_id =
+        conversation_id.transpose().map_err(|error| error.at_field("conversation_id"))?;
     let require =
         || ConversationParams::new(session_id.clone(), conversation_id.clone()).require(call.app());
     let (accepted, events) = match submission.op {
@@ -73,7 +86,7 @@ pub(super) async fn submit(
         }
     };
     let data = STANDARD.encode(accepted.encode_to_vec());
-    let reply = Reply::from(Envelope { stream_id, data });
+    let reply = Reply::from(ProtoMessage { stream_id, data });
     Ok(match events {
         Some(events) => reply.then(events),
         None => reply,
@@ -125,6 +138,8 @@ async fn approve(
     };
     let after_seq = last_seq(known);
     let (approval_id, answer) = answer.read()?;
+    let approval_id =
+        ApprovalId::try_from(approval_id).map_err(|error| error.at_field("approval_id"))?;
     ops::approvals::approve(call.app(), call.caller(), known.id(), approval_id, answer).await?;
     Ok(accepted(known, turn_id.map(|id| id.to_string()), after_seq))
 }
@@ -159,7 +174,7 @@ async fn send(socket: &Socket, stream_id: &str, mut reader: EventReader) {
         };
         for event in events {
             let data = STANDARD.encode(event.encode_to_vec());
-            let params = json!({ "stream_id": stream_id, "data": data });
+            let params = ProtoMessage { stream_id: stream_id.to_owned(), data };
             if socket.notify("proto.event", &params).await.is_err() {
                 return;
             }

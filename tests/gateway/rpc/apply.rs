@@ -357,15 +357,18 @@ async fn invalid_param_names_field_and_expectation() {
     let wide = gateway.workspaces().join("r/wide");
     std::fs::File::create(wide).unwrap().set_len(65 << 20).unwrap();
     for (params, says) in [
-        (json!({ "repo_path": "r" }), "missing field `patch`"),
-        (json!({ "patch": UNIFIED }), "missing field `repo_path`"),
+        (json!({ "repo_path": "r" }), "patch: expected a value, got nothing"),
+        (json!({ "patch": UNIFIED }), "repo_path: expected a value, got nothing"),
+        (json!({ "patch": 1, "repo_path": "r" }), "patch: expected a string, got 1"),
         (
-            json!({ "patch": 1, "repo_path": "r" }),
-            "patch: invalid type: integer `1`, expected a string",
+            json!({ "patch": UNIFIED, "repo_path": ["r"] }),
+            "repo_path: expected a string, got a list",
         ),
-        (json!({ "patch": UNIFIED, "repo_path": ["r"] }), "repo_path: invalid type"),
-        (json!({ "patch": UNIFIED, "repo_path": "r", "dry_run": 1 }), "dry_run: invalid type"),
-        (json!({ "patch": " \n", "repo_path": "r" }), "patch: expected a string that is not empty"),
+        (
+            json!({ "patch": UNIFIED, "repo_path": "r", "dry_run": 1 }),
+            "dry_run: expected true or false, got 1",
+        ),
+        (json!({ "patch": " \n", "repo_path": "r" }), "patch: expected text that is not blank"),
         (json!({ "patch": "hello", "repo_path": "r" }), "patch: expected a unified diff"),
         (
             json!({ "patch": "*** Begin Patch\nwhat\n*** End Patch", "repo_path": "r" }),
@@ -377,7 +380,7 @@ async fn invalid_param_names_field_and_expectation() {
         ),
         (
             json!({ "patch": UNIFIED, "repo_path": "" }),
-            "repo_path: expected a string that is not empty",
+            "repo_path: expected a folder inside the workspace root",
         ),
         (json!({ "patch": UNIFIED, "repo_path": "." }), "repo_path: expected a folder inside"),
         (

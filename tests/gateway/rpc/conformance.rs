@@ -82,13 +82,13 @@ fn params() -> Vec<Row> {
         (call("1", "\"x\""), Error(json!(1), -32600, "params: expected an object")),
         (call("1", "null"), Error(json!(1), -32602, "session_id or conversation_id")),
         (call("1", r#"{"session_id":7}"#), Error(json!(1), -32602, "session_id: ")),
-        (call("1", r#"{"session_id":"a","session_id":"b"}"#), Error(json!(1), -32602, "duplicate")),
-        (call("1", r#"{"session_id":"\ud800"}"#), Error(json!(1), -32602, "params: ")),
+        (call("1", r#"{"session_id":"a","session_id":"b"}"#), Error(json!(1), -32602, "it once")),
+        (call("1", r#"{"session_id":"\ud800"}"#), Error(json!(1), -32602, "session_id: expected")),
         (prompt(r#""prompt":"x","images":[7]"#), Error(json!(1), -32602, "images[0]: ")),
-        (prompt(r#""prompt":"x","timeout_ms":1e999"#), Error(json!(1), -32602, "out of range")),
+        (prompt(r#""prompt":"x","timeout_ms":1e999"#), Error(json!(1), -32602, "got 1e999")),
         (prompt(r#""prompt":"x","sandbox":"none""#), Error(json!(1), -32602, "sandbox: ")),
         (
-            prompt(&format!(r#""prompt":"x","output_schema":{deep}"#)),
+            prompt(&format!(r#""prompt":"x","output_schema":{{"deep":{deep}}}"#)),
             Error(json!(1), -32602, "recursion"),
         ),
     ]

@@ -410,8 +410,13 @@ async fn invalid_call_names_field_and_expectation() {
     let nobody = "00000000-0000-4000-8000-000000000000";
     let big = STANDARD.encode("x".repeat(300_000));
     for (method, params, code, says) in [
-        ("start", json!({ "cols": 0 }), -32602, "cols: expected 1 to 1000, got 0"),
-        ("start", json!({ "rows": 1001 }), -32602, "rows: expected 1 to 1000"),
+        (
+            "start",
+            json!({ "cols": 0 }),
+            -32602,
+            "cols: expected a whole number of 1 to 1000, got 0",
+        ),
+        ("start", json!({ "rows": 1001 }), -32602, "rows: expected a whole number of 1 to 1000"),
         ("start", json!({ "cols": "80" }), -32602, "cols"),
         ("start", json!({ "rows": 70000 }), -32602, "rows"),
         ("start", json!({ "shell": "no-such-shell" }), -32602, "shell: expected"),
@@ -448,7 +453,7 @@ async fn invalid_call_names_field_and_expectation() {
             "read",
             json!({ "terminal_id": id, "timeout_ms": 60001 }),
             -32602,
-            "timeout_ms: expected 0 to",
+            "timeout_ms: expected a whole number of 0 to",
         ),
         ("attach", json!({ "terminal_id": id }), -32003, "GET /ws"),
     ] {

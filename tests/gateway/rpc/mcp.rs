@@ -256,7 +256,7 @@ fn invalid_configs(url: &str) -> Vec<(Value, i32, &'static str)> {
         (
             json!({ "name": "a", "url": url, "startup_timeout_ms": 1 }),
             -32602,
-            "startup_timeout_ms: expected 100 to 60000",
+            "startup_timeout_ms: expected a whole number of 100 to 60000",
         ),
         (
             json!({ "name": "taken", "url": url }),

@@ -57,7 +57,7 @@ async fn malformed_message_gets_its_code() {
     };
     let too_many = format!("[{}]", vec!["1"; 101].join(","));
     for (body, code, says) in [
-        ("".to_owned(), -32700, "empty body"),
+        ("".to_owned(), -32700, "got nothing"),
         ("{\"jsonrpc\"".to_owned(), -32700, "expected JSON"),
         ("[]".to_owned(), -32600, "at least one"),
         (too_many, -32600, "at most 100"),
@@ -69,7 +69,7 @@ async fn malformed_message_gets_its_code() {
         (
             call("conversation.prompt", r#"{"prompt":""}"#),
             -32602,
-            "prompt: expected a string that is not empty",
+            "prompt: expected text that is not blank",
         ),
         (call("conversation.prompt", r#"{"prompt":7}"#), -32602, "expected a string"),
         (call("conversation.prompt", r#"["hi"]"#), -32602, "named params"),

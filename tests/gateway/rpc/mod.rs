@@ -8,6 +8,7 @@ mod interactive;
 mod mcp;
 mod messages;
 mod proxy;
+mod strictness;
 
 use serde_json::Value;
 

@@ -160,7 +160,7 @@ async fn assert_endpoints_refused(gateway: &Gateway, address: &str, elsewhere: &
     let port = address.rsplit_once(':').unwrap().1;
     for (endpoint, code) in [
         ("nobody/x", -32003),
-        ("", -32003),
+        ("", -32602),
         ("/x", -32003),
         ("API/x", -32003),
         (&*format!("{elsewhere}/base/x"), -32003),

@@ -80,6 +80,7 @@ impl Decision {
 
 /// The answer to a request.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 #[schemars(rename = "ApprovalAnswer")]
 pub struct Answer {
     /// The decision.
