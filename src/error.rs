@@ -43,6 +43,8 @@ pub enum Kind {
         /// The running turn.
         turn_id: String,
     },
+    /// Another conversation has what the request needs, such as the name of its session.
+    Conflict,
     /// The requested events are no longer in the event log.
     Gone {
         /// The oldest event that is.
@@ -153,7 +155,7 @@ impl Error {
             Kind::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Kind::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Kind::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Kind::Busy { .. } => StatusCode::CONFLICT,
+            Kind::Busy { .. } | Kind::Conflict => StatusCode::CONFLICT,
             Kind::Gone { .. } => StatusCode::GONE,
             Kind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Kind::UnsupportedMediaType | Kind::UnsupportedCoding => {
@@ -183,6 +185,7 @@ impl Error {
             Kind::MethodNotAllowed { .. } => "method_not_allowed",
             Kind::BodyTimeout => "body_timeout",
             Kind::Busy { .. } => "conversation_busy",
+            Kind::Conflict => "conflict",
             Kind::Gone { .. } => "events_gone",
             Kind::TooLarge => "too_large",
             Kind::UnsupportedMediaType => "unsupported_media_type",
@@ -207,6 +210,7 @@ impl Error {
             Kind::InvalidMessage => -32600,
             Kind::UnknownMethod => -32601,
             Kind::InvalidRequest
+            | Kind::Conflict
             | Kind::TooLarge
             | Kind::UnsupportedMediaType
             | Kind::UnsupportedCoding
@@ -235,6 +239,7 @@ impl Error {
                 Retry::Unsafe
             }
             Kind::InvalidRequest
+            | Kind::Conflict
             | Kind::InvalidJson
             | Kind::InvalidMessage
             | Kind::Unauthorized
@@ -259,6 +264,7 @@ impl Error {
             Kind::Model => Origin::Model,
             Kind::Tool => Origin::Tool,
             Kind::InvalidRequest
+            | Kind::Conflict
             | Kind::InvalidJson
             | Kind::Unauthorized
             | Kind::Forbidden

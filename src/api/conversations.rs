@@ -18,6 +18,7 @@ use crate::web::RequestContext;
 use crate::web::extract::OptionalJson;
 use crate::web::extract::Query;
 use crate::web::respond::Created;
+use crate::web::respond::CreatedOrFound;
 
 /// `GET /api/v1/conversations`
 pub(crate) async fn list(
@@ -33,8 +34,9 @@ pub(crate) async fn start(
     app: &Arc<App>,
     context: &RequestContext,
     OptionalJson(start): OptionalJson<StartRequest>,
-) -> Result<Created<ConversationView>, Error> {
-    ops::conversations::start(app, context.caller(), start).await.map(Created)
+) -> Result<CreatedOrFound<ConversationView>, Error> {
+    let (document, is_new) = ops::conversations::start(app, context.caller(), start).await?;
+    Ok(CreatedOrFound { document, is_new })
 }
 
 /// `GET …/{id}`

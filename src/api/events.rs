@@ -92,19 +92,29 @@ impl Extract for AcceptsSse {
     }
 }
 
-impl Respond for EventStream {
-    fn describe(operation: &mut Operation<'_>) {
+impl EventStream {
+    /// Describes the stream; `end` is the event that ends it.
+    pub(super) fn describe_until(operation: &mut Operation<'_>, end: &str) {
         let event = operation.schemas.encoded::<Event>();
         operation.responds(
             StatusCode::OK,
-            "Events as they happen: one a line, or one per SSE event in `data`, as `Accept` asks. \
-             The last event of a turn ends its stream.",
+            &format!(
+                "Events, one a line, or one per SSE event in `data`, as `Accept` asks. The stream \
+                 ends with {end}."
+            ),
             &[
                 ("application/x-ndjson", event.clone()),
                 ("application/jsonl", event),
                 (SSE, sse_event("message")),
             ],
         );
+    }
+}
+
+impl Respond for EventStream {
+    fn describe(operation: &mut Operation<'_>) {
+        let end = "the newest event, or, with `follow`, when the conversation or the gateway ends";
+        Self::describe_until(operation, end);
     }
 
     fn into_response(self) -> Response<Body> {
@@ -184,14 +194,13 @@ pub(crate) async fn events(
     app: &Arc<App>,
     _context: &RequestContext,
     id: ConversationId,
-    (framing, (LastEventId(last), Query(Range { after, follow }))): (
-        Framing,
-        (LastEventId, Query<Range>),
-    ),
+    (framing, (last, Query(Range { after, follow }))): (Framing, (LastEventId, Query<Range>)),
 ) -> Result<EventStream, Error> {
     // A reconnecting EventSource repeats its URL: where it left off is what counts.
+    let LastEventId(last) = last;
     let after = last.unwrap_or_else(|| after.map_or(0, Count::get));
-    let conversation = ops::events::read(app, &id, after)?;
+    let field = if last.is_some() { "Last-Event-ID" } else { "after" };
+    let conversation = ops::events::read(app, &id, field, after)?;
     let until = if follow { StreamEnd::Never } else { StreamEnd::CaughtUp };
     let items = app.event_reader(&conversation, after, until, false).into_stream();
     Ok(EventStream::new(framing, items, app.stream_guard()))

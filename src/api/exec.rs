@@ -45,12 +45,26 @@ pub(crate) async fn events(
     app: &Arc<App>,
     context: &RequestContext,
     (framing, (CancelOnDisconnect(tied), Json(request))): (Framing, Argument),
-) -> Result<TurnResponse<EventStream>, Error> {
+) -> Result<TurnResponse<TurnEvents>, Error> {
     let started = prompt(app, context.caller(), request, tied).await?;
     let StartedTurn { turn, cancel_on_drop, raw_events } = started;
     let owned = (cancel_on_drop, app.stream_guard());
     let stream = EventStream::new(framing, items(app, &turn, raw_events), owned);
-    Ok(TurnResponse::new(app, &turn, stream))
+    Ok(TurnResponse::new(app, &turn, TurnEvents(stream)))
+}
+
+/// The events of a turn.
+#[derive(Debug)]
+pub(crate) struct TurnEvents(EventStream);
+
+impl Respond for TurnEvents {
+    fn describe(operation: &mut Operation<'_>) {
+        EventStream::describe_until(operation, "the last event of the turn");
+    }
+
+    fn into_response(self) -> Response<Body> {
+        self.0.into_response()
+    }
 }
 
 /// `POST /api/v1/conversations/{id}/turns`: the same in a conversation.
@@ -59,7 +73,7 @@ pub(crate) async fn turn(
     context: &RequestContext,
     id: ConversationId,
     (framing, (tied, Json(mut request))): (Framing, Argument),
-) -> Result<TurnResponse<EventStream>, Error> {
+) -> Result<TurnResponse<TurnEvents>, Error> {
     request.in_conversation(&id)?;
     events(app, context, (framing, (tied, Json(request)))).await
 }

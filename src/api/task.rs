@@ -61,7 +61,7 @@ struct TaskResult {
 /// A file that the turn created.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Artifact {
-    /// `file`.
+    #[schemars(extend("const" = "file"))]
     artifact_type: &'static str,
     name: Option<String>,
     path: String,

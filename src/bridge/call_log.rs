@@ -51,6 +51,7 @@ pub struct CallRecord {
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub started_at: DateTime<Utc>,
     /// The conversation (codex's thread id), if core names it.
+    #[schemars(extend("format" = "uuid"))]
     pub conversation_id: Option<String>,
     /// The turn, if core names it.
     pub turn_id: Option<String>,

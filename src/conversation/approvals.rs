@@ -46,6 +46,7 @@ pub struct PendingApproval {
     /// The turn that waits.
     pub turn_id: String,
     /// RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
     pub asked_at: String,
     /// Core's event: its `type` says what is asked.
     pub request: Value,

@@ -14,16 +14,17 @@ use super::open::cell;
 use super::open::started;
 use super::record_status::not_stored;
 use super::registry::Registry;
+use super::registry::archived;
 use super::registry::not_found;
 use super::start_options::StartOptions;
 use crate::error::Error;
+use crate::error::Kind;
 
 impl Registry {
     /// A live conversation, unarchived and resumed where it is not.
     ///
     /// # Errors
-    /// `InvalidRequest` where another conversation has its session name; otherwise as of
-    /// [`Self::open`].
+    /// `Conflict` where another conversation has its session name; otherwise as of [`Self::open`].
     pub async fn unarchive(
         &self,
         id: &ConversationId,
@@ -35,10 +36,13 @@ impl Registry {
             let name = &stored.session_id;
             let newest = self.sessions.by_session(name);
             if newest.is_some_and(|newest| newest.conversation_id != *id) {
-                return Err(Error::invalid(format!(
-                    "session_id: another conversation has the name {name} now; archive that one \
-                     first"
-                )));
+                return Err(Error::new(
+                    Kind::Conflict,
+                    format!(
+                        "another conversation has the name {name} of its session now: archive that \
+                         one first"
+                    ),
+                ));
             }
             self.engine.archive(id.to_string(), false).await?;
             stored.archived = false;
@@ -83,8 +87,9 @@ impl Registry {
     ///
     /// # Errors
     /// `InvalidRequest` where the session name is taken, or the turn is not the conversation's;
-    /// `Forbidden` where the folder has become a link; `InsufficientStorage` where the fork cannot
-    /// be stored; propagates `EngineError`.
+    /// `NotFound` where it is in the archive; `Forbidden` where the folder has become a link;
+    /// `InsufficientStorage` where the fork cannot be stored; `Unavailable` while the process
+    /// drains; propagates `EngineError`.
     pub async fn fork(
         &self,
         source: &ConversationRef,
@@ -92,14 +97,20 @@ impl Registry {
         session_id: Option<SessionId>,
     ) -> Result<Arc<Conversation>, Error> {
         self.sessions.check_room()?;
+        if self.shared.shutdown.drain.is_cancelled() {
+            return Err(Error::new(Kind::Unavailable, "the gateway is shutting down"));
+        }
         let session_id = session_id.unwrap_or_else(SessionId::generate);
         if self.find(&session_id.clone().into()).is_some() {
             return Err(Error::invalid(format!(
-                "session_id: expected a name that no conversation has, got {session_id}"
+                "new_session_id: expected a name that no conversation has, got {session_id}"
             )));
         }
         let id = source.id();
         let stored = self.sessions.by_conversation(id).ok_or_else(|| not_found(id))?;
+        if stored.archived {
+            return Err(archived(id));
+        }
         self.workspaces.verify(&stored.cwd).await?;
         let (mut spec, resumed) = self.resume_spec(stored, None);
         let servers = self.mcp_servers.for_start(Some(id));

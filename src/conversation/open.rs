@@ -26,6 +26,7 @@ use super::prestart::PrestartedThread;
 use super::record_status::RecordKind;
 use super::registry::Cell;
 use super::registry::Registry;
+use super::registry::archived;
 use super::registry::not_found;
 use super::sessions::StoredConversation;
 use super::start_options::StartOptions;
@@ -154,10 +155,7 @@ impl Registry {
         let Some(id) = &key.conversation_id else { return Ok(key.session_id.clone()) };
         let owner = match self.get(id) {
             Some(ConversationRef::Stored(stored, _)) if stored.archived => {
-                return Err(Error::new(
-                    Kind::NotFound,
-                    format!("conversation {id} is in the archive: send conversation.resume first"),
-                ));
+                return Err(archived(id));
             }
             Some(known) => known.session_id().clone(),
             None => return Err(not_found(id)),

@@ -340,6 +340,11 @@ impl Registry {
     }
 }
 
+/// The error of a conversation that must be resumed first.
+pub(super) fn archived(id: &ConversationId) -> Error {
+    Error::new(Kind::NotFound, format!("conversation {id} is in the archive: resume it first"))
+}
+
 /// The error of an unknown id.
 pub fn not_found(id: &ConversationId) -> Error {
     Error::new(Kind::NotFound, format!("no conversation has the id {id}"))

@@ -105,15 +105,14 @@ pub struct TurnReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "Failure")]
 pub struct TurnError {
-    /// `gateway` or `model`.
-    #[schemars(with = "String")]
+    /// The component that failed.
     pub source: ErrorSource,
     /// The message.
     pub message: String,
 }
 
 /// The component that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorSource {
     /// The gateway, or core.

@@ -4,7 +4,9 @@ use codex_gateway_engine::Approval;
 use codex_gateway_engine::Sandbox;
 use tracing::Span;
 
+use super::handle::Conversation;
 use super::model_choice::ModelChoice;
+use crate::error::Error;
 
 /// What a request chooses for its conversation; `None` leaves the choice to the gateway. A
 /// conversation that has started keeps its folder and provider, and takes the rest for the
@@ -42,6 +44,34 @@ impl StartOptions {
     pub(super) fn is_default(&self) -> bool {
         let Self { cwd, model, sandbox, approval_policy, caller: _, span: _ } = self;
         cwd.is_none() && model.is_open() && sandbox.is_none() && approval_policy.is_none()
+    }
+}
+
+impl Conversation {
+    /// Checks that a request to start this conversation chooses what it has already.
+    ///
+    /// # Errors
+    /// `InvalidRequest` names the choice.
+    pub fn check_settings(&self, options: &StartOptions) -> Result<(), Error> {
+        options.model.check_provider(self.model_provider())?;
+        let defaults = self.defaults();
+        let taken = |field: &str, has: &str| {
+            Error::invalid(format!(
+                "{field}: expected {has}, which the conversation has already, or nothing; a prompt \
+                 may choose another for its turn"
+            ))
+        };
+        let model = options.model.for_turn(self.model_provider());
+        if model.is_some_and(|model| model != defaults.model) {
+            return Err(taken("model", &defaults.model));
+        }
+        if options.sandbox.is_some_and(|sandbox| sandbox != defaults.sandbox) {
+            return Err(taken("sandbox", "the sandbox"));
+        }
+        if options.approval_policy.is_some_and(|policy| policy != defaults.approval_policy) {
+            return Err(taken("approval_policy", "the policy"));
+        }
+        Ok(())
     }
 }
 

@@ -113,7 +113,9 @@ impl Conversation {
         if_busy: IfBusy,
     ) -> Result<Turn, Error> {
         match if_busy {
-            IfBusy::Reject => self.start(Submission::Prompt(prompt), limit).await,
+            IfBusy::Reject => {
+                self.start(Submission::Prompt(prompt), limit).await.map_err(name_other_ways)
+            }
             IfBusy::Queue => self.queue(Submission::Prompt(prompt), limit).await,
             IfBusy::Steer => self.steer_or_start(&prompt, limit).await,
         }
@@ -321,8 +323,7 @@ impl Conversation {
         let turn_id = self.snapshot().turn_id.map(|id| id.to_string()).unwrap_or_default();
         Error::new(
             Kind::Busy { turn_id },
-            "a turn is running on this conversation: wait for it, cancel it, or send \"if_busy\": \
-             \"steer\" or \"queue\"",
+            "a turn is running on this conversation: wait for it or interrupt it",
         )
     }
 }
@@ -330,6 +331,17 @@ impl Conversation {
 /// A new id of a submission to core. The id of a submission that starts a turn is the turn's.
 pub(super) fn new_submission_id() -> TurnId {
     uuid::Uuid::now_v7().to_string().into()
+}
+
+/// Names what a prompt can choose while a turn runs, which other requests cannot.
+fn name_other_ways(error: Error) -> Error {
+    match error.kind() {
+        Kind::Busy { .. } => Error::new(
+            error.kind().clone(),
+            format!("{error}, or send \"if_busy\": \"steer\" or \"queue\""),
+        ),
+        _ => error,
+    }
 }
 
 fn draining() -> Error {

@@ -85,7 +85,8 @@ fn operation(spec: &Spec, schemas: &mut Schemas) -> Value {
         Access::Socket => json!([{ "apiKey": [] }, { "bearer": [] }, {}]),
     };
     if spec.access != Access::Open {
-        operation.fails(&[401, 403]);
+        // 429: as many connections as the limit allows are in use.
+        operation.fails(&[401, 403, 429]);
     }
     operation.into_value(&operation_id(spec.name), spec.summary, security)
 }

@@ -39,6 +39,7 @@ use crate::web::extract::Query;
 use crate::web::extract::RawJson;
 use crate::web::extract::Upgrade;
 use crate::web::respond::Created;
+use crate::web::respond::CreatedOrFound;
 use crate::web::respond::Respond;
 
 type Parser = fn(&[Cow<'_, str>]) -> Result<Route, Error>;
@@ -140,7 +141,7 @@ routes! {
     /// Runs a prompt; streams core's events as JSON lines, or as SSE by `Accept`.
     Exec = POST "/exec", Key,
         (events::Framing, (CancelOnDisconnect, Json<exec::PromptRequest>))
-        => exec::TurnResponse<events::EventStream>, exec::events, [404, 409, 429, 502, 503, 507];
+        => exec::TurnResponse<exec::TurnEvents>, exec::events, [404, 409, 429, 502, 503, 507];
     /// Runs a prompt, waits for its turn, and returns one document.
     ExecTask = POST "/api/v1/exec", Key, (CancelOnDisconnect, Json<exec::PromptRequest>)
         => exec::TurnResponse<Json<exec::Task>>, exec::task, [404, 409, 429, 502, 503, 507];
@@ -152,10 +153,12 @@ routes! {
     /// Lists conversations, newest first, a page at a time.
     Conversations = GET "/api/v1/conversations", Key, Query<conversations::ListRequest>
         => Json<conversations::ConversationPage>, conversations::list;
-    /// Starts a conversation; with a prompt, starts its turn without waiting for it.
+    /// Starts a conversation, or returns the one of the session's name; with a prompt, starts its turn
+    /// without waiting for it.
     ConversationStart = POST "/api/v1/conversations", Key,
         OptionalJson<conversations::StartRequest>
-        => Created<conversations::ConversationView>, conversations::start, [409, 502, 503, 507];
+        => CreatedOrFound<conversations::ConversationView>, conversations::start,
+        [409, 502, 503, 507];
     /// Returns a conversation and its newest model calls.
     Conversation(id: ConversationId) = GET "/api/v1/conversations/{id}", Key
         => Json<conversations::ConversationDetail>, conversations::show;
@@ -164,16 +167,17 @@ routes! {
         => Json<conversations::Archived>, conversations::archive, [502, 507];
     /// Loads a conversation from disk, also out of the archive.
     ConversationResume(id: ConversationId) = POST "/api/v1/conversations/{id}/resume", Key
-        => Json<conversations::ConversationView>, conversations::resume, [502, 503, 507];
+        => Json<conversations::ConversationView>, conversations::resume,
+        [409, 502, 503, 507];
     /// Starts another conversation with the history of this one.
     ConversationFork(id: ConversationId) = POST "/api/v1/conversations/{id}/fork", Key,
         OptionalJson<conversations::ForkRequest>
-        => Created<conversations::ConversationView>, conversations::fork, [502, 507];
+        => Created<conversations::ConversationView>, conversations::fork, [502, 503, 507];
 
     /// Runs a prompt in the conversation, as `/exec` does.
     ConversationTurn(id: ConversationId) = POST "/api/v1/conversations/{id}/turns", Key,
         (events::Framing, (CancelOnDisconnect, Json<exec::PromptRequest>))
-        => exec::TurnResponse<events::EventStream>, exec::turn, [409, 429, 502, 503, 507];
+        => exec::TurnResponse<exec::TurnEvents>, exec::turn, [409, 429, 502, 503, 507];
     /// Interrupts the running turn and waits until it has stopped.
     ConversationInterrupt(id: ConversationId) = POST "/api/v1/conversations/{id}/interrupt", Key
         => Json<turns::Cancelled>, turns::interrupt;

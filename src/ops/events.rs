@@ -12,12 +12,18 @@ use crate::conversation::id::Seq;
 use crate::error::Error;
 use crate::error::Kind;
 
-/// Finds a conversation whose events after `after` can be read without a gap.
+/// Finds a conversation whose events after `after`, which the client gave in `field`, can be read
+/// without a gap.
 ///
 /// # Errors
 /// `NotFound`; `Gone` where some of the events are no longer kept; `InvalidRequest` where `after`
 /// is beyond the newest event.
-pub(crate) fn read(app: &App, id: &ConversationId, after: Seq) -> Result<Arc<Conversation>, Error> {
+pub(crate) fn read(
+    app: &App,
+    id: &ConversationId,
+    field: &str,
+    after: Seq,
+) -> Result<Arc<Conversation>, Error> {
     let conversation = loaded(find(app, id)?)?;
     let oldest_seq = conversation.log().oldest_seq();
     let last_gone = oldest_seq.saturating_sub(1);
@@ -25,11 +31,12 @@ pub(crate) fn read(app: &App, id: &ConversationId, after: Seq) -> Result<Arc<Con
         return Err(Error::new(
             Kind::Gone { oldest_seq },
             format!(
-                "events up to {last_gone} are no longer kept: expected after={last_gone} or later"
+                "{field}: events up to {last_gone} are no longer kept: expected {last_gone} or more, \
+                 got {after}"
             ),
         ));
     }
-    check_after("after", after, &conversation)?;
+    check_after(field, after, &conversation)?;
     Ok(conversation)
 }
 

@@ -214,6 +214,7 @@ pub(crate) struct RolledBack {
     /// False where no turn is recorded.
     rolled_back: bool,
     conversation_id: ConversationId,
+    /// The number of turns that were removed.
     turns: u32,
 }
 
@@ -229,12 +230,22 @@ pub(crate) async fn rollback(
 ) -> Result<RolledBack, Error> {
     let turns = u32::try_from(turns.get()).unwrap_or(u32::MAX);
     let conversation_id = id.clone();
-    // Core fails to roll back a conversation without a recording.
-    if let ConversationRef::Live(conversation) = find(app, &id)?
-        && conversation.snapshot().activity == Activity::Idle
-        && app.conversations().history(&id, None, 1).await?.turns.is_empty()
-    {
-        return Ok(RolledBack { rolled_back: false, conversation_id, turns: 0 });
+    let is_idle = match find(app, &id)? {
+        ConversationRef::Live(conversation) => conversation.snapshot().activity == Activity::Idle,
+        ConversationRef::Stored(stored, _) => !stored.archived,
+    };
+    // A busy or archived conversation is refused below, as such.
+    if is_idle {
+        // Core fails to roll back a conversation without a recording, and takes any number.
+        let recorded = app.conversations().history(&id, None, turns as usize).await?.turns.len();
+        if recorded == 0 {
+            return Ok(RolledBack { rolled_back: false, conversation_id, turns: 0 });
+        }
+        if turns as usize > recorded {
+            return Err(Error::invalid(format!(
+                "turns: expected at most {recorded}, as many as are recorded, got {turns}"
+            )));
+        }
     }
     let caller = caller.to_owned();
     let rolling = app.detached(|app| async move {
@@ -244,5 +255,7 @@ pub(crate) async fn rollback(
         app.conversations().with_live(&id, &caller, start).await?.confirmed().await
     });
     rolling.await?;
+    let left = app.conversations().history(&conversation_id).await?.len();
+    let turns = u32::try_from(recorded.saturating_sub(left)).unwrap_or(u32::MAX);
     Ok(RolledBack { rolled_back: true, conversation_id, turns })
 }

@@ -38,7 +38,7 @@ pub(super) async fn start(
     call: &CallContext,
     start: StartRequest,
 ) -> Result<ConversationView, Error> {
-    ops::conversations::start(call.app(), call.caller(), start).await
+    Ok(ops::conversations::start(call.app(), call.caller(), start).await?.0)
 }
 
 pub(super) async fn list(call: &CallContext, list: ListRequest) -> Result<ConversationPage, Error> {

@@ -33,7 +33,7 @@ const MAX_EVENT_BYTES: usize = 16 << 20;
 /// The outcome of a turn.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct AiResponse {
-    /// Always `ai_response`.
+    #[schemars(extend("const" = "ai_response"))]
     r#type: &'static str,
     conversation_id: ConversationId,
     session_id: SessionId,
@@ -43,6 +43,7 @@ pub(super) struct AiResponse {
     content: String,
     model: String,
     /// RFC 3339, in milliseconds, UTC.
+    #[schemars(extend("format" = "date-time"))]
     timestamp: String,
     /// The events of the turn, each keyed by its type in PascalCase.
     #[schemars(with = "Vec<Value>")]

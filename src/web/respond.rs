@@ -46,3 +46,22 @@ impl<T: Serialize + JsonSchema> Respond for Created<T> {
         reply::json(StatusCode::CREATED, &self.0)
     }
 }
+
+/// The JSON document of something that is new (201) or was there (200).
+#[derive(Debug)]
+pub(crate) struct CreatedOrFound<T> {
+    pub(crate) document: T,
+    pub(crate) is_new: bool,
+}
+
+impl<T: Serialize + JsonSchema> Respond for CreatedOrFound<T> {
+    fn describe(operation: &mut Operation<'_>) {
+        operation.gives::<T>(StatusCode::CREATED);
+        operation.gives::<T>(StatusCode::OK);
+    }
+
+    fn into_response(self) -> Response<Body> {
+        let status = if self.is_new { StatusCode::CREATED } else { StatusCode::OK };
+        reply::json(status, &self.document)
+    }
+}

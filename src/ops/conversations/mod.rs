@@ -59,18 +59,24 @@ pub(crate) struct StartRequest {
     prompt: Option<SomeText>,
     /// The time limit of that turn in milliseconds.
     timeout_ms: Option<TurnTimeout>,
+    /// What to do with the prompt while a turn runs.
+    #[serde(default)]
+    if_busy: IfBusy,
 }
 
-/// Starts a conversation, or returns the one that has the session's name.
+/// Starts a conversation, or returns the one that has the session's name, and whether it is new.
 ///
 /// # Errors
-/// As of [`prompt::prompt`].
+/// As of [`prompt::prompt`]; without a prompt, whose settings are its turn's own, `InvalidRequest`
+/// where the conversation has other settings.
 pub(crate) async fn start(
     app: &Arc<App>,
     caller: &str,
     start: StartRequest,
-) -> Result<ConversationView, Error> {
+) -> Result<(ConversationView, bool), Error> {
+    let key = ConversationKey { session_id: start.session_id.clone(), conversation_id: None };
     if let Some(text) = start.prompt {
+        let was_there = is_open(app, &key);
         let request = PromptRequest {
             prompt: text,
             session_id: start.session_id,
@@ -83,17 +89,17 @@ pub(crate) async fn start(
             approval_policy: start.approval_policy,
             output_schema: None,
             images: Vec::new(),
-            if_busy: IfBusy::Reject,
+            if_busy: start.if_busy,
             raw_events: false,
             include_deltas: false,
             callback_url: None,
         };
         let started = prompt::prompt(app, caller, request, false).await?;
-        return Ok(ConversationView::new(&ConversationRef::Live(started.turn.conversation)));
+        let live = ConversationRef::Live(started.turn.conversation);
+        return Ok((ConversationView::new(&live), !was_there));
     }
     policy::allow_sandbox(app.config(), start.sandbox)?;
     policy::allow_approvals(app.config(), start.approval_policy)?;
-    let key = ConversationKey { session_id: start.session_id, conversation_id: None };
     let options = StartOptions {
         cwd: start.cwd.map(FolderPath::into_string),
         model: choose_model(app.config(), start.model, start.model_provider)?,
@@ -101,8 +107,25 @@ pub(crate) async fn start(
         approval_policy: start.approval_policy,
         ..StartOptions::new(caller)
     };
-    let opening = app.detached(|app| async move { app.conversations().open(&key, &options).await });
-    Ok(ConversationView::new(&ConversationRef::Live(opening.await?)))
+    let opening = app.detached(|app| async move {
+        let was_there = is_open(&app, &key);
+        let conversation = app.conversations().open(&key, &options).await?;
+        if was_there {
+            conversation.check_settings(&options)?;
+        }
+        Ok((conversation, !was_there))
+    });
+    let (conversation, is_new) = opening.await?;
+    Ok((ConversationView::new(&ConversationRef::Live(conversation)), is_new))
+}
+
+/// Whether a name stands for a conversation that goes on. One in the archive does not.
+fn is_open(app: &App, key: &ConversationKey) -> bool {
+    match app.conversations().find(key) {
+        Some(ConversationRef::Live(_)) => true,
+        Some(ConversationRef::Stored(stored, _)) => !stored.archived,
+        None => false,
+    }
 }
 
 /// The conversation is archived.

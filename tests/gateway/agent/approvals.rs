@@ -110,7 +110,10 @@ async fn invalid_decision_is_refused_and_turn_keeps_waiting() {
     let (mut stream, path, approval) = waiting_command(&gateway, "s", "touch made").await;
     for (answer, expected) in [
         (json!({}), "decision: expected a value, got nothing"),
-        (json!({ "decision": "yes" }), "decision: expected approved, approved_for_session, denied or abort"),
+        (
+            json!({ "decision": "yes" }),
+            "decision: expected approved, approved_for_session, denied or abort",
+        ),
         (json!({ "decision": "denied", "reason": 7 }), "reason: "),
     ] {
         let refused = decide(&gateway, &path, &approval, answer.clone()).await;

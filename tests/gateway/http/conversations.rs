@@ -148,7 +148,9 @@ async fn archived_conversation_is_closed_until_resumed() {
     assert_eq!(gateway.get(&path).await.json()["status"], "closed");
     let refused = gateway.post(&format!("{path}/turns"), json!({ "prompt": "x" })).await;
     assert_eq!(refused.status, 404);
-    assert!(refused.json()["detail"].as_str().unwrap().contains("conversation.resume"));
+    assert!(
+        refused.json()["detail"].as_str().unwrap().contains("is in the archive: resume it first")
+    );
     let listed = gateway.get("/api/v1/conversations").await.json();
     assert_eq!(listed["conversations"], json!([]));
     let closed = gateway.get("/api/v1/conversations?status=closed").await.json();
@@ -270,4 +272,67 @@ async fn invalid_call_names_field_and_expectation() {
     ] {
         gateway.assert_rpc_error(&format!("conversation.{method}"), params, code, expected).await;
     }
+}
+
+#[tokio::test]
+async fn known_name_returns_its_conversation_as_it_is() {
+    let gateway = Gateway::start();
+    let start = async |body: Value| gateway.post("/api/v1/conversations", body).await;
+    let first = start(json!({ "session_id": "a", "sandbox": "read-only" })).await;
+    let again = start(json!({ "session_id": "a", "sandbox": "read-only" })).await;
+    assert_eq!((first.status, again.status), (201, 200));
+    assert_eq!(first.json()["conversation_id"], again.json()["conversation_id"]);
+    for (body, says) in [
+        (json!({ "session_id": "a", "sandbox": "workspace-write" }), "sandbox: expected"),
+        (json!({ "session_id": "a", "approval_policy": "on-request" }), "approval_policy: exp"),
+        (json!({ "session_id": "a", "cwd": "other" }), "cwd: "),
+        (json!({ "session_id": "a", "model_provider": "openai" }), "model_provider: "),
+    ] {
+        let refused = start(body).await;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        assert!(refused.text().contains(says), "{}", refused.text());
+    }
+    let prompted = start(json!({ "session_id": "a", "prompt": "say: x" })).await;
+    assert_eq!(prompted.status, 200, "{}", prompted.text());
+}
+
+#[tokio::test]
+async fn errors_name_what_the_request_has() {
+    let gateway = Gateway::start();
+    let made = gateway.ask("a", "say: x").await;
+    let path = format!("/api/v1/conversations/{}", made["conversation_id"].as_str().unwrap());
+    let post =
+        async |suffix: &str, body: Value| gateway.post(&format!("{path}/{suffix}"), body).await;
+    let detail =
+        |reply: &crate::support::client::Reply| reply.json()["detail"].as_str().unwrap().to_owned();
+
+    let taken = post("fork", json!({ "new_session_id": "a" })).await;
+    assert!(detail(&taken).starts_with("new_session_id: expected"), "{}", taken.text());
+    let beyond = [("last-event-id", "99999")];
+    let beyond = gateway.send("GET", &format!("{path}/events"), &beyond, b"").await;
+    assert!(detail(&beyond).starts_with("Last-Event-ID: expected"), "{}", beyond.text());
+    let malformed = gateway.get("/api/v1/conversations/x").await;
+    assert!(detail(&malformed).starts_with("id: expected a UUID"), "{}", malformed.text());
+    let too_many = post("rollback", json!({ "turns": 7 })).await;
+    assert_eq!(too_many.status, 400);
+    assert!(detail(&too_many).starts_with("turns: expected at most 1"), "{}", too_many.text());
+
+    let _running =
+        gateway.stream(&format!("{path}/turns"), &[], json!({ "prompt": "slow: 600" })).await;
+    let busy = post("rollback", json!({ "turns": 1 })).await;
+    assert_eq!((busy.status, detail(&busy).contains("if_busy")), (409, false), "{}", busy.text());
+    let busy = post("turns", json!({ "prompt": "x" })).await;
+    assert_eq!((busy.status, detail(&busy).contains("if_busy")), (409, true), "{}", busy.text());
+
+    gateway.send("DELETE", &path, &[], b"").await;
+    let archived = post("fork", json!({})).await;
+    assert_eq!(archived.status, 404);
+    assert!(
+        detail(&archived).contains("is in the archive: resume it first"),
+        "{}",
+        archived.text()
+    );
+    gateway.ask("a", "say: y").await;
+    let taken = post("resume", json!({})).await;
+    assert_eq!((taken.status, &taken.json()["code"]), (409, &json!("conflict")));
 }

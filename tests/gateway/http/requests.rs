@@ -18,7 +18,7 @@ async fn health_reports_model_and_sandbox() {
     assert!(!health.header("x-request-id").is_empty());
     let health = health.json();
     assert_eq!(health["status"], "healthy");
-    assert_eq!(health["engine"], "codex-core");
+    assert_eq!(health["engine"], "codex-core, about 0.145 (republished 2026-07-22)");
     assert_eq!(health["model"], "demo");
     assert!(health["model_reason"].as_str().unwrap().contains("demo model"));
     assert_eq!(health["sandbox"], "bubblewrap");

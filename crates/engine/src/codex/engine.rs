@@ -132,7 +132,7 @@ impl CodexEngine {
             };
             let sandbox = probe.run(options.allow_no_sandbox).await;
             let facts = EngineFacts {
-                name: "codex-core",
+                name: CODEX,
                 model: config::model_name(&config),
                 model_provider: config.model_provider_id.clone(),
                 model_providers: config.model_providers.keys().cloned().collect(),
@@ -282,6 +282,10 @@ impl CodexEngine {
         Ok(Arc::new(thread))
     }
 }
+
+/// The engine and its version. The registry holds a re-publication of OpenAI's workspace under numbers
+/// of its own, so the version is by its date (see the README).
+const CODEX: &str = "codex-core, about 0.145 (republished 2026-07-22)";
 
 impl Engine for CodexEngine {
     fn facts(&self) -> &EngineFacts {

@@ -193,7 +193,9 @@ fn http_reason(error: &str) -> String {
     let status = inner.split_once("HTTP ").and_then(|(_, rest)| rest.get(..3));
     match status.filter(|status| status.bytes().all(|byte| byte.is_ascii_digit())) {
         Some(status) => format!("HTTP status {status}"),
-        None if inner.contains("onnect") => "it cannot be reached".to_owned(),
+        None if ["onnect", "error sending request"].iter().any(|words| inner.contains(words)) => {
+            "cannot connect: nothing answers there".to_owned()
+        }
         None => "it sent an invalid MCP message".to_owned(),
     }
 }
