@@ -255,7 +255,5 @@ pub(crate) async fn rollback(
         app.conversations().with_live(&id, &caller, start).await?.confirmed().await
     });
     rolling.await?;
-    let left = app.conversations().history(&conversation_id).await?.len();
-    let turns = u32::try_from(recorded.saturating_sub(left)).unwrap_or(u32::MAX);
     Ok(RolledBack { rolled_back: true, conversation_id, turns })
 }
