@@ -163,7 +163,7 @@ impl AnthropicDecoder {
                 events.extend(self.finish()?);
                 Ok(events)
             }
-            "message" if event["content"].is_array() => self.whole(&event),
+            "message" | DOCUMENT if event["content"].is_array() => self.whole(&event),
             // Servers that do not speak this API name their errors in other ways.
             "error" => Err(failure::of_value(API, place, &event)),
             _ if !event["error"].is_null() || place == Place::Document => {

@@ -188,11 +188,18 @@ pub(super) fn is_too_long(words: &str) -> bool {
     let of_answer = says(&["max_tokens", "max_completion_tokens", "max_output_tokens"])
         || (says(&["output tokens", "completion tokens"]) && !says(&["input", "prompt"]));
     let is_rate = says(&["per minute", "per day", "per second", "tpm", "rate limit"]);
-    !of_answer && !is_rate && says(&SUBJECTS) && says(&RELATIONS)
+    let of_prompt = says(&SUBJECTS) || (words.contains("tokens") && says(&PROMPTS));
+    !of_answer && !is_rate && of_prompt && says(&RELATIONS)
 }
 
 /// Phrases that say it all: Anthropic, Bedrock, LM Studio, older vLLM, LiteLLM, Groq, SGLang.
-const TOO_LONG: [&str; 18] = [
+const TOO_LONG: [&str; 24] = [
+    "exceeds max length",
+    "input is too large",
+    "max_new_tokens` must be",
+    "must have less than",
+    "prompt exceeds",
+    "prompt is too large",
     "prompt is too long",
     "prompt too long",
     "input is too long",
@@ -240,7 +247,10 @@ const SUBJECTS: [&str; 24] = [
     "n_ctx",
 ];
 
-const RELATIONS: [&str; 17] = [
+/// What holds the tokens that are too many.
+const PROMPTS: [&str; 5] = ["conversation", "input", "messages", "prompt", "your request"];
+
+const RELATIONS: [&str; 19] = [
     "at most",
     "beyond",
     "exceed",
@@ -254,8 +264,10 @@ const RELATIONS: [&str; 17] = [
     "out of",
     "over the",
     "overflow",
+    "reached",
     "reduce",
     "surpass",
     "too large",
     "too long",
+    "too many",
 ];

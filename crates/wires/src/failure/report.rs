@@ -36,7 +36,7 @@ pub(super) struct Report {
 }
 
 /// Members with words for people, the most telling first.
-const WORDS: [&str; 14] = [
+const WORDS: [&str; 18] = [
     "message",
     "Message",
     "msg",
@@ -45,6 +45,10 @@ const WORDS: [&str; 14] = [
     "error_msg",
     "status_msg",
     "error_description",
+    "errmsg",
+    "err_msg",
+    "exception",
+    "faultstring",
     "detail",
     "description",
     "raw",
@@ -68,8 +72,10 @@ const CODES: [&str; 10] = [
 ];
 
 /// Members around other documents.
-const INNER: [&str; 9] = [
+const INNER: [&str; 11] = [
     "error",
+    "Error",
+    "fault",
     "errors",
     "detail",
     "base_resp",

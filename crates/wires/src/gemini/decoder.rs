@@ -176,8 +176,12 @@ impl GeminiDecoder {
             Some(Value::Array(parts)) => parts.iter().try_for_each(|part| self.part(part, out))?,
             Some(other) => return Err(invalid_value("parts that are no list", other)),
         }
-        if let Some(reason) = candidate["finishReason"].as_str() {
-            self.finish = Some(excerpt(reason, EXCERPT_CHARS));
+        // Imitations write reasons in lower case, and an empty one in every chunk.
+        let reason = candidate["finishReason"].as_str().map(str::to_uppercase);
+        let reason =
+            reason.filter(|reason| !["", "FINISH_REASON_UNSPECIFIED"].contains(&&**reason));
+        if let Some(reason) = reason {
+            self.finish = Some(excerpt(&reason, EXCERPT_CHARS));
             self.finish_message = excerpt(string(candidate, "finishMessage"), EXCERPT_CHARS);
         }
         Ok(())

@@ -9,6 +9,7 @@ use super::Quirks;
 use super::ids::Names;
 use crate::json::kind;
 use crate::json::list;
+use crate::json::set;
 use crate::json::string;
 
 /// The names of the limit of output tokens, by API.
@@ -27,10 +28,18 @@ impl Quirks {
         if !self.omit_tools.is_empty() {
             self.leave_out_tools(body);
         }
-        if self.assistant_after_tool
-            && let Some(messages) = body.get_mut("messages").and_then(Value::as_array_mut)
-        {
-            separate(messages);
+        if let Some(messages) = body.get_mut("messages").and_then(Value::as_array_mut) {
+            if self.system_as_user {
+                fold_system(messages);
+            }
+            if self.empty_content {
+                messages.iter_mut().filter(|message| is_empty(message)).for_each(|message| {
+                    set(message, "content", json!(""));
+                });
+            }
+            if self.assistant_after_tool {
+                separate(messages);
+            }
         }
         if self.call_ids != CallIds::Any {
             rename_calls(self.call_ids, body);
@@ -153,6 +162,29 @@ fn remove(object: &mut Value, name: &str) {
     if let Some(members) = object.as_object_mut() {
         members.remove(name);
     }
+}
+
+/// Puts the system's message in front of the user's first one.
+fn fold_system(messages: &mut Vec<Value>) {
+    let is_system = |message: &Value| string(message, "role") == "system";
+    if !messages.first().is_some_and(is_system) {
+        return;
+    }
+    let system = messages.remove(0);
+    let text = string(&system, "content");
+    match messages.first_mut() {
+        Some(user) if string(user, "role") == "user" => match user.get_mut("content") {
+            Some(Value::String(own)) => *own = format!("{text}\n\n{own}"),
+            Some(Value::Array(parts)) => parts.insert(0, json!({ "type": "text", "text": text })),
+            _ => set(user, "content", json!(text)),
+        },
+        _ => messages.insert(0, json!({ "role": "user", "content": text })),
+    }
+}
+
+/// Whether a message has a content of null.
+pub(super) fn is_empty(message: &Value) -> bool {
+    message.get("content").is_some_and(Value::is_null)
 }
 
 /// Puts an assistant's message between each tool's message and the user's behind it.

@@ -8,6 +8,7 @@ use super::Quirks;
 use super::apply::LIMITS;
 use super::apply::has_calls;
 use super::apply::has_user_after_tool;
+use super::apply::is_empty;
 use super::apply::tool_name;
 use crate::json::list;
 
@@ -52,12 +53,49 @@ impl Quirks {
     pub fn learn(&self, sent: &Value, refusal: &str) -> Option<Self> {
         let refusal = refusal.to_lowercase();
         let mut next = self.clone();
-        let learned = next.learn_roles(sent, &refusal)
+        let learned = next.learn_system(sent, &refusal)
+            || next.learn_content(sent, &refusal)
+            || next.learn_roles(sent, &refusal)
             || next.learn_ids(sent, &refusal)
             || next.learn_limit(sent, &refusal)
             || next.learn_members(sent, &refusal)
             || next.learn_tools(sent, &refusal);
         (learned && next != *self).then_some(next)
+    }
+
+    /// Templates of some models have no system, as Gemma's.
+    fn learn_system(&mut self, sent: &Value, refusal: &str) -> bool {
+        let says = |words: &[&str]| words.iter().any(|word| refusal.contains(word));
+        let has_system = list(&sent["messages"]).iter().any(|message| message["role"] == "system");
+        let learned = !self.system_as_user
+            && has_system
+            && says(&[
+                "system role",
+                "role system",
+                "role 'system'",
+                "role \"system\"",
+                "system message",
+            ])
+            && says(&[
+                "not support",
+                "unsupported",
+                "not allowed",
+                "unknown",
+                "invalid",
+                "unexpected",
+            ]);
+        self.system_as_user |= learned;
+        learned
+    }
+
+    fn learn_content(&mut self, sent: &Value, refusal: &str) -> bool {
+        let says = |words: &[&str]| words.iter().any(|word| refusal.contains(word));
+        let learned = !self.empty_content
+            && list(&sent["messages"]).iter().any(is_empty)
+            && refusal.contains("content")
+            && says(&["null", "none", "valid string", "be a string", "required", "missing"]);
+        self.empty_content |= learned;
+        learned
     }
 
     fn learn_roles(&mut self, sent: &Value, refusal: &str) -> bool {

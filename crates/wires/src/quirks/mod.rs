@@ -27,6 +27,10 @@ pub struct Quirks {
     pub max_completion_tokens: bool,
     /// Whether an assistant's message must stand between a tool's message and the user's.
     pub assistant_after_tool: bool,
+    /// Whether the system's message must be a part of the user's first one.
+    pub system_as_user: bool,
+    /// Whether an assistant's message that only calls must have an empty text.
+    pub empty_content: bool,
     /// The shape of the ids of calls.
     pub call_ids: CallIds,
     /// Tools to leave out, by their name in the request.
@@ -83,6 +87,8 @@ impl Quirks {
         self.max_tokens = set.max_tokens.or(self.max_tokens);
         self.max_completion_tokens |= set.max_completion_tokens;
         self.assistant_after_tool |= set.assistant_after_tool;
+        self.system_as_user |= set.system_as_user;
+        self.empty_content |= set.empty_content;
         if set.call_ids != CallIds::Any {
             self.call_ids = set.call_ids;
         }

@@ -217,3 +217,24 @@ fn hosts_are_known_by_whole_names() {
     assert_eq!(Quirks::known("localhost", "mistralai/Devstral-Small").call_ids, CallIds::Nine);
     assert!(Quirks::known("localhost", "qwen3").is_empty());
 }
+
+#[test]
+fn system_and_empty_content_are_rewritten() {
+    let system = |body: &Value| -> Value {
+        let mut with = body.clone();
+        let first = json!({ "role": "system", "content": "Be brief." });
+        with["messages"].as_array_mut().unwrap().insert(0, first);
+        with
+    };
+    let mut body = system(&request());
+    let learned = Quirks::default().learn(&body, "jinja: System role not supported").unwrap();
+    learned.apply(&mut body);
+    assert_eq!(body["messages"][0], json!({ "role": "user", "content": "Be brief.\n\nhi" }));
+    assert_eq!(learned.learn(&body, "jinja: System role not supported"), None);
+    for refusal in [
+        "messages.1.content: none is not an allowed value",
+        "[{'loc': ('body', 'messages', 1, 'content'), 'msg': 'Input should be a valid string'}]",
+    ] {
+        assert_eq!(after(refusal)["messages"][1]["content"], "", "{refusal}");
+    }
+}

@@ -44,6 +44,9 @@ fn words_are_shown_once_in_every_dress() {
         r#"{"base_resp":{"status_code":2013,"status_msg":"The moon is full tonight"}}"#,
         r#"{"error_code":336003,"error_msg":"The moon is full tonight"}"#,
         r#"{"statusCode":400,"message":"The moon is full tonight"}"#,
+        r#"{"fault":{"faultstring":"The moon is full tonight","detail":{"errorcode":"x"}}}"#,
+        r#"{"Error":{"Message":"The moon is full tonight"}}"#,
+        r#"{"errors":["The moon is full tonight"]}"#,
         r#""The moon is full tonight""#,
         "data: {\"error\": {\"message\": \"The moon is full tonight\", \"code\": \"400\"}}\n\ndata: [DONE]\n\n",
         r#"{"error":{"message":"{'error': 'The moon is full tonight'}"}}"#,
@@ -69,6 +72,7 @@ fn words_are_shown_once_in_every_dress() {
 }
 
 #[test]
+// Long: a table.
 fn too_long_prompt_is_known_in_every_phrase() {
     for (status, words) in [
         (500, "Context size has been exceeded."),
@@ -106,6 +110,16 @@ fn too_long_prompt_is_known_in_every_phrase() {
         ),
         (400, "Range of input length should be [1, 30720]"),
         (400, "The length of the prompt (9000) is larger than the maximum model length"),
+        (422, "Input validation error: `inputs` must have less than 4096 tokens. Given: 5000"),
+        (
+            422,
+            "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8193. Given: 9000",
+        ),
+        (400, "too many tokens: total number of tokens in the prompt exceeds the limit of 4081"),
+        (400, "Prompt exceeds max length"),
+        (400, "Your messages hold 9000 tokens, the maximum is 8192"),
+        (500, "Reached context length of 4096 tokens with model"),
+        (400, "Prompt length 9000 is greater than max_seq_len 8192"),
         (413, "Request exceeds the maximum size"),
         (
             429,

@@ -342,6 +342,30 @@ async fn opaque_items_return_only_to_their_provider() {
     }
 }
 
+/// Some servers refuse the reasoning of others, even of their own API.
+#[tokio::test]
+async fn chat_reasoning_survives_a_restart_apart() {
+    let a = Provider::start([chat_answer("thought-of-a", "A1."), unavailable()]).await;
+    let b = Provider::start([chat_answer("thought-of-b", "B1.")]).await;
+    let gateway = Gateway::config(&format!(
+        "model = \"best\"\n{}{}[gateway.models.best]\nprimary = \"a/big\"\nfallback = [\"b/small\"]\n",
+        table("a", "chat", &a.address),
+        table("b", "chat", &b.address),
+    ))
+    .start();
+    assert_eq!(ask(&gateway, "one").await["task_result"]["summary"], "A1.");
+    let gateway = gateway.kill_and_restart();
+    assert_eq!(ask(&gateway, "two").await["task_result"]["summary"], "B1.");
+    let sent = |provider: &Provider, at: usize| provider.requests()[at].body.to_string();
+    assert!(sent(&a, 1).contains("thought-of-a"), "its maker gets it back");
+    let to_b = sent(&b, 0);
+    assert!(to_b.contains("A1.") && !to_b.contains("thought-of-a"), "{to_b}");
+    a.respond_with(chat_answer("more-of-a", "A2."));
+    assert_eq!(ask(&gateway, "three").await["task_result"]["summary"], "A2.");
+    let to_a = sent(&a, 2);
+    assert!(to_a.contains("thought-of-a") && !to_a.contains("thought-of-b"), "{to_a}");
+}
+
 /// Asserts that the turn failed because of the model. Returns the message.
 fn model_failure(answer: &Value) -> &str {
     assert_eq!(
