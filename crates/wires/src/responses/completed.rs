@@ -14,7 +14,15 @@ use crate::event::Event;
 /// The members that core requires. Anything else in their place makes core repeat the call.
 #[derive(Deserialize)]
 struct Required {
+    #[serde(rename = "type")]
+    kind: Kind,
     response: Response,
+}
+
+#[derive(Deserialize)]
+enum Kind {
+    #[serde(rename = "response.completed")]
+    Completed,
 }
 
 #[derive(Deserialize)]
@@ -56,7 +64,7 @@ struct OutputDetails {
 pub(super) fn readable(data: String) -> Event {
     let name = || "response.completed".to_owned();
     match serde_json::from_str::<Required>(&data) {
-        Ok(Required { response: Response { usage, .. } }) => {
+        Ok(Required { kind: Kind::Completed, response: Response { usage, .. } }) => {
             // Read, not only parsed: what core requires is in the types.
             let _ = usage.map(|usage| (usage.input_tokens_details, usage.output_tokens_details));
             Event::read(name(), data)

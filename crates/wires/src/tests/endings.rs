@@ -114,7 +114,10 @@ fn responses_items_before_done_are_an_answer() {
     let error = read("responses", &format!("data: {item}\n\n")).unwrap_err();
     assert_eq!((error.code.as_str(), error.retryable), ("stream_cut", true));
     let realtime = r#"{"type":"response.done","response":{"id":"r"}}"#;
-    assert_eq!(told("responses", &format!("data: {item}\n\ndata: {realtime}\n\n")), ["Hello."]);
+    let body = format!("data: {item}\n\ndata: {realtime}\n\n");
+    assert_eq!(told("responses", &body), ["Hello."]);
+    let last = read("responses", &body).unwrap().pop().unwrap();
+    assert_eq!(last.to_value()["type"], "response.completed", "core reads the type in the data");
 }
 
 #[test]
