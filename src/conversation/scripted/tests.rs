@@ -46,8 +46,7 @@ async fn conversation(engine: &ScriptedEngine) -> Arc<Conversation> {
     let session_id = SessionId::parse("s").unwrap();
     let (calls, shutdown) = (InFlight::default(), Shutdown::default());
     let event_budget = EventBudget::new(limits.max_event_log_bytes);
-    let shared =
-        Shared { calls, limits, event_budget, raw_events: false, egress: None, shutdown };
+    let shared = Shared { calls, limits, event_budget, raw_events: false, egress: None, shutdown };
     Conversation::open(thread, session_id, resumed, &shared)
 }
 

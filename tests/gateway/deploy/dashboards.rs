@@ -188,7 +188,7 @@ impl Busy {
     async fn start() -> Self {
         let provider = Provider::start([sse(&[])]).await;
         let config = format!(
-            "[gateway]\nevent_log_bytes = 65536\n[gateway.providers.scripted]\nname = \"Scripted\"\n\
+            "[gateway]\nevent_log_bytes = 65536\nallow_approvals = true\n[gateway.providers.scripted]\nname = \"Scripted\"\n\
              base_url = \"{}/v1\"\nwire_api = \"responses\"\nrequest_max_retries = 1\nstream_max_retries = 0\n",
             provider.address
         );

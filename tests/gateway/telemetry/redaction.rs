@@ -105,7 +105,10 @@ async fn run_scenario(setup: impl FnOnce(Setup) -> Setup) -> (Collector, String)
     let (_catalogue, known) = with_catalogue(DIALECT.model, DIALECT.setup(&provider));
     let collector = Collector::start().await;
     let known = known
-        .config("[gateway]\nmcp_token_variables = [\"MCP_TOKEN\"]\nallow_mcp_private = true\n")
+        .config(
+            "[gateway]\nmcp_token_variables = [\"MCP_TOKEN\"]\nallow_mcp_private = true\n\
+                 allow_approvals = true\n",
+        )
         // The default log level.
         .env("RUST_LOG", "warn,codex_gateway=info,codex_gateway_engine=info")
         .env("GATEWAY_API_KEY", "ci=canary-api")
