@@ -4,7 +4,7 @@
 use serde_json::Value;
 use serde_json::json;
 
-use super::invalid;
+use super::api::invalid;
 use crate::WireError;
 use crate::json::set;
 

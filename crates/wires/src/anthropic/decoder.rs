@@ -10,8 +10,8 @@ use std::hash::RandomState;
 use serde_json::Value;
 use serde_json::json;
 
-use super::API;
-use super::MARK;
+use super::api::API;
+use super::api::MARK;
 use super::tools::Tools;
 use crate::Decoder;
 use crate::arguments::repaired;

@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use serde_json::Value;
 use serde_json::json;
 
-use super::MARK;
-use super::invalid;
-use super::text;
+use super::api::MARK;
+use super::api::invalid;
+use super::api::text;
 use super::tools::Tools;
 use super::tools::spec;
 use crate::WireError;

@@ -32,6 +32,7 @@
     reason = "serde_json returns null for absent members; only literals are written to"
 )]
 
+mod api;
 mod claude;
 mod decoder;
 mod history;
@@ -45,6 +46,9 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
+use self::api::API;
+use self::api::cache;
+use self::api::invalid;
 use self::claude::Claude;
 use self::decoder::AnthropicDecoder;
 use self::history::History;
@@ -55,10 +59,6 @@ use crate::Wire;
 use crate::WireError;
 use crate::failure;
 
-/// The name of the API in errors.
-const API: &str = "Anthropic";
-/// The mark of this wire in reasoning that core keeps.
-const MARK: &str = "anthropic";
 const VERSION: &str = "2026-10-21";
 /// Enables `block_binding`, with which thinking that no longer fits its conversation is dropped.
 /// Without it one changed tool, such as an MCP server that started late, would make the API reject
@@ -130,22 +130,5 @@ impl Wire for Anthropic {
 
     fn error(&self, status: u16, body: &[u8]) -> WireError {
         failure::of_body(API, status, body)
-    }
-}
-
-fn invalid(problem: impl std::fmt::Display) -> WireError {
-    WireError::invalid_request(API, problem)
-}
-
-/// A text block. `None` for blank text, which the API rejects.
-fn text(text: &str) -> Option<Value> {
-    (!text.trim().is_empty()).then(|| json!({ "type": "text", "text": text }))
-}
-
-/// Marks the end of a prefix to cache. The API accepts four marks: tools, system and the last two
-/// user turns have one each.
-fn cache(block: Option<&mut Value>) {
-    if let Some(block) = block.and_then(Value::as_object_mut) {
-        block.insert("cache_control".to_owned(), json!({ "type": "ephemeral" }));
     }
 }

@@ -5,8 +5,8 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
+use super::api::text;
 use super::claude::Claude;
-use super::text;
 
 /// The string formats that structured outputs support.
 const FORMATS: [&str; 10] =

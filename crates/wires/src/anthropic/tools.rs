@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use serde_json::json;
 
-use super::cache;
-use super::invalid;
+use super::api::cache;
+use super::api::invalid;
 use super::properties;
 use crate::WireError;
 use crate::json::kind;

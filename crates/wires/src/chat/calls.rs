@@ -4,7 +4,7 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use super::API;
+use super::api::API;
 use super::tools::Kind;
 use super::tools::Tools;
 use crate::WireError;

@@ -10,7 +10,7 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use super::API;
+use super::api::API;
 use super::calls::Calls;
 use super::reasoning;
 use super::reasoning::DETAILS_FIELD;

@@ -8,7 +8,7 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use super::inexpressible;
+use super::api::inexpressible;
 use super::reasoning;
 use super::tools::Tool;
 use super::tools::Tools;

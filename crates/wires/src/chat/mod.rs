@@ -34,6 +34,7 @@
 //! - the grammar of a custom tool as a constraint: its description contains it;
 //! - deltas of a tool's input; thinking inside Mistral's `content` lists is shown but not returned.
 
+mod api;
 mod calls;
 mod decoder;
 mod history;
@@ -47,6 +48,8 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
+use self::api::API;
+use self::api::inexpressible;
 use self::decoder::ChatDecoder;
 use self::history::History;
 use self::tools::Tools;
@@ -57,9 +60,6 @@ use crate::WireError;
 use crate::failure;
 use crate::json::at;
 use crate::json::kind;
-
-/// The name of the API in errors.
-const API: &str = "Chat Completions provider";
 
 /// The Chat Completions wire.
 #[derive(Debug, Clone, Copy, Default)]
@@ -130,8 +130,4 @@ fn response_format(format: &Value) -> Result<Option<Value>, WireError> {
         }
         other => Err(inexpressible(format_args!("the text format `{other}`"))),
     }
-}
-
-fn inexpressible(what: impl std::fmt::Display) -> WireError {
-    WireError::invalid_request(API, format_args!("this API cannot express {what}"))
 }

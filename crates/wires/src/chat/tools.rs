@@ -4,7 +4,7 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use super::inexpressible;
+use super::api::inexpressible;
 use crate::WireError;
 use crate::json::kind;
 use crate::json::list;

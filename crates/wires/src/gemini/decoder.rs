@@ -8,9 +8,9 @@ use std::hash::RandomState;
 use serde_json::Value;
 use serde_json::json;
 
-use super::API;
-use super::MARK;
-use super::invalid_request;
+use super::api::API;
+use super::api::MARK;
+use super::api::invalid_request;
 use super::model::Model;
 use super::tools::Tools;
 use super::usage;

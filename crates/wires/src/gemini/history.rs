@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use serde_json::Value;
 use serde_json::json;
 
-use super::MARK;
-use super::invalid_request;
+use super::api::MARK;
+use super::api::invalid_request;
 use super::model::Era;
 use super::model::Model;
 use super::tools::Tools;

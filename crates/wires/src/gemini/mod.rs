@@ -28,6 +28,7 @@
 //! Effort `xhigh` and above is `HIGH`. Never requested: several candidates, safety settings, images
 //! as output (an error), arguments in pieces (an error).
 
+mod api;
 mod decoder;
 mod history;
 mod model;
@@ -41,6 +42,7 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
+use self::api::API;
 use self::decoder::GeminiDecoder;
 use self::history::History;
 use self::model::Era;
@@ -51,11 +53,6 @@ use crate::Outgoing;
 use crate::Wire;
 use crate::WireError;
 use crate::failure;
-
-/// The name of the API in errors.
-const API: &str = "Gemini";
-/// The mark of this wire in reasoning that core keeps.
-const MARK: &str = "gemini";
 
 /// The wire of the Google Gemini API.
 #[derive(Debug, Clone, Copy, Default)]
@@ -107,9 +104,4 @@ impl Wire for Gemini {
     fn error(&self, status: u16, body: &[u8]) -> WireError {
         failure::of_body(API, status, body)
     }
-}
-
-/// A request that cannot be sent, or must not be repeated unchanged.
-fn invalid_request(problem: impl std::fmt::Display) -> WireError {
-    WireError::invalid_request(API, problem)
 }

@@ -4,7 +4,7 @@ use serde_json::Map;
 use serde_json::Value;
 use serde_json::json;
 
-use super::invalid_request;
+use super::api::invalid_request;
 use crate::WireError;
 use crate::json::EXCERPT_CHARS;
 use crate::json::excerpt;

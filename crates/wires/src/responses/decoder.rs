@@ -4,7 +4,7 @@
 use serde_json::Value;
 use serde_json::json;
 
-use super::API;
+use super::api::API;
 use super::completed;
 use super::pass::pass;
 use crate::Decoder;

@@ -3,19 +3,18 @@
 //! - [`decoder`]: the answer, also as one document;
 //! - [`pass`]: one event; [`completed`]: `response.completed`, whose token counts core wants whole.
 
+mod api;
 mod completed;
 mod decoder;
 mod pass;
 #[cfg(test)]
 mod tests;
 
+use self::api::API;
 use self::decoder::ResponsesDecoder;
 use crate::Decoder;
 use crate::WireError;
 use crate::failure;
-
-/// The name of the API in errors.
-const API: &str = "Responses provider";
 
 /// Returns the decoder of an answer.
 pub fn decoder() -> Box<dyn Decoder> {
