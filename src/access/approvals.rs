@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::error::Kind;
 
-/// What the operator permits.
+/// The operator's rules for approvals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ApprovalRules {
     /// Whether agents may ask, and callers approve.

@@ -44,9 +44,9 @@ type Argument = (CancelOnDisconnect, Json<PromptRequest>);
 pub(crate) async fn events(
     app: &Arc<App>,
     context: &RequestContext,
-    (framing, (CancelOnDisconnect(tied), Json(request))): (Framing, Argument),
+    (framing, (CancelOnDisconnect(cancel_on_disconnect), Json(request))): (Framing, Argument),
 ) -> Result<TurnResponse<TurnEvents>, Error> {
-    let started = prompt(app, context.caller(), request, tied).await?;
+    let started = prompt(app, context.caller(), request, cancel_on_disconnect).await?;
     let StartedTurn { turn, cancel_on_drop, raw_events } = started;
     let owned = (cancel_on_drop, app.stream_guard());
     let stream = EventStream::new(framing, items(app, &turn, raw_events), owned);
@@ -72,19 +72,19 @@ pub(crate) async fn turn(
     app: &Arc<App>,
     context: &RequestContext,
     id: ConversationId,
-    (framing, (tied, Json(mut request))): (Framing, Argument),
+    (framing, (cancel_on_disconnect, Json(mut request))): (Framing, Argument),
 ) -> Result<TurnResponse<TurnEvents>, Error> {
     request.in_conversation(&id)?;
-    events(app, context, (framing, (tied, Json(request)))).await
+    events(app, context, (framing, (cancel_on_disconnect, Json(request)))).await
 }
 
 /// `POST /api/v1/exec/stream`
 pub(crate) async fn task_stream(
     app: &Arc<App>,
     context: &RequestContext,
-    (AcceptsSse, (CancelOnDisconnect(tied), Json(request))): (AcceptsSse, Argument),
+    (AcceptsSse, (CancelOnDisconnect(cancel_on_disconnect), Json(request))): (AcceptsSse, Argument),
 ) -> Result<TurnResponse<TaskStream>, Error> {
-    let started = prompt(app, context.caller(), request, tied).await?;
+    let started = prompt(app, context.caller(), request, cancel_on_disconnect).await?;
     let StartedTurn { turn, cancel_on_drop, raw_events } = started;
     let owned = (cancel_on_drop, app.stream_guard());
     let items = items(app, &turn, raw_events);
@@ -110,10 +110,10 @@ pub(crate) async fn task_stream(
 pub(crate) async fn task(
     app: &Arc<App>,
     context: &RequestContext,
-    (CancelOnDisconnect(tied), Json(request)): Argument,
+    (CancelOnDisconnect(cancel_on_disconnect), Json(request)): Argument,
 ) -> Result<TurnResponse<Json<Task>>, Error> {
     let StartedTurn { turn, cancel_on_drop: _cancel_on_drop, raw_events: _ } =
-        prompt(app, context.caller(), request, tied).await?;
+        prompt(app, context.caller(), request, cancel_on_disconnect).await?;
     let report = turn.report().await?;
     Ok(TurnResponse::new(app, &turn, Json(Task::new(app, &turn, &report))))
 }

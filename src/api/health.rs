@@ -41,12 +41,12 @@ pub(crate) struct Health<'a> {
     model_provider: &'a str,
     /// Why this is the default model.
     model_reason: &'a str,
-    /// What confines commands.
+    /// The mechanism that confines commands.
     sandbox: Mechanism,
     /// Whether the agent may run commands.
     tools: Tools,
     sandbox_detail: &'a str,
-    /// What to do to get a sandbox.
+    /// The step that makes the sandbox work.
     sandbox_fix: Option<&'static str>,
     load: Load,
 }
@@ -61,7 +61,7 @@ enum Mode {
     Production,
 }
 
-/// What the process is doing.
+/// The current load of the process.
 #[derive(Debug, Serialize, JsonSchema)]
 struct Load {
     /// Loaded conversations.

@@ -41,7 +41,7 @@ pub(crate) struct Task {
     #[schemars(with = "Option<TokenUsageSchema>")]
     usage: Option<TokenUsage>,
     model: String,
-    /// What confines commands.
+    /// The mechanism that confines commands.
     sandbox: sandbox::Mechanism,
     /// Whether the agent may run commands.
     tools: sandbox::Tools,
@@ -54,7 +54,7 @@ struct TaskResult {
     /// The agent's last message, perhaps unfinished.
     summary: String,
     artifacts: Vec<Artifact>,
-    /// What the client can do next.
+    /// Suggestions for the client's next call.
     next_steps: Vec<String>,
 }
 

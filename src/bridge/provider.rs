@@ -108,7 +108,7 @@ pub struct Provider {
     pub connect_timeout: Duration,
     /// The timeout until an answer begins.
     pub first_byte_timeout: Duration,
-    /// What the provider refuses, as far as the operator set it.
+    /// The quirks that the operator set.
     pub quirks: Quirks,
     /// Additional root certificates, PEM.
     pub ca_file: Option<PathBuf>,

@@ -3,7 +3,7 @@
 use super::id::ConversationId;
 use super::id::SessionId;
 
-/// What can still be read of a damaged line.
+/// The readable part of a damaged line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct DamagedLine {
     pub(super) session_id: Option<SessionId>,

@@ -50,7 +50,7 @@ impl EventBudget {
         self.exceeded.notified().await;
     }
 
-    /// What has to go, so that there is some room again.
+    /// The bytes to remove, so that there is some room again.
     pub(super) fn surplus(&self) -> usize {
         self.used.load(Ordering::Relaxed).saturating_sub(self.limit - self.limit / 8)
     }

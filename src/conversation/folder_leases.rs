@@ -1,4 +1,4 @@
-//! The folders in use. One inside another is refused: whoever works in the outer one could replace the
+//! The folders in use. One inside another is refused: a command in the outer one could replace the
 //! inner one by a link to anywhere, and core gives the commands of the inner one write access to the
 //! link's target. The same folder may be shared.
 //!

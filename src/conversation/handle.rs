@@ -78,7 +78,7 @@ impl std::fmt::Debug for Conversation {
     }
 }
 
-/// What all conversations share.
+/// The parts that all conversations share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) calls: InFlight,

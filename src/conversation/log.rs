@@ -72,7 +72,7 @@ impl Entry {
 const MSG_KEY: &str = r#""msg":"#;
 const MSG_OPEN: &str = r#""msg":{"type":""#;
 
-/// What an event takes in memory beside its line.
+/// The bytes that an event takes in memory beside its line.
 const ENTRY_OVERHEAD: usize = 128;
 
 /// The event log of a conversation.

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::sessions::StoredConversation;
 
-/// What the operator permits.
+/// The settings that the operator permits.
 #[derive(Debug, Clone, Copy)]
 pub struct Permitted {
     /// `gateway.allow_danger_full_access`

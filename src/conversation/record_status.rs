@@ -18,7 +18,7 @@ const TRIAL_BYTES: usize = 64 * 1024;
 /// The room below which a file system counts as full: a turn's recording needs some.
 const MIN_FREE_BYTES: u64 = 1 << 20;
 
-/// What a record is of.
+/// The subject of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordKind {
     /// A session: its name, its conversation and its settings.

@@ -85,7 +85,7 @@ pub struct Parts {
     pub egress: Option<EgressProxy>,
     /// Bounds of turns and their events.
     pub limits: Limits,
-    /// What the operator permits.
+    /// The settings that the operator permits.
     pub permitted: Permitted,
     /// Whether event logs keep the events that carry the system prompt.
     pub raw_events: bool,

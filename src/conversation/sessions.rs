@@ -58,7 +58,7 @@ pub struct Sessions {
     inner: Arc<Mutex<Inner>>,
     status: RecordStatus,
     folder: PathBuf,
-    /// What can still be read of damaged lines.
+    /// The readable parts of damaged lines.
     damaged: Arc<Mutex<Vec<DamagedLine>>>,
 }
 
@@ -140,7 +140,7 @@ impl Sessions {
         named.map_or(Ok(()), |named| self.insert(named))
     }
 
-    /// What can still be read of damaged lines, once.
+    /// Takes the readable parts of damaged lines.
     pub(super) fn take_damaged(&self) -> Vec<DamagedLine> {
         std::mem::take(&mut *self.damaged.lock())
     }

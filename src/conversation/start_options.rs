@@ -8,7 +8,7 @@ use super::handle::Conversation;
 use super::model_choice::ModelChoice;
 use crate::error::Error;
 
-/// What a request chooses for its conversation; `None` leaves the choice to the gateway. A
+/// The choices of a request for its conversation; `None` leaves the choice to the gateway. A
 /// conversation that has started keeps its folder and provider, and takes the rest for the
 /// request's own turn only.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub struct StartOptions {
     pub cwd: Option<String>,
     /// The model and its provider.
     pub model: ModelChoice,
-    /// What commands may touch.
+    /// The sandbox of commands.
     pub sandbox: Option<Sandbox>,
     /// When core asks before it acts.
     pub approval_policy: Option<Approval>,

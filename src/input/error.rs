@@ -129,7 +129,7 @@ fn in_words_of_json(expected: &str) -> &str {
     }
 }
 
-/// What serde found, in the words of JSON.
+/// Describes a value that serde found, in the words of JSON.
 fn got(unexpected: &Unexpected<'_>) -> String {
     match unexpected {
         Unexpected::Bool(value) => value.to_string(),

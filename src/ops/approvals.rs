@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::error::Kind;
 use crate::text::excerpt;
 
-/// What the running turn of a conversation asks.
+/// The approvals that the running turn of a conversation waits for.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Approvals {
     conversation_id: ConversationId,

@@ -2,15 +2,15 @@
 
 use crate::conversation::Turn;
 
-/// Interrupts a turn when it is dropped, if the client tied the turn to its connection. A turn that
-/// has ended stays as it is.
+/// Interrupts a turn when it is dropped, if the client asked for that with `X-Cancel-On-Disconnect`.
+/// A turn that has ended stays as it is.
 #[derive(Debug)]
 pub(crate) struct CancelOnDrop(Option<Turn>);
 
 impl CancelOnDrop {
-    /// A guard of the turn; one that does nothing unless `tied`.
-    pub(crate) fn new(tied: bool, turn: &Turn) -> Self {
-        Self(tied.then(|| turn.clone()))
+    /// A guard of the turn; one that does nothing unless `cancel_on_disconnect`.
+    pub(crate) fn new(cancel_on_disconnect: bool, turn: &Turn) -> Self {
+        Self(cancel_on_disconnect.then(|| turn.clone()))
     }
 }
 

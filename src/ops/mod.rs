@@ -4,7 +4,7 @@
 //! Changes of a conversation run detached ([`App::detached`]): they finish even if the client
 //! disconnects.
 //!
-//! - [`prompt`]: starts a turn; [`cancel_on_disconnect`] ties it to its client
+//! - [`prompt`]: starts a turn; [`cancel_on_disconnect`] ends it with its client
 //! - [`turns`]: steer, interrupt, compact, rollback, review of a [`review_target`]
 //! - [`conversations`]: show, list, start, archive, resume, fork
 //! - [`events`]: reads events; [`history`]: recorded turns and changes

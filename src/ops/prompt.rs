@@ -52,7 +52,7 @@ pub(crate) struct PromptRequest {
     pub(crate) timeout_ms: Option<TurnTimeout>,
     /// A folder inside the workspace root, for a new conversation.
     pub(crate) cwd: Option<FolderPath>,
-    /// What commands may touch; read-only or workspace-write unless the operator permits more.
+    /// The sandbox of commands: read-only or workspace-write, unless the operator permits more.
     #[serde(alias = "sandbox_mode", alias = "sandboxMode")]
     pub(crate) sandbox: Option<Sandbox>,
     /// When the agent asks before it acts; `never` unless the operator permits more.
@@ -64,7 +64,7 @@ pub(crate) struct PromptRequest {
     /// `data:image/…;base64,…` URIs.
     #[serde(default)]
     pub(crate) images: Vec<ImageUri>,
-    /// What to do while a turn runs. `steer` takes no output_schema, model or sandbox beside it.
+    /// The handling of the prompt while a turn runs. `steer` takes no output_schema, model or sandbox beside it.
     #[serde(default)]
     pub(crate) if_busy: IfBusy,
     /// Whether to stream `raw_response_*` events too, where the operator permits it.
@@ -88,11 +88,11 @@ pub(crate) struct StartedTurn {
     pub(crate) raw_events: bool,
 }
 
-/// Starts the turn of a prompt, in the conversation that it names or in a new one. `tied`: whether
-/// the turn ends with the client's connection.
+/// Starts the turn of a prompt, in the conversation that it names or in a new one.
+/// `cancel_on_disconnect`: whether the turn ends with the client's connection.
 ///
 /// A valid prompt is started even if the caller is dropped: a conversation is never left half
-/// started. A tied turn is then interrupted at once.
+/// started. A turn that depends on its client is then interrupted at once.
 ///
 /// # Errors
 /// `InvalidRequest` that names the field and what it takes; `TooLarge` for the prompt; `Forbidden`
@@ -102,14 +102,14 @@ pub(crate) async fn prompt(
     app: &Arc<App>,
     caller: &str,
     request: PromptRequest,
-    tied: bool,
+    cancel_on_disconnect: bool,
 ) -> Result<StartedTurn, Error> {
     let raw_events = request.raw_events;
     let ValidPrompt { key, options, prompt, timeout, if_busy } =
         request.validate(app.config(), caller)?;
     let starting = app.detached(move |app| async move {
         let turn = app.conversations().prompt(&key, &options, prompt, timeout, if_busy).await?;
-        let cancel_on_drop = CancelOnDrop::new(tied, &turn);
+        let cancel_on_drop = CancelOnDrop::new(cancel_on_disconnect, &turn);
         Ok((turn, cancel_on_drop))
     });
     let (turn, cancel_on_drop) = starting.await?;

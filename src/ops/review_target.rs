@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::error::Error;
 use crate::input::text::SomeText;
 
-/// What to review.
+/// The changes to review.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "Members")]
 pub(crate) struct ReviewTarget(Review);
@@ -88,7 +88,7 @@ enum Target {
     },
     /// A subject given in words.
     Custom {
-        /// What to look at, and for.
+        /// Instructions: the code to look at, and what to look for.
         instructions: SomeText,
     },
 }

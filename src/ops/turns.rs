@@ -65,7 +65,7 @@ pub(crate) async fn interrupt(known: &ConversationRef) -> Result<Cancelled, Erro
     })
 }
 
-/// What to add to the running turn.
+/// A text and images to add to the running turn.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SteerRequest {
@@ -172,7 +172,7 @@ pub(crate) async fn compact(
     run_turn(app, caller, id, |conversation| async move { conversation.compact().await }).await
 }
 
-/// What to review.
+/// The changes to review.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ReviewRequest {

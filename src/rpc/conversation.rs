@@ -41,7 +41,7 @@ impl Listed for ConversationParams {
     const MEMBERS: &'static [&'static str] = &["session_id", "conversation_id", "conversationId"];
 }
 
-/// What a method does in a conversation, beside the conversation's names.
+/// The names of a conversation and a method's own members.
 pub(super) type InConversation<T> = Joined<ConversationParams, T>;
 
 /// The names of a conversation, both of which may be left out.
@@ -148,7 +148,7 @@ struct Metadata {
     settings: ConversationSettings,
     /// The oldest event that is kept.
     oldest_seq: Seq,
-    /// What the running turn waits for.
+    /// The approvals that the running turn waits for.
     pending_approvals: Vec<PendingApproval>,
 }
 

@@ -14,7 +14,7 @@ use crate::ops::mcp::ServerConfig;
 pub(super) use crate::ops::mcp::ServerList;
 use crate::ops::mcp::ServerName;
 
-/// What a method does with the servers of a conversation, or of all.
+/// A conversation, or none, and a method's own members.
 pub(super) type InScope<T> = Joined<PerhapsConversation, T>;
 
 /// A server.

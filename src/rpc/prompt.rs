@@ -50,11 +50,11 @@ pub(super) struct AiResponse {
     events: Vec<Box<RawValue>>,
     #[schemars(with = "Option<TokenUsageSchema>")]
     usage: Option<TokenUsage>,
-    /// What confines commands.
+    /// The mechanism that confines commands.
     sandbox: Mechanism,
     /// Whether the agent may run commands.
     tools: Tools,
-    /// What to do to get a sandbox.
+    /// The step that makes the sandbox work.
     sandbox_fix: Option<&'static str>,
 }
 
@@ -65,9 +65,9 @@ pub(super) async fn prompt(
 ) -> Result<AiResponse, Error> {
     let app = call.app();
     let include_deltas = request.include_deltas;
-    let tied = call.request().cancel_on_disconnect();
+    let cancel_on_disconnect = call.request().cancel_on_disconnect();
     let StartedTurn { turn, cancel_on_drop: _cancel_on_drop, raw_events } =
-        ops::prompt::prompt(app, call.caller(), request, tied).await?;
+        ops::prompt::prompt(app, call.caller(), request, cancel_on_disconnect).await?;
 
     let (mut events, mut bytes) = (Vec::new(), 0);
     let until = StreamEnd::end_of(&turn);

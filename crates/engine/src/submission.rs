@@ -43,7 +43,7 @@ pub enum Review {
     },
     /// A subject given in words.
     Custom {
-        /// What to look at, and for.
+        /// Instructions: the code to look at, and what to look for.
         instructions: String,
     },
 }

@@ -36,7 +36,7 @@ pub(super) struct UpstreamAnswer {
     reader: Reader,
     /// Decoded events.
     events: std::vec::IntoIter<Event>,
-    /// What follows the decoded events.
+    /// The state after the decoded events.
     then: Then,
 }
 

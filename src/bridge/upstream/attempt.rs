@@ -34,7 +34,7 @@ pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    /// What the body says.
+    /// The error that the body describes.
     pub(super) error: WireError,
 }
 

@@ -13,7 +13,7 @@ use crate::sync::Mutex;
 /// The most models that are remembered; the names come from clients.
 const MAX_MODELS: usize = 256;
 
-/// What one provider has taught.
+/// The refusals that were learned of one provider.
 #[derive(Debug, Default)]
 pub(super) struct Learned {
     quirks: Mutex<HashMap<String, Quirks>>,

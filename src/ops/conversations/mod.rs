@@ -49,7 +49,7 @@ pub(crate) struct StartRequest {
     model_provider: Option<ModelName>,
     /// A folder inside the workspace root.
     cwd: Option<FolderPath>,
-    /// What commands may touch; read-only or workspace-write unless the operator permits more.
+    /// The sandbox of commands: read-only or workspace-write, unless the operator permits more.
     #[serde(alias = "sandbox_mode", alias = "sandboxMode")]
     sandbox: Option<Sandbox>,
     /// When the agent asks before it acts; `never` unless the operator permits more.
@@ -59,7 +59,7 @@ pub(crate) struct StartRequest {
     prompt: Option<SomeText>,
     /// The time limit of that turn in milliseconds.
     timeout_ms: Option<TurnTimeout>,
-    /// What to do with the prompt while a turn runs.
+    /// The handling of the prompt while a turn runs.
     #[serde(default)]
     if_busy: IfBusy,
 }

@@ -37,7 +37,7 @@ pub(crate) struct ConversationView {
     pub(crate) last_seq: Seq,
     /// The oldest event that is kept.
     pub(crate) oldest_seq: Seq,
-    /// What the running turn waits for.
+    /// The approvals that the running turn waits for.
     pub(crate) pending_approvals: Vec<PendingApproval>,
 }
 

@@ -100,9 +100,9 @@ async fn prompt(
     stream_id: &str,
 ) -> Result<(Accepted, Option<impl Future<Output = ()> + Send + use<>>), Error> {
     let app = call.app();
-    let tied = call.request().cancel_on_disconnect();
+    let cancel_on_disconnect = call.request().cancel_on_disconnect();
     let StartedTurn { turn, cancel_on_drop, raw_events: _ } =
-        ops::prompt::prompt(app, call.caller(), request, tied).await?;
+        ops::prompt::prompt(app, call.caller(), request, cancel_on_disconnect).await?;
     let accepted = Accepted {
         conversation_id: turn.conversation.id().to_string(),
         session_id: turn.conversation.session_id().to_string(),

@@ -1,5 +1,5 @@
 //! The errors of providers, in every dress: read once for all wires, so that the same failure has
-//! the same code, whoever reports it.
+//! the same code, for every provider.
 //!
 //! - [`report`]: finds the provider's words, its machine-readable words and its status;
 //! - [`cause`]: derives the [`Code`] from them;
