@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use self::output::Output;
 pub(crate) use self::output::OutputChunk;
 pub(crate) use self::output::OutputSink;
+use self::program::Program;
 use self::variable::VariableName;
 use super::policy::allow_sandbox;
 use super::sandbox::require_sandbox;
@@ -99,6 +100,18 @@ enum End {
     Drained,
 }
 
+impl CommandRequest {
+    fn into_program(self) -> Program {
+        let env = self.env.into_iter();
+        Program {
+            command: self.command.into_string(),
+            args: self.args.into_iter().map(Argument::into_string).collect(),
+            shell: self.shell,
+            env: env.map(|(VariableName(name), value)| (name, value.into_string())).collect(),
+        }
+    }
+}
+
 /// Runs a command to its end.
 ///
 /// # Errors
@@ -119,14 +132,7 @@ pub(crate) async fn run(
     let leased = Arc::new(app.conversations().workspaces().lease(cwd).await?);
     let sandbox = request.sandbox.unwrap_or(Sandbox::WorkspaceWrite);
     let output_limit = request.max_output_bytes.map_or(DEFAULT_OUTPUT_BYTES, Whole::size);
-    let env = request.env.into_iter();
-    let program = program::Program {
-        command: request.command.into_string(),
-        args: request.args.into_iter().map(Argument::into_string).collect(),
-        shell: request.shell,
-        env: env.map(|(VariableName(name), value)| (name, value.into_string())).collect(),
-    };
-    let mut command = program::command(program, leased.folder(), sandbox)?;
+    let mut command = program::command(request.into_program(), leased.folder(), sandbox)?;
     if leased.is_temporary() {
         command.until_gone = Some(leased.clone());
     }

@@ -86,7 +86,8 @@ impl Language {
 }
 
 fn start() -> Gateway {
-    Gateway::env("GATEWAY_API_KEY", "secret").start()
+    let setup = Gateway::config("[gateway]\nallow_approvals = true\n");
+    setup.env("GATEWAY_API_KEY", "secret").start()
 }
 
 #[tokio::test]
