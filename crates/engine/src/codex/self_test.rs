@@ -104,7 +104,7 @@ impl Probe<'_> {
         let temporary = PathBuf::from(format!("/tmp/.sandbox-probe-{id}"));
         std::fs::create_dir_all(&inside).map_err(text)?;
         let _removed = RemoveOnDrop(&scratch);
-        std::fs::write(scratch.join("canary"), "canary").map_err(text)?;
+        std::fs::write(scratch.join("other"), "other").map_err(text)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(text)?;
         let port = listener.local_addr().map_err(text)?.port();
         let permissions = self.permissions(&inside)?;
@@ -219,7 +219,7 @@ fn script(port: u16, temporary: &Path) -> String {
     let temporary = temporary.display();
     format!(
         "echo probe > probe; {{ echo probe > ../outside; }} 2>/dev/null; \
-         {{ cat ../canary > read && test -s read && touch seen; }} 2>/dev/null; \
+         {{ cat ../other > read && test -s read && touch seen; }} 2>/dev/null; \
          {{ echo x > {temporary} && touch temporary; }} 2>/dev/null; \
          {{ grep -q bwrap /proc/1/comm && touch alone; }} 2>/dev/null; \
          {{ bash --norc -c 'echo > /dev/tcp/127.0.0.1/{port}'; }} 2>/dev/null; test -e probe"
