@@ -35,6 +35,17 @@ pub(crate) fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     Ok(T::deserialize(Node::Json(well_formed(bytes)?))?)
 }
 
+/// Decodes the params of a call, well-formed JSON. `_meta` is the call's and not the method's, as in
+/// MCP: the trace context is in it.
+///
+/// # Errors
+/// `InvalidRequest` names the member and what it takes.
+pub(crate) fn from_params<T: DeserializeOwned>(params: &RawValue) -> Result<T, Error> {
+    let mut members = Node::Json(params.get()).members()?;
+    members.retain(|(name, _)| name != "_meta");
+    Ok(T::deserialize(Node::Members { members, also: &[] })?)
+}
+
 /// Decodes a value as its JSON text is decoded.
 ///
 /// # Errors

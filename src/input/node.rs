@@ -87,7 +87,7 @@ impl<'de> Node<'de> {
     }
 
     /// The members of an object, each once.
-    fn members(self) -> Result<Vec<(String, Self)>, DecodeError> {
+    pub(super) fn members(self) -> Result<Vec<(String, Self)>, DecodeError> {
         let members = match self {
             Self::Members { members, .. } => members,
             Self::Json(text) if text.starts_with('{') => {

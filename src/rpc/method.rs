@@ -208,11 +208,13 @@ impl Method {
 
 /// Decodes named params. Positional ones are refused: every method has optional params.
 fn decode<T: serde::de::DeserializeOwned>(params: Option<&RawValue>) -> Result<T, Error> {
-    let text = params.map_or("{}", RawValue::get);
-    if text.starts_with('[') {
-        return Err(Error::invalid("params: expected an object of named params, got a list"));
+    match params {
+        None => input::from_json(b"{}"),
+        Some(params) if params.get().starts_with('[') => {
+            Err(Error::invalid("params: expected an object of named params, got a list"))
+        }
+        Some(params) => input::from_params(params),
     }
-    input::from_json(text.as_bytes())
 }
 
 #[cfg(test)]
