@@ -22,7 +22,6 @@ use tokio::time::Instant;
 use self::output::Output;
 pub(crate) use self::output::OutputChunk;
 pub(crate) use self::output::OutputSink;
-use self::program::Program;
 use self::variable::VariableName;
 use super::policy::allow_sandbox;
 use super::sandbox::require_sandbox;
@@ -101,9 +100,9 @@ enum End {
 }
 
 impl CommandRequest {
-    fn into_program(self) -> Program {
+    fn into_program(self) -> program::Program {
         let env = self.env.into_iter();
-        Program {
+        program::Program {
             command: self.command.into_string(),
             args: self.args.into_iter().map(Argument::into_string).collect(),
             shell: self.shell,

@@ -1,7 +1,7 @@
 //! The cause of a failure. Machine-readable words decide first, then the status, then phrases:
 //! local servers send no codes, and gateways replace them.
 
-use super::Place;
+use super::place::Place;
 use super::report::Report;
 use crate::error::Code;
 

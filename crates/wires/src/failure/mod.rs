@@ -7,27 +7,18 @@
 
 mod cause;
 pub mod delay;
+mod place;
 mod report;
 
 use serde_json::Value;
 
+pub(crate) use self::place::Place;
 use self::report::Report;
 use crate::error::Code;
 use crate::error::WireError;
 use crate::json::MESSAGE_CHARS;
 use crate::json::excerpt;
 use crate::sse;
-
-/// The place of an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// The body of an answer with this error status.
-    Status(u16),
-    /// The whole answer, with a status of success.
-    Document,
-    /// Amid a stream.
-    Stream,
-}
 
 /// Reads the body of an answer with an error status. `api` names the provider's API.
 pub(crate) fn of_body(api: &str, status: u16, body: &[u8]) -> WireError {

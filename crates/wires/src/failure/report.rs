@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Map;
 use serde_json::Value;
 
-use super::Place;
 use super::delay;
+use super::place::Place;
 use crate::json::EXCERPT_CHARS;
 use crate::json::excerpt;
 use crate::json::list;
