@@ -12,11 +12,13 @@ pub struct ApprovalRules {
     pub outside_workspace: bool,
 }
 
-/// Checks that a caller may approve what an agent asks. Every door's approvals pass here.
+/// Checks that a caller may approve what an agent asks in a conversation of `owner`, which the caller may
+/// use. Every door's approvals pass here.
 ///
 /// # Errors
 /// `Forbidden` if the operator does not permit approvals.
-pub fn may_approve(rules: ApprovalRules, caller: &str) -> Result<(), Error> {
+pub fn may_approve(rules: ApprovalRules, caller: &str, owner: Option<&str>) -> Result<(), Error> {
+    tracing::debug!(caller, owner, allowed = rules.allowed, "approval");
     if rules.allowed {
         return Ok(());
     }
@@ -37,7 +39,7 @@ mod tests {
     fn operator_decides_who_may_approve() {
         for allowed in [true, false] {
             let rules = ApprovalRules { allowed, outside_workspace: false };
-            assert_eq!(may_approve(rules, "ci").is_ok(), allowed);
+            assert_eq!(may_approve(rules, "ci", Some("ci")).is_ok(), allowed);
         }
     }
 }

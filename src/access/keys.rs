@@ -6,6 +6,9 @@ use sha2::Digest;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+/// The name of the caller in development mode, and of the user of the command line: the operator.
+pub const DEVELOPMENT: &str = "development";
+
 /// The accepted API keys. Empty in development mode.
 #[derive(Clone, Default)]
 pub struct Keys {
@@ -19,10 +22,13 @@ impl std::fmt::Debug for Keys {
 }
 
 impl Keys {
-    /// Parses keys of the form `KEY` or `name=KEY`. The Nth key is named `key-N` if it has no name.
+    /// Parses keys of the form `KEY` or `name=KEY`. A key without a name is named by the beginning of
+    /// its hash, and not by its place: what belongs to it must not pass to another key that takes its
+    /// place.
     ///
     /// # Errors
-    /// A key is empty or contains white space, or two keys have the same name.
+    /// A key is empty or contains white space, two keys have the same name, or one is named
+    /// `development`.
     pub fn parse<'a>(list: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Self> {
         let mut keys: Vec<(Arc<str>, [u8; 32])> = Vec::new();
         for (index, entry) in list.into_iter().enumerate() {
@@ -35,8 +41,15 @@ impl Keys {
                 Some((name, _)) if is_name(name) && entry.len() < 16 => {
                     anyhow::bail!("key {}: expected name=KEY, got no key after the name", index + 1)
                 }
-                _ => (format!("key-{}", index + 1), entry),
+                _ => (format!("key-{}", beginning(&Sha256::digest(entry.as_bytes()))), entry),
             };
+            if name == DEVELOPMENT {
+                anyhow::bail!(
+                    "key {}: expected another name than {DEVELOPMENT}, which stands for callers \
+                     without a key",
+                    index + 1
+                );
+            }
             if key.is_empty() || key.contains(char::is_whitespace) {
                 anyhow::bail!("key {}: expected a key without white space", index + 1);
             }
@@ -79,6 +92,12 @@ impl Keys {
     }
 }
 
+/// Returns the first 4 bytes of a hash in hexadecimal. They tell keys apart, and are of no help in
+/// guessing a random one.
+fn beginning(hash: &[u8]) -> String {
+    hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 64
@@ -92,16 +111,20 @@ mod tests {
     #[test]
     fn keys_are_named_and_never_shown() {
         let keys = Keys::parse(["alpha", "ops=beta", "Zm9vYmFyYmF6cXV4=="]).unwrap();
-        assert_eq!(keys.names().collect::<Vec<_>>(), ["key-1", "ops", "key-3"]);
-        assert_eq!(format!("{keys:?}"), r#"["key-1", "ops", "key-3"]"#);
-        assert_eq!(keys.find(b"Zm9vYmFyYmF6cXV4==").as_deref(), Some("key-3"));
+        let names: Vec<_> = keys.names().collect();
+        assert_eq!(names, ["key-8ed3f6ad", "ops", "key-bf59f95b"]);
+        assert_eq!(format!("{keys:?}"), format!("{names:?}"));
+        assert_eq!(keys.find(b"Zm9vYmFyYmF6cXV4==").as_deref(), Some(names[2]));
         assert_eq!(keys.find(b"ops=beta"), None);
-        assert!(keys.is_key_of("ops", b"beta") && !keys.is_key_of("key-1", b"beta"));
+        assert!(keys.is_key_of("ops", b"beta") && !keys.is_key_of(names[0], b"beta"));
+        // A key keeps its name when those before it are removed.
+        let fewer = Keys::parse(["Zm9vYmFyYmF6cXV4=="]).unwrap();
+        assert_eq!(fewer.names().collect::<Vec<_>>(), names[2..]);
     }
 
     #[test]
     fn invalid_lists_are_refused() {
-        for list in [&["a="][..], &[""], &["two words"], &["a=x", "a=y"]] {
+        for list in [&["a="][..], &[""], &["two words"], &["a=x", "a=y"], &["development=x"]] {
             assert!(Keys::parse(list.iter().copied()).is_err(), "{list:?}");
         }
     }

@@ -1,9 +1,11 @@
 //! [`admit`]: authenticates the caller and checks access. Every request passes it once, before its
-//! body is read. [`approvals`] says who may decide what an agent asks.
+//! body is read. [`owners`] says who may use what a caller has made, [`approvals`] who may decide what
+//! an agent asks.
 
 pub mod approvals;
 mod keys;
 mod local;
+pub mod owners;
 
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use http::Method;
 use http::Request;
 use http::header;
 
+pub use self::keys::DEVELOPMENT;
 pub use self::keys::Keys;
 
 use crate::error::Error;
@@ -31,7 +34,7 @@ pub enum Access {
 /// An authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// The name of the API key; `development` in development mode.
+    /// The name of the API key; [`DEVELOPMENT`] in development mode.
     pub name: Arc<str>,
 }
 
@@ -56,7 +59,7 @@ pub fn admit<B>(
             {
                 local::check_page(request)?;
             }
-            Ok(Some(Caller { name: "development".into() }))
+            Ok(Some(Caller { name: DEVELOPMENT.into() }))
         }
         Access::Key => by_key(keys, credential(request.headers()).unwrap_or_default()).map(Some),
         Access::Socket => credential(request.headers()).map(|key| by_key(keys, key)).transpose(),
@@ -109,7 +112,7 @@ mod tests {
         for (pairs, expected) in [
             (&[("x-api-key", "secret-1")][..], Some("ci")),
             (&[("authorization", "Bearer secret-1")], Some("ci")),
-            (&[("authorization", "bearer  secret-2 ")], Some("key-2")),
+            (&[("authorization", "bearer  secret-2 ")], Some("key-f4b6bb65")),
             (&[("x-api-key", ""), ("authorization", "Bearer secret-1")], Some("ci")),
             (&[("x-api-key", " "), ("x-api-key", "secret-1")], Some("ci")),
             (&[("authorization", "Basic eDp5"), ("authorization", "Bearer secret-1")], Some("ci")),

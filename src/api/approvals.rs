@@ -16,10 +16,10 @@ use crate::web::RequestContext;
 /// `GET …/{id}/approvals`
 pub(crate) async fn list(
     app: &Arc<App>,
-    _context: &RequestContext,
+    context: &RequestContext,
     id: ConversationId,
 ) -> Result<Json<Approvals>, Error> {
-    ops::approvals::approvals(app, &id).map(Json)
+    ops::approvals::approvals(app, context.caller(), &id).map(Json)
 }
 
 /// `POST …/{id}/approvals/{approval_id}`

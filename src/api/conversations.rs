@@ -23,10 +23,10 @@ use crate::web::respond::CreatedOrFound;
 /// `GET /api/v1/conversations`
 pub(crate) async fn list(
     app: &Arc<App>,
-    _context: &RequestContext,
+    context: &RequestContext,
     Query(list): Query<ListRequest>,
 ) -> Result<Json<ConversationPage>, Error> {
-    ops::conversations::list(app, &list).map(Json)
+    ops::conversations::list(app, context.caller(), &list).map(Json)
 }
 
 /// `POST /api/v1/conversations`
@@ -42,19 +42,19 @@ pub(crate) async fn start(
 /// `GET …/{id}`
 pub(crate) async fn show(
     app: &Arc<App>,
-    _context: &RequestContext,
+    context: &RequestContext,
     id: ConversationId,
 ) -> Result<Json<ConversationDetail>, Error> {
-    ops::conversations::show(app, &id).map(Json)
+    ops::conversations::show(app, context.caller(), &id).map(Json)
 }
 
 /// `DELETE …/{id}`
 pub(crate) async fn archive(
     app: &Arc<App>,
-    _context: &RequestContext,
+    context: &RequestContext,
     id: ConversationId,
 ) -> Result<Json<Archived>, Error> {
-    ops::conversations::archive(app, id).await.map(Json)
+    ops::conversations::archive(app, context.caller(), id).await.map(Json)
 }
 
 /// `POST …/{id}/resume`
@@ -69,9 +69,9 @@ pub(crate) async fn resume(
 /// `POST …/{id}/fork`
 pub(crate) async fn fork(
     app: &Arc<App>,
-    _context: &RequestContext,
+    context: &RequestContext,
     id: ConversationId,
     OptionalJson(fork): OptionalJson<ForkRequest>,
 ) -> Result<Created<ConversationView>, Error> {
-    ops::conversations::fork(app, &id, fork).await.map(Created)
+    ops::conversations::fork(app, context.caller(), &id, fork).await.map(Created)
 }

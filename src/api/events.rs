@@ -192,7 +192,7 @@ pub(crate) struct Range {
 /// `GET …/{id}/events`
 pub(crate) async fn events(
     app: &Arc<App>,
-    _context: &RequestContext,
+    context: &RequestContext,
     id: ConversationId,
     (framing, (last, Query(Range { after, follow }))): (Framing, (LastEventId, Query<Range>)),
 ) -> Result<EventStream, Error> {
@@ -200,7 +200,7 @@ pub(crate) async fn events(
     let LastEventId(last) = last;
     let after = last.unwrap_or_else(|| after.map_or(0, Count::get));
     let field = if last.is_some() { "Last-Event-ID" } else { "after" };
-    let conversation = ops::events::read(app, &id, field, after)?;
+    let conversation = ops::events::read(app, context.caller(), &id, field, after)?;
     let until = if follow { StreamEnd::Never } else { StreamEnd::CaughtUp };
     let items = app.event_reader(&conversation, after, until, false).into_stream();
     Ok(EventStream::new(framing, items, app.stream_guard()))

@@ -16,18 +16,18 @@ use crate::web::extract::Query;
 /// `GET …/{id}/history`
 pub(crate) async fn history(
     app: &Arc<App>,
-    _context: &RequestContext,
+    context: &RequestContext,
     id: ConversationId,
     Query(request): Query<HistoryRequest>,
 ) -> Result<Json<History>, Error> {
-    ops::history::history(app, &id, request).await.map(Json)
+    ops::history::history(app, context.caller(), &id, request).await.map(Json)
 }
 
 /// `GET …/{id}/diff`
 pub(crate) async fn diff(
     app: &Arc<App>,
-    _context: &RequestContext,
+    context: &RequestContext,
     id: ConversationId,
 ) -> Result<Json<Diff>, Error> {
-    ops::history::diff(app, &id).map(Json)
+    ops::history::diff(app, context.caller(), &id).map(Json)
 }

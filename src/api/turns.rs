@@ -19,10 +19,10 @@ use crate::web::RequestContext;
 /// `POST …/{id}/interrupt`
 pub(crate) async fn interrupt(
     app: &Arc<App>,
-    _context: &RequestContext,
+    context: &RequestContext,
     id: ConversationId,
 ) -> Result<Json<Cancelled>, Error> {
-    ops::turns::interrupt(&ops::find(app, &id)?).await.map(Json)
+    ops::turns::interrupt(&ops::find(app, context.caller(), &id)?).await.map(Json)
 }
 
 /// `POST …/{id}/steer`

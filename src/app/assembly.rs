@@ -13,6 +13,7 @@ use super::home_lock::HomeLock;
 use super::providers;
 use super::state::App;
 use super::state::Components;
+use crate::access::owners::Owners;
 use crate::bridge;
 use crate::bridge::call_log::CallLog;
 use crate::bridge::credentials::Credentials;
@@ -113,6 +114,7 @@ impl Assembly {
                 danger_full_access: config.allow_danger_full_access,
                 approvals: config.approvals.allowed,
             },
+            owners: Owners::new(&config.keys),
             raw_events: config.allow_raw_events,
             shutdown: shutdown.clone(),
         });

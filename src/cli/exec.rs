@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::output::eprint_lossy;
 use super::terminal::Terminal;
+use crate::access::DEVELOPMENT;
 use crate::app::Assembly;
 use crate::config::Config;
 use crate::conversation::Turn;
@@ -66,7 +67,7 @@ pub(super) async fn run(
         "cwd": exec.cwd,
         "timeout_ms": exec.timeout_ms,
     }))?;
-    let StartedTurn { turn, .. } = prompt(&app, "", request, false).await?;
+    let StartedTurn { turn, .. } = prompt(&app, DEVELOPMENT, request, false).await?;
 
     let following = follow(&turn, exec.json, &shutdown);
     tokio::pin!(following);

@@ -24,12 +24,16 @@ impl Registry {
     /// A live conversation, unarchived and resumed where it is not.
     ///
     /// # Errors
-    /// `Conflict` where another conversation has its session name; otherwise as of [`Self::open`].
+    /// `NotFound` for an unknown id, or another caller's; `Conflict` where another conversation has
+    /// its session name; otherwise as of [`Self::open`].
     pub async fn unarchive(
         &self,
         id: &ConversationId,
         caller: &str,
     ) -> Result<Arc<Conversation>, Error> {
+        if self.get(caller, id).is_none() {
+            return Err(not_found(id));
+        }
         if let Some(mut stored) = self.sessions.by_conversation(id)
             && stored.archived
         {
@@ -63,7 +67,7 @@ impl Registry {
     /// propagates `EngineError`.
     pub async fn archive(&self, id: &ConversationId) -> Result<(), Error> {
         self.sessions.check_room()?;
-        if let Some(ConversationRef::Live(conversation)) = self.get(id) {
+        if let Some(ConversationRef::Live(conversation)) = self.get_any(id) {
             if let Some(turn) = conversation.interrupt(None) {
                 turn.report().await?;
             }
@@ -80,10 +84,12 @@ impl Registry {
             Err(error) => return Err(error.into()),
         }
         stored.archived = true;
+        self.mcp_servers.forget(id);
         self.sessions.insert(stored).map_err(|error| not_stored("the archive", &error))
     }
 
-    /// Starts a conversation with the history of another one, in the same folder.
+    /// Starts a conversation with the history of another one, in the same folder. It belongs to the
+    /// caller.
     ///
     /// # Errors
     /// `InvalidRequest` where the session name is taken, or the turn is not the conversation's;
@@ -92,6 +98,7 @@ impl Registry {
     /// drains; propagates `EngineError`.
     pub async fn fork(
         &self,
+        caller: &str,
         source: &ConversationRef,
         after_turn: Option<String>,
         session_id: Option<SessionId>,
@@ -101,7 +108,7 @@ impl Registry {
             return Err(Error::new(Kind::Unavailable, "the gateway is shutting down"));
         }
         let session_id = session_id.unwrap_or_else(SessionId::generate);
-        if self.find(&session_id.clone().into()).is_some() {
+        if self.find_any(&session_id.clone().into()).is_some() {
             return Err(Error::invalid(format!(
                 "new_session_id: expected a name that no conversation has, got {session_id}"
             )));
@@ -112,8 +119,9 @@ impl Registry {
             return Err(archived(id));
         }
         self.workspaces.verify(&stored.cwd).await?;
-        let (mut spec, resumed) = self.resume_spec(stored, None);
-        let servers = self.mcp_servers.for_start(Some(id));
+        let (mut spec, mut resumed) = self.resume_spec(stored, None);
+        resumed.owner = Some(caller.to_owned());
+        let servers = self.mcp_servers.for_start(Some(id), Some(caller));
         spec.mcp_servers = specs(&servers);
         let place = self.room().await?;
         let thread = started(self.engine.fork(id.to_string(), after_turn, spec)).await?;

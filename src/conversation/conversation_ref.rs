@@ -45,6 +45,14 @@ impl ConversationRef {
         }
     }
 
+    /// The name of the key that started it; `None` where there were no owners yet.
+    pub fn owner(&self) -> Option<&str> {
+        match self {
+            Self::Live(conversation) => conversation.owner(),
+            Self::Stored(stored, _) => stored.owner.as_deref(),
+        }
+    }
+
     /// The recorded settings that the operator does not permit any more.
     pub fn reduced(&self) -> &[ReducedSetting] {
         match self {

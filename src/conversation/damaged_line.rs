@@ -8,6 +8,7 @@ use super::id::SessionId;
 pub(super) struct DamagedLine {
     pub(super) session_id: Option<SessionId>,
     pub(super) conversation_id: Option<ConversationId>,
+    pub(super) owner: Option<String>,
 }
 
 impl DamagedLine {
@@ -17,6 +18,7 @@ impl DamagedLine {
             session_id: member(&text, "session_id").and_then(|name| SessionId::parse(name).ok()),
             conversation_id: member(&text, "conversation_id")
                 .and_then(|id| ConversationId::parse(id).ok()),
+            owner: member(&text, "owner").map(str::to_owned),
         }
     }
 }
@@ -35,10 +37,13 @@ mod tests {
     #[test]
     fn names_are_read_from_damaged_lines() {
         let id = "01234567-89ab-7def-8123-456789abcdef";
-        let line = format!("{{\"session_id\":\"a\",\"conversation_id\":\"{id}\",\"cw\u{0}");
+        let line = format!(
+            "{{\"session_id\":\"a\",\"conversation_id\":\"{id}\",\"owner\":\"ci\",\"cw\u{0}"
+        );
         let read = DamagedLine::new(line.as_bytes());
         assert_eq!(read.session_id, SessionId::parse("a").ok());
         assert_eq!(read.conversation_id, ConversationId::parse(id).ok());
+        assert_eq!(read.owner.as_deref(), Some("ci"));
         let cut = DamagedLine::new(line.get(..20).unwrap().as_bytes());
         assert_eq!(cut, DamagedLine { session_id: SessionId::parse("a").ok(), ..cut.clone() });
         assert_eq!(DamagedLine::new(b"\xff"), DamagedLine::default());

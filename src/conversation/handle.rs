@@ -46,6 +46,8 @@ pub struct Conversation {
     pub(super) session_id: SessionId,
     pub(super) cwd: PathBuf,
     pub(super) model_provider: String,
+    /// The name of the key that started it; absent where there were no owners yet.
+    pub(super) owner: Option<String>,
     /// The settings of a prompt that chooses none.
     pub(super) defaults: Settings,
     /// The recorded settings that the operator does not permit any more.
@@ -100,6 +102,8 @@ pub(super) struct ResumeState {
     pub(super) approval_policy: Approval,
     /// The recorded settings that the operator does not permit any more.
     pub(super) reduced: Vec<ReducedSetting>,
+    /// The name of the key that started it.
+    pub(super) owner: Option<String>,
 }
 
 impl Conversation {
@@ -114,7 +118,7 @@ impl Conversation {
         let facts = thread.facts().clone();
         let id = ConversationId::new(&facts.id);
         let now = Utc::now();
-        let ResumeState { created_at, sandbox, approval_policy, reduced } = resumed;
+        let ResumeState { created_at, sandbox, approval_policy, reduced, owner } = resumed;
         let defaults = Settings { model: facts.model, sandbox, approval_policy };
         let conversation = Arc::new(Self {
             log: EventLog::new(&id, limits.event_log_bytes, event_budget),
@@ -122,6 +126,7 @@ impl Conversation {
             session_id,
             cwd: facts.cwd,
             model_provider: facts.model_provider,
+            owner,
             state: Mutex::new(State::new(defaults.clone(), now)),
             defaults,
             reduced,
@@ -165,6 +170,11 @@ impl Conversation {
     /// The id of the model's provider.
     pub fn model_provider(&self) -> &str {
         &self.model_provider
+    }
+
+    /// The name of the key that started it; `None` where there were no owners yet.
+    pub fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
     }
 
     /// The time of its start.

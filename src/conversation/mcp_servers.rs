@@ -1,6 +1,6 @@
-//! The tool servers (MCP) of conversations: those connected for every conversation that starts
-//! afterwards, and those of single conversations. Kept for the life of the process, so that a
-//! conversation that was evicted resumes with its own.
+//! The tool servers (MCP) of conversations: those that a caller connected for all of its conversations
+//! that start afterwards, and those of single conversations. Kept until the conversation is archived,
+//! or for the life of the process, so that a conversation that was evicted resumes with its own.
 //!
 //! A server is tried out before it is connected. Then core starts one for each conversation, with
 //! its next turn, and ends it with the conversation.
@@ -29,8 +29,13 @@ use crate::error::Kind;
 use crate::proxy::mcp_egress::EgressProxy;
 use crate::sync::Mutex;
 
-/// The largest number of servers of one conversation, or of all.
+/// The largest number of servers of one conversation, or of the new ones of a caller.
 const MAX_SERVERS: usize = 16;
+/// The largest number of tools of a server.
+const MAX_TOOLS: usize = 256;
+/// The largest size of the names and descriptions of a server's tools, together, in bytes. Each model
+/// call of a conversation holds them.
+const MAX_TOOL_BYTES: usize = 256 << 10;
 /// The largest number of concurrent trials. Further ones are refused.
 const MAX_TRIALS: usize = 8;
 
@@ -45,8 +50,17 @@ pub struct McpConnection {
     pub connected_at: DateTime<Utc>,
 }
 
-/// Servers by name.
-type ServerSet = BTreeMap<String, McpConnection>;
+/// Servers by name. Conversations share them.
+type ServerSet = BTreeMap<String, Arc<McpConnection>>;
+
+/// The conversations that a server is for.
+#[derive(Debug, Clone, Copy)]
+pub enum McpScope<'a> {
+    /// One.
+    Conversation(&'a ConversationRef),
+    /// Those of this caller that start from now on.
+    New(&'a str),
+}
 
 /// The tool servers of this process.
 pub struct McpServers {
@@ -63,8 +77,8 @@ pub struct McpServers {
 
 #[derive(Default)]
 struct Sets {
-    /// The servers of a conversation that starts.
-    for_new: ServerSet,
+    /// The servers of conversations that start, by caller.
+    for_new: HashMap<String, ServerSet>,
     /// The servers of conversations that have ever had one.
     by_conversation: HashMap<ConversationId, ServerSet>,
 }
@@ -87,18 +101,17 @@ impl McpServers {
         }
     }
 
-    /// Tries a server out and connects it, to one conversation or to those that start from now on.
-    /// It replaces one of the same name.
+    /// Tries a server out and connects it. It replaces one of the same name in its scope.
     ///
     /// # Errors
     /// `InvalidRequest` where the configuration has a server of that name; `Overloaded` where there
-    /// are too many servers or trials; `Forbidden` where its address is not allowed; propagates
+    /// are too many servers or trials; `TooLarge` where it has too many tools; `Forbidden` where its address is not allowed; propagates
     /// `EngineError`.
     pub async fn connect(
         &self,
-        of: Option<&ConversationRef>,
+        of: McpScope<'_>,
         server: McpServer,
-    ) -> Result<McpConnection, Error> {
+    ) -> Result<Arc<McpConnection>, Error> {
         if self.engine.reserved_mcp_names().contains(&server.name) {
             return Err(Error::invalid(format!(
                 "server_config.name: {} belongs to a server of the gateway's configuration; expected \
@@ -107,12 +120,12 @@ impl McpServers {
             )));
         }
         self.check_room(of, &server.name)?;
-        let connected = self.try_out(of, server).await?;
+        let connected = Arc::new(self.try_out(of, server).await?);
         let _update = self.update_lock.lock().await;
         let name = connected.server.name.clone();
         self.check_room(of, &name)?;
-        let replaced = self.insert(of, connected.clone());
-        if let Some(ConversationRef::Live(conversation)) = of
+        let replaced = self.insert(of, Arc::clone(&connected));
+        if let McpScope::Conversation(ConversationRef::Live(conversation)) = of
             && let Err(error) = self.push(conversation).await
             // Evicted meanwhile, it gets its servers when it is resumed.
             && !conversation.lock().closed
@@ -128,33 +141,43 @@ impl McpServers {
         Ok(connected)
     }
 
-    /// Disconnects a server, from one conversation, or from all and from those that start from now
-    /// on. `live` finds a conversation. Returns whether there was one.
+    /// Disconnects a server: from one conversation; or from a caller's new ones and from those of its
+    /// conversations that have it. `find` finds a conversation, if the caller may use it. Returns whether
+    /// there was one.
     ///
     /// # Errors
     /// Propagates `EngineError`.
     pub async fn disconnect(
         &self,
-        of: Option<&ConversationRef>,
+        of: McpScope<'_>,
         name: &str,
-        live: impl Fn(&ConversationId) -> Option<Arc<Conversation>>,
+        find: impl Fn(&ConversationId) -> Option<ConversationRef>,
     ) -> Result<bool, Error> {
         let _update = self.update_lock.lock().await;
         let mut found = false;
-        let affected: Vec<ConversationId> = {
+        let having: Vec<ConversationId> = {
             let mut sets = self.sets.lock();
-            let only = of.map(ConversationRef::id);
-            if only.is_none() {
-                found = sets.for_new.remove(name).is_some();
+            if let McpScope::New(caller) = of
+                && let Some(set) = sets.for_new.get_mut(caller)
+            {
+                found = set.remove(name).is_some();
             }
-            sets.by_conversation
-                .iter_mut()
-                .filter(|(id, _)| only.is_none_or(|only| only == *id))
-                .filter_map(|(id, set)| set.remove(name).map(|_| id.clone()))
-                .collect()
+            let with_it = sets.by_conversation.iter().filter(|(_, set)| set.contains_key(name));
+            with_it.map(|(id, _)| id.clone()).collect()
         };
-        found |= !affected.is_empty();
-        for conversation in affected.iter().filter_map(live) {
+        for id in having {
+            let known = match of {
+                McpScope::Conversation(known) if *known.id() == id => known.clone(),
+                McpScope::Conversation(_) => continue,
+                McpScope::New(_) => match find(&id) {
+                    Some(known) => known,
+                    None => continue,
+                },
+            };
+            if let Some(set) = self.sets.lock().by_conversation.get_mut(&id) {
+                found |= set.remove(name).is_some();
+            }
+            let ConversationRef::Live(conversation) = known else { continue };
             match self.push(&conversation).await {
                 // It ended meanwhile, and its servers with it.
                 Err(_) if conversation.lock().closed => {}
@@ -164,16 +187,28 @@ impl McpServers {
         Ok(found)
     }
 
+    /// Forgets the servers of a conversation that is archived.
+    pub(super) fn forget(&self, id: &ConversationId) {
+        self.sets.lock().by_conversation.remove(id);
+    }
+
     /// The servers of a conversation, by name.
-    pub fn of(&self, id: &ConversationId) -> Vec<McpConnection> {
+    pub fn of(&self, id: &ConversationId) -> Vec<Arc<McpConnection>> {
         let sets = self.sets.lock();
         let set = sets.by_conversation.get(id);
         set.map(|set| set.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// The servers of conversations that start from now on, by name.
-    pub fn for_new(&self) -> Vec<McpConnection> {
-        self.sets.lock().for_new.values().cloned().collect()
+    /// The servers of a caller's conversations that start from now on, by name.
+    pub fn for_new(&self, caller: &str) -> Vec<Arc<McpConnection>> {
+        self.sets
+            .lock()
+            .for_new
+            .get(caller)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .cloned()
+            .collect()
     }
 
     /// The state of a conversation's servers, by name.
@@ -192,15 +227,20 @@ impl McpServers {
         states
     }
 
-    /// The servers of a conversation that starts, or is resumed under its id.
-    pub(super) fn for_start(&self, id: Option<&ConversationId>) -> Vec<McpConnection> {
+    /// The servers of a conversation that starts, or is resumed under its id; `owner` is its owner.
+    pub(super) fn for_start(
+        &self,
+        id: Option<&ConversationId>,
+        owner: Option<&str>,
+    ) -> Vec<Arc<McpConnection>> {
         let sets = self.sets.lock();
         let own = id.and_then(|id| sets.by_conversation.get(id));
-        own.unwrap_or(&sets.for_new).values().cloned().collect()
+        let set = own.or_else(|| sets.for_new.get(owner?));
+        set.into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 
     /// Records the servers that a conversation has started with.
-    pub(super) fn started(&self, id: &ConversationId, servers: Vec<McpConnection>) {
+    pub(super) fn started(&self, id: &ConversationId, servers: Vec<Arc<McpConnection>>) {
         if !servers.is_empty() {
             let servers = servers.into_iter().map(|one| (one.server.name.clone(), one)).collect();
             self.sets.lock().by_conversation.entry(id.clone()).or_insert(servers);
@@ -209,14 +249,13 @@ impl McpServers {
 
     /// # Errors
     /// `Overloaded` where the set is full.
-    fn check_room(&self, of: Option<&ConversationRef>, name: &str) -> Result<(), Error> {
+    fn check_room(&self, of: McpScope<'_>, name: &str) -> Result<(), Error> {
         let sets = self.sets.lock();
-        let none = ServerSet::new();
         let set = match of {
-            Some(known) => sets.by_conversation.get(known.id()).unwrap_or(&none),
-            None => &sets.for_new,
+            McpScope::Conversation(known) => sets.by_conversation.get(known.id()),
+            McpScope::New(caller) => sets.for_new.get(caller),
         };
-        if set.len() >= MAX_SERVERS && !set.contains_key(name) {
+        if set.is_some_and(|set| set.len() >= MAX_SERVERS && !set.contains_key(name)) {
             return Err(Error::new(
                 Kind::Overloaded,
                 format!(
@@ -228,31 +267,33 @@ impl McpServers {
     }
 
     /// Starts a server in the conversation's folder, lists its tools and ends it.
-    async fn try_out(
-        &self,
-        of: Option<&ConversationRef>,
-        server: McpServer,
-    ) -> Result<McpConnection, Error> {
+    async fn try_out(&self, of: McpScope<'_>, server: McpServer) -> Result<McpConnection, Error> {
         let _trial = self.trials.try_acquire().map_err(|_| {
             Error::new(Kind::Overloaded, "too many MCP servers are being started; try again soon")
         })?;
-        let cwd = of.map_or(self.root.as_path(), ConversationRef::cwd);
+        let cwd = match of {
+            McpScope::Conversation(known) => known.cwd(),
+            McpScope::New(_) => &self.root,
+        };
         let server = self.via_egress(server).await?;
         let tools = self.engine.probe_mcp(server.clone(), Path::to_owned(cwd)).await;
         let tools = tools.map_err(|error| self.unmask(error))?;
+        check_size(&server.name, &tools)?;
         Ok(McpConnection { server, tools, connected_at: Utc::now() })
     }
 
     /// Adds a server to a set. Returns the one of the same name that it replaces.
     fn insert(
         &self,
-        of: Option<&ConversationRef>,
-        connected: McpConnection,
-    ) -> Option<McpConnection> {
+        of: McpScope<'_>,
+        connected: Arc<McpConnection>,
+    ) -> Option<Arc<McpConnection>> {
         let mut sets = self.sets.lock();
         let set = match of {
-            Some(known) => sets.by_conversation.entry(known.id().clone()).or_default(),
-            None => &mut sets.for_new,
+            McpScope::Conversation(known) => {
+                sets.by_conversation.entry(known.id().clone()).or_default()
+            }
+            McpScope::New(caller) => sets.for_new.entry(caller.to_owned()).or_default(),
         };
         set.insert(connected.server.name.clone(), connected)
     }
@@ -291,7 +332,47 @@ impl McpServers {
     }
 }
 
+/// Checks the tools of a server. Each conversation that has it holds them, and so does each of its model
+/// calls.
+fn check_size(name: &str, tools: &[McpTool]) -> Result<(), Error> {
+    let size = |tool: &McpTool| tool.name.len() + tool.description.as_deref().map_or(0, str::len);
+    let bytes: usize = tools.iter().map(size).sum();
+    if tools.len() <= MAX_TOOLS && bytes <= MAX_TOOL_BYTES {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::TooLarge,
+        format!(
+            "server_config: expected a server with at most {MAX_TOOLS} tools, whose names and \
+             descriptions have at most {MAX_TOOL_BYTES} bytes together, got {} tools with {bytes} \
+             bytes from {name}",
+            tools.len()
+        ),
+    ))
+}
+
 /// The servers as core takes them.
-pub(super) fn specs(servers: &[McpConnection]) -> Vec<McpServer> {
+pub(super) fn specs(servers: &[Arc<McpConnection>]) -> Vec<McpServer> {
     servers.iter().map(|connected| connected.server.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_of_a_server_are_bounded() {
+        let tool = |bytes: usize| McpTool {
+            name: "t".to_owned(),
+            description: Some("x".repeat(bytes - 1)),
+        };
+        for (count, bytes, expected) in [
+            (MAX_TOOLS, 1024, true),
+            (MAX_TOOLS + 1, 1, false),
+            (1, MAX_TOOL_BYTES, true),
+            (1, MAX_TOOL_BYTES + 1, false),
+        ] {
+            assert_eq!(check_size("s", &vec![tool(bytes); count]).is_ok(), expected, "{count}");
+        }
+    }
 }

@@ -130,7 +130,7 @@ impl Registry {
         if self.shared.shutdown.drain.is_cancelled() {
             return Err(Error::new(Kind::Unavailable, "the gateway is shutting down"));
         }
-        let Some(session_id) = self.session_of(key)? else {
+        let Some(session_id) = self.session_of(key, &options.caller)? else {
             // The name is new, so no concurrent caller needs its cell.
             let conversation = self.start(&SessionId::generate(), options).await?;
             self.names().insert(conversation.session_id.clone(), cell(&conversation));
@@ -139,6 +139,9 @@ impl Registry {
         self.credentials.admit(session_id.as_str(), &options.caller)?;
         let by_id = key.conversation_id.is_some();
         let conversation = self.open_session(&session_id, options, by_id).await?;
+        // Another caller may have taken the name, or logged in with it, at the same time.
+        self.check_name(&options.caller, &session_id)?;
+        self.credentials.admit(session_id.as_str(), &options.caller)?;
         if let Some(cwd) = &options.cwd
             && !self.workspaces.is_same(cwd, &conversation.cwd)
         {
@@ -150,10 +153,16 @@ impl Registry {
         Ok(conversation)
     }
 
-    /// The session that `key` means; `None` for a new one.
-    fn session_of(&self, key: &ConversationKey) -> Result<Option<SessionId>, Error> {
-        let Some(id) = &key.conversation_id else { return Ok(key.session_id.clone()) };
-        let owner = match self.get(id) {
+    /// The session that `key` means; `None` for a new one. To a caller who may not use a conversation,
+    /// it does not exist.
+    fn session_of(&self, key: &ConversationKey, caller: &str) -> Result<Option<SessionId>, Error> {
+        let Some(id) = &key.conversation_id else {
+            if let Some(session_id) = &key.session_id {
+                self.check_name(caller, session_id)?;
+            }
+            return Ok(key.session_id.clone());
+        };
+        let owner = match self.get(caller, id) {
             Some(ConversationRef::Stored(stored, _)) if stored.archived => {
                 return Err(archived(id));
             }
@@ -218,12 +227,13 @@ impl Registry {
         let _waiting = self.prestart.waiting_client();
         let preferred = self.credentials.preferred(session_id.as_str());
         let choice = options.model.for_start(self.engine.facts(), preferred)?;
-        let servers = self.mcp_servers.for_start(None);
+        let servers = self.mcp_servers.for_start(None, Some(&options.caller));
         let resumed = ResumeState {
             created_at: None,
             sandbox: options.sandbox.unwrap_or(Sandbox::WorkspaceWrite),
             approval_policy: options.approval_policy.unwrap_or(Approval::Never),
             reduced: Vec::new(),
+            owner: Some(options.caller.clone()),
         };
         if choice.is_open()
             && servers.is_empty()
@@ -263,7 +273,7 @@ impl Registry {
         let created_at = Some(stored.created_at);
         let (mut spec, resumed) = self.resume_spec(stored.clone(), created_at);
         let StoredConversation { session_id, conversation_id: id, .. } = &stored;
-        let servers = self.mcp_servers.for_start(Some(id));
+        let servers = self.mcp_servers.for_start(Some(id), stored.owner.as_deref());
         spec.mcp_servers = specs(&servers);
         spec.trace = trace::for_core(&options.span);
         // Core may start a turn of its own as soon as the thread is back.
@@ -292,7 +302,8 @@ impl Registry {
         created_at: Option<DateTime<Utc>>,
     ) -> (ThreadSpec, ResumeState) {
         let reduced = self.permitted.reduce(&mut stored);
-        let StoredConversation { conversation_id, cwd, defaults, model_provider, .. } = stored;
+        let StoredConversation { conversation_id, cwd, defaults, model_provider, owner, .. } =
+            stored;
         if !reduced.is_empty() {
             tracing::info!(conversation = %conversation_id, ?reduced, "recorded settings are reduced");
         }
@@ -306,7 +317,7 @@ impl Registry {
             mcp_servers: Vec::new(),
             trace: None,
         };
-        (spec, ResumeState { created_at, sandbox, approval_policy, reduced })
+        (spec, ResumeState { created_at, sandbox, approval_policy, reduced, owner })
     }
 }
 

@@ -104,6 +104,7 @@ mod tests {
                 cwd: "/w".into(),
                 defaults: Settings { model: "m".to_owned(), sandbox, approval_policy },
                 model_provider: "p".to_owned(),
+                owner: None,
                 created_at: Utc::now(),
                 archived: false,
             };

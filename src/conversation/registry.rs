@@ -34,6 +34,7 @@ use super::settings::Settings;
 use super::state::Activity;
 use super::workspaces::Workspaces;
 use super::written_folders::WrittenFolders;
+use crate::access::owners::Owners;
 use crate::bridge::credentials::Credentials;
 use crate::bridge::in_flight::InFlight;
 use crate::error::Error;
@@ -54,6 +55,7 @@ pub struct Registry {
     pub(super) credentials: Credentials,
     pub(super) prestart: Prestart,
     pub(super) permitted: Permitted,
+    owners: Owners,
     pub(super) shared: Shared,
     /// One permit for each conversation that may be live.
     pub(super) places: Arc<Semaphore>,
@@ -87,6 +89,8 @@ pub struct Parts {
     pub limits: Limits,
     /// The settings that the operator permits.
     pub permitted: Permitted,
+    /// Who may use what.
+    pub owners: Owners,
     /// Whether event logs keep the events that carry the system prompt.
     pub raw_events: bool,
     /// The stages of the end.
@@ -112,6 +116,7 @@ impl Registry {
             egress,
             limits,
             permitted,
+            owners,
             raw_events,
             shutdown,
         } = parts;
@@ -133,6 +138,7 @@ impl Registry {
             workspaces,
             credentials,
             permitted,
+            owners,
             places: Arc::new(Semaphore::new(limits.max_live.min(Semaphore::MAX_PERMITS))),
             shared: Shared {
                 calls,
@@ -192,10 +198,25 @@ impl Registry {
         self.prestart.run().await;
     }
 
-    /// The conversation that `key` names. Starts and resumes nothing.
-    pub fn find(&self, key: &ConversationKey) -> Option<ConversationRef> {
+    /// The conversation that `key` names, if the caller may use it. Starts and resumes nothing.
+    pub fn find(&self, caller: &str, key: &ConversationKey) -> Option<ConversationRef> {
+        self.find_any(key).filter(|known| self.may_use(caller, known))
+    }
+
+    /// A conversation by its id, if the caller may use it.
+    pub fn get(&self, caller: &str, id: &ConversationId) -> Option<ConversationRef> {
+        self.get_any(id).filter(|known| self.may_use(caller, known))
+    }
+
+    /// Whether a caller may use a conversation. To others it does not exist.
+    pub fn may_use(&self, caller: &str, known: &ConversationRef) -> bool {
+        self.owners.may_use(caller, known.owner())
+    }
+
+    /// The conversation that `key` names, whoever it belongs to.
+    pub(super) fn find_any(&self, key: &ConversationKey) -> Option<ConversationRef> {
         if let Some(id) = &key.conversation_id {
-            return self.get(id);
+            return self.get_any(id);
         }
         let session_id = key.session_id.as_ref()?;
         let live = self.names().get(session_id).and_then(|cell| cell.get().cloned());
@@ -205,12 +226,29 @@ impl Registry {
         }
     }
 
-    /// A conversation by its id.
-    pub fn get(&self, id: &ConversationId) -> Option<ConversationRef> {
+    /// A conversation by its id, whoever it belongs to.
+    pub(super) fn get_any(&self, id: &ConversationId) -> Option<ConversationRef> {
         if let Some(conversation) = self.live().get(id) {
             return Some(ConversationRef::Live(Arc::clone(conversation)));
         }
         self.sessions.by_conversation(id).map(|stored| self.stored(stored))
+    }
+
+    /// Checks that a session's name is free, or its conversation the caller's.
+    ///
+    /// # Errors
+    /// `NotFound` where it belongs to another key: to the caller, that conversation does not exist.
+    pub fn check_name(&self, caller: &str, session_id: &SessionId) -> Result<(), Error> {
+        match self.find_any(&session_id.clone().into()) {
+            Some(known) if !self.may_use(caller, &known) => Err(Error::new(
+                Kind::NotFound,
+                format!(
+                    "session_id: no conversation of yours has the name {session_id}, which is \
+                         taken; choose another name"
+                ),
+            )),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// A conversation that is not live, as it would be loaded.
@@ -276,7 +314,7 @@ impl Registry {
         thread: Arc<dyn Thread>,
         session_id: &SessionId,
         resumed: ResumeState,
-        servers: Vec<McpConnection>,
+        servers: Vec<Arc<McpConnection>>,
         place: OwnedSemaphorePermit,
     ) -> Arc<Conversation> {
         self.credentials.bind(&thread.facts().id, session_id.as_str());
@@ -297,7 +335,7 @@ impl Registry {
         thread: Arc<dyn Thread>,
         session_id: &SessionId,
         resumed: ResumeState,
-        servers: Vec<McpConnection>,
+        servers: Vec<Arc<McpConnection>>,
         place: OwnedSemaphorePermit,
     ) -> Result<Arc<Conversation>, Error> {
         let ResumeState { created_at, sandbox, approval_policy, .. } = resumed;
@@ -309,6 +347,7 @@ impl Registry {
             cwd: facts.cwd.clone(),
             defaults: Settings { model: facts.model.clone(), sandbox, approval_policy },
             model_provider: facts.model_provider.clone(),
+            owner: resumed.owner.clone(),
             created_at,
             archived: false,
         };

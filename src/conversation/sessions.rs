@@ -45,6 +45,9 @@ pub struct StoredConversation {
     pub defaults: Settings,
     /// The id of the model's provider.
     pub model_provider: String,
+    /// The name of the key that started it; absent where there were no owners yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// The time of its start.
     pub created_at: DateTime<Utc>,
     /// Whether it is archived.
@@ -306,6 +309,7 @@ mod tests {
                 approval_policy: Approval::Never,
             },
             model_provider: "demo".into(),
+            owner: None,
             created_at: DateTime::UNIX_EPOCH + chrono::TimeDelta::seconds(conversation as i64),
             archived: false,
         }

@@ -30,8 +30,8 @@ pub(crate) struct Approvals {
 ///
 /// # Errors
 /// `NotFound`.
-pub(crate) fn approvals(app: &App, id: &ConversationId) -> Result<Approvals, Error> {
-    let approvals = match find(app, id)? {
+pub(crate) fn approvals(app: &App, caller: &str, id: &ConversationId) -> Result<Approvals, Error> {
+    let approvals = match find(app, caller, id)? {
         ConversationRef::Live(conversation) => conversation.pending_approvals(),
         ConversationRef::Stored(..) => Vec::new(),
     };
@@ -61,7 +61,7 @@ pub(crate) async fn approve(
     answer: Answer,
 ) -> Result<Decided, Error> {
     let decision = answer.decision;
-    let ConversationRef::Live(conversation) = find(app, id)? else {
+    let ConversationRef::Live(conversation) = find(app, caller, id)? else {
         return Err(Error::new(
             Kind::NotFound,
             format!("approval_id: no approval is pending, got {}", excerpt(approval_id.as_str())),
@@ -69,7 +69,7 @@ pub(crate) async fn approve(
     };
     let rules = app.config().approvals;
     if decision.approves() && !conversation.is_question(approval_id.as_str()) {
-        may_approve(rules, caller)?;
+        may_approve(rules, caller, conversation.owner())?;
     }
     let (caller, approval) = (caller.to_owned(), approval_id.clone());
     let deciding = app.detached(move |_| async move {

@@ -20,11 +20,12 @@ use crate::error::Kind;
 /// is beyond the newest event.
 pub(crate) fn read(
     app: &App,
+    caller: &str,
     id: &ConversationId,
     field: &str,
     after: Seq,
 ) -> Result<Arc<Conversation>, Error> {
-    let conversation = loaded(find(app, id)?)?;
+    let conversation = loaded(find(app, caller, id)?)?;
     let oldest_seq = conversation.log().oldest_seq();
     let last_gone = oldest_seq.saturating_sub(1);
     if after < last_gone {

@@ -44,11 +44,12 @@ pub(crate) struct HistoryRequest {
 /// `EngineError`.
 pub(crate) async fn history(
     app: &App,
+    caller: &str,
     id: &ConversationId,
     HistoryRequest { cursor, limit }: HistoryRequest,
 ) -> Result<History, Error> {
     let limit = limit.map_or(DEFAULT_PAGE, Whole::size);
-    find(app, id)?;
+    find(app, caller, id)?;
     let page = app.conversations().history(id, cursor, limit).await?;
     Ok(History { conversation_id: id.clone(), turns: page.turns, next_cursor: page.next })
 }
@@ -67,8 +68,8 @@ pub(crate) struct Diff {
 ///
 /// # Errors
 /// `NotFound`.
-pub(crate) fn diff(app: &App, id: &ConversationId) -> Result<Diff, Error> {
-    let diff = match find(app, id)? {
+pub(crate) fn diff(app: &App, caller: &str, id: &ConversationId) -> Result<Diff, Error> {
+    let diff = match find(app, caller, id)? {
         ConversationRef::Live(conversation) => conversation.diff(),
         ConversationRef::Stored(..) => None,
     };

@@ -40,7 +40,7 @@ use crate::error::Error;
 /// Finds a conversation by its id.
 ///
 /// # Errors
-/// `NotFound`.
-pub(crate) fn find(app: &App, id: &ConversationId) -> Result<ConversationRef, Error> {
-    app.conversations().get(id).ok_or_else(|| not_found(id))
+/// `NotFound`, also if it belongs to another caller.
+pub(crate) fn find(app: &App, caller: &str, id: &ConversationId) -> Result<ConversationRef, Error> {
+    app.conversations().get(caller, id).ok_or_else(|| not_found(id))
 }

@@ -103,7 +103,7 @@ pub(crate) async fn steer(
         images: ImageUri::strings(steer.images),
         ..Prompt::default()
     };
-    let known = find(app, id)?;
+    let known = find(app, caller, id)?;
     app.credentials().admit(known.session_id().as_str(), caller)?;
     let turn = match known {
         ConversationRef::Live(conversation) => conversation.steer(&prompt).await?,
@@ -230,7 +230,7 @@ pub(crate) async fn rollback(
 ) -> Result<RolledBack, Error> {
     let turns = u32::try_from(turns.get()).unwrap_or(u32::MAX);
     let conversation_id = id.clone();
-    let is_idle = match find(app, &id)? {
+    let is_idle = match find(app, caller, &id)? {
         ConversationRef::Live(conversation) => conversation.snapshot().activity == Activity::Idle,
         ConversationRef::Stored(stored, _) => !stored.archived,
     };

@@ -5,7 +5,6 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::call_context::CallContext;
-use crate::app::App;
 use crate::conversation::ConversationRef;
 use crate::conversation::approvals::PendingApproval;
 use crate::conversation::id::ConversationId;
@@ -62,12 +61,12 @@ impl PerhapsConversation {
     ///
     /// # Errors
     /// `NotFound`.
-    pub(super) fn find(self, app: &App) -> Result<Option<ConversationRef>, Error> {
+    pub(super) fn find(self, call: &CallContext) -> Result<Option<ConversationRef>, Error> {
         let Self { session_id, conversation_id } = self;
         if session_id.is_none() && conversation_id.is_none() {
             return Ok(None);
         }
-        ConversationParams { session_id, conversation_id }.require(app).map(Some)
+        ConversationParams { session_id, conversation_id }.require(call).map(Some)
     }
 }
 
@@ -90,9 +89,9 @@ impl ConversationParams {
     /// Finds the conversation.
     ///
     /// # Errors
-    /// `InvalidRequest` without a name; `NotFound`.
-    pub(super) fn require(&self, app: &App) -> Result<ConversationRef, Error> {
-        app.conversations().find(&self.key()?).ok_or_else(|| {
+    /// `InvalidRequest` without a name; `NotFound`, also if it belongs to another caller.
+    pub(super) fn require(&self, call: &CallContext) -> Result<ConversationRef, Error> {
+        call.app().conversations().find(call.caller(), &self.key()?).ok_or_else(|| {
             let (id, session) = (&self.conversation_id, &self.session_id);
             let name = id.as_ref().map(ConversationId::as_str);
             let name = name.or(session.as_ref().map(SessionId::as_str)).unwrap_or_default();
@@ -102,8 +101,8 @@ impl ConversationParams {
 
     /// Finds the conversation, or returns the result for an unknown one: clients call to learn
     /// whether a session exists.
-    fn find(self, app: &App) -> Result<Result<ConversationRef, NotFound>, Error> {
-        let found = app.conversations().find(&self.key()?);
+    fn find(self, call: &CallContext) -> Result<Result<ConversationRef, NotFound>, Error> {
+        let found = call.app().conversations().find(call.caller(), &self.key()?);
         Ok(found.ok_or(NotFound {
             status: "not_found",
             session_id: self.session_id,
@@ -156,7 +155,7 @@ pub(super) async fn status(
     call: &CallContext,
     params: ConversationParams,
 ) -> Result<Found<ConversationStatus>, Error> {
-    let known = match params.find(call.app())? {
+    let known = match params.find(call)? {
         Ok(known) => known,
         Err(not_found) => return Ok(Found::NotFound(not_found)),
     };
@@ -170,7 +169,7 @@ pub(super) async fn cancel(
     call: &CallContext,
     params: ConversationParams,
 ) -> Result<Found<Cancelled>, Error> {
-    match params.find(call.app())? {
+    match params.find(call)? {
         Ok(known) => Ok(Found::Known(ops::turns::interrupt(&known).await?)),
         Err(not_found) => Ok(Found::NotFound(not_found)),
     }

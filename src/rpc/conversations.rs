@@ -31,7 +31,7 @@ pub(super) use crate::ops::turns::Steered;
 pub(super) use crate::ops::turns::TurnOutcome;
 
 fn id_of(call: &CallContext, params: &ConversationParams) -> Result<ConversationId, Error> {
-    Ok(params.require(call.app())?.id().clone())
+    Ok(params.require(call)?.id().clone())
 }
 
 pub(super) async fn start(
@@ -42,7 +42,7 @@ pub(super) async fn start(
 }
 
 pub(super) async fn list(call: &CallContext, list: ListRequest) -> Result<ConversationPage, Error> {
-    ops::conversations::list(call.app(), &list)
+    ops::conversations::list(call.app(), call.caller(), &list)
 }
 
 pub(super) async fn resume(
@@ -56,14 +56,14 @@ pub(super) async fn archive(
     call: &CallContext,
     params: ConversationParams,
 ) -> Result<Archived, Error> {
-    ops::conversations::archive(call.app(), id_of(call, &params)?).await
+    ops::conversations::archive(call.app(), call.caller(), id_of(call, &params)?).await
 }
 
 pub(super) async fn history(
     call: &CallContext,
     Joined(params, request): InConversation<HistoryRequest>,
 ) -> Result<History, Error> {
-    ops::history::history(call.app(), &id_of(call, &params)?, request).await
+    ops::history::history(call.app(), call.caller(), &id_of(call, &params)?, request).await
 }
 
 pub(super) async fn compact(
@@ -77,7 +77,7 @@ pub(super) async fn fork(
     call: &CallContext,
     Joined(params, request): InConversation<ForkRequest>,
 ) -> Result<ConversationView, Error> {
-    ops::conversations::fork(call.app(), &id_of(call, &params)?, request).await
+    ops::conversations::fork(call.app(), call.caller(), &id_of(call, &params)?, request).await
 }
 
 pub(super) async fn steer(

@@ -29,7 +29,7 @@ pub(super) async fn connect(
     call: &CallContext,
     Joined(scope, request): InScope<ConnectRequest>,
 ) -> Result<ConnectedServer, Error> {
-    mcp::connect(call.app(), scope.find(call.app())?, request.server_config).await
+    mcp::connect(call.app(), call.caller(), scope.find(call)?, request.server_config).await
 }
 
 /// `mcp.list`
@@ -37,7 +37,7 @@ pub(super) async fn list(
     call: &CallContext,
     scope: PerhapsConversation,
 ) -> Result<ServerList, Error> {
-    Ok(mcp::list(call.app(), scope.find(call.app())?.as_ref()))
+    Ok(mcp::list(call.app(), call.caller(), scope.find(call)?.as_ref()))
 }
 
 /// The name of a server.
@@ -52,5 +52,5 @@ pub(super) async fn disconnect(
     call: &CallContext,
     Joined(scope, request): InScope<DisconnectRequest>,
 ) -> Result<DisconnectedServer, Error> {
-    mcp::disconnect(call.app(), scope.find(call.app())?, request.name).await
+    mcp::disconnect(call.app(), call.caller(), scope.find(call)?, request.name).await
 }

@@ -167,11 +167,11 @@ methods! {
     /// Applies a patch to a folder, as a whole or not at all.
     Apply = "apply", apply::PatchRequest => apply::PatchResult, apply::apply;
     /// Connects an MCP server after a trial start. A conversation gets its tools with its next
-    /// turn; if none is named, every conversation that starts afterwards gets them.
+    /// turn; if none is named, every conversation that the caller starts afterwards gets them.
     McpConnect = "mcp.connect", InScope<mcp::ConnectRequest> => mcp::ConnectedServer, mcp::connect;
-    /// The MCP servers of a conversation; if none is named, those of new conversations.
+    /// The MCP servers of a conversation; if none is named, those of the caller's new conversations.
     McpList = "mcp.list", PerhapsConversation => mcp::ServerList, mcp::list;
-    /// Disconnects an MCP server from a conversation; if none is named, from all.
+    /// Disconnects an MCP server from a conversation; if none is named, from all of the caller.
     McpDisconnect = "mcp.disconnect", InScope<mcp::DisconnectRequest> => mcp::DisconnectedServer, mcp::disconnect;
     /// Sets the key of a session for a provider. The key is kept in memory only.
     Login = "auth.login", auth::LoginRequest => auth::LoggedIn, auth::login;

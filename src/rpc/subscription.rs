@@ -55,7 +55,7 @@ pub(super) async fn subscribe(
     let socket = call.require_socket()?;
     let app = call.app();
     let (after, raw) = (request.after_seq.map_or(0, Count::get), request.raw_events);
-    let conversation = events::subscribe(app, named.require(app)?, after, raw)?;
+    let conversation = events::subscribe(app, named.require(call)?, after, raw)?;
     let last_seq = conversation.log().last_seq();
     let options = SubscribeOptions { after, deltas: request.include_deltas, raw };
     let events = subscriber::subscribe(socket, app, &conversation, options)?;
@@ -82,7 +82,7 @@ pub(super) async fn unsubscribe(
     params: ConversationParams,
 ) -> Result<Unsubscribed, Error> {
     let socket = call.require_socket()?;
-    let known = params.require(call.app())?;
+    let known = params.require(call)?;
     let id = known.id();
     Ok(Unsubscribed { unsubscribed: socket.end_subscription(id), conversation_id: id.clone() })
 }

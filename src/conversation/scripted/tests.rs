@@ -41,6 +41,7 @@ async fn conversation(engine: &ScriptedEngine) -> Arc<Conversation> {
         sandbox: Sandbox::WorkspaceWrite,
         approval_policy: Approval::Never,
         reduced: Vec::new(),
+        owner: None,
     };
     let thread = engine.start(ThreadSpec::default()).await.unwrap();
     let session_id = SessionId::parse("s").unwrap();

@@ -24,7 +24,7 @@ async fn idle_conversation_is_evicted_and_resumed() {
     tokio::time::sleep(A_WHILE).await;
     assert!(many.engine.thread(0).is_closed());
     assert!(many.registry.is_empty());
-    assert!(matches!(many.registry.find(&key("a")), Some(ConversationRef::Stored(..))));
+    assert!(matches!(many.registry.find("key", &key("a")), Some(ConversationRef::Stored(..))));
     let second = many.run_turn("a", 1).await;
     assert_eq!(second.conversation.id(), first.conversation.id());
 }
@@ -61,7 +61,7 @@ async fn longest_idle_makes_room() {
         std::thread::sleep(Duration::from_millis(2));
     }
     let live =
-        |session| matches!(many.registry.find(&key(session)), Some(ConversationRef::Live(_)));
+        |session| matches!(many.registry.find("key", &key(session)), Some(ConversationRef::Live(_)));
     assert_eq!(["a", "b", "c"].map(live), [false, true, true]);
 }
 

@@ -37,6 +37,8 @@ use super::start_options::StartOptions;
 use super::turn::IfBusy;
 use super::turn::Turn;
 use super::written_folders::WrittenFolders;
+use crate::access::Keys;
+use crate::access::owners::Owners;
 use crate::bridge::credentials::Credentials;
 use crate::bridge::in_flight::InFlight;
 use crate::error::Error;
@@ -94,6 +96,7 @@ impl OneConversation {
             sandbox: Sandbox::WorkspaceWrite,
             approval_policy: Approval::Never,
             reduced: Vec::new(),
+            owner: None,
         };
         let shutdown = Shutdown::default();
         let shared = Shared {
@@ -172,6 +175,7 @@ impl ManyConversations {
             egress: None,
             limits,
             permitted: Permitted { danger_full_access: true, approvals: true },
+            owners: Owners::new(&Keys::parse(["key=1", "other=2"]).unwrap()),
             raw_events: false,
             shutdown: shutdown.clone(),
         });

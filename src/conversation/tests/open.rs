@@ -21,7 +21,7 @@ async fn failed_start_leaves_nothing_behind() {
     let many = ManyConversations::new(limits());
     many.engine.fail_next_start(EngineError::Rejected("no".to_owned()));
     assert!(many.prompt("a").await.is_err());
-    assert!(many.registry.find(&key("a")).is_none());
+    assert!(many.registry.find("key", &key("a")).is_none());
     assert!(many.registry.names().is_empty());
     let left = std::fs::read_dir(many.dir.path().join("root")).unwrap().count();
     assert_eq!(left, 0, "its folder is removed");

@@ -38,11 +38,11 @@ pub(crate) struct ConversationPage {
     next_cursor: Option<ConversationId>,
 }
 
-/// Lists conversations, newest first, a page at a time.
+/// Lists the conversations that a caller may use, newest first, a page at a time.
 ///
 /// # Errors
 /// None: a page of an unknown cursor is empty.
-pub(crate) fn list(app: &App, list: &ListRequest) -> Result<ConversationPage, Error> {
+pub(crate) fn list(app: &App, caller: &str, list: &ListRequest) -> Result<ConversationPage, Error> {
     let limit = list.limit.map_or(DEFAULT_PAGE, Whole::size);
     let conversations = app.conversations();
     let mut before = match list.cursor.as_ref().map(|id| conversations.order_key(id)) {
@@ -62,7 +62,7 @@ pub(crate) fn list(app: &App, list: &ListRequest) -> Result<ConversationPage, Er
                 conversations.newest_first(false, before.as_ref(), BATCH)
             }
         };
-        for known in &found {
+        for known in found.iter().filter(|known| conversations.may_use(caller, known)) {
             let view = ConversationView::new(known);
             if list.status.is_some_and(|status| view.state.status != status) {
                 continue;

@@ -76,7 +76,7 @@ pub(crate) async fn start(
 ) -> Result<(ConversationView, bool), Error> {
     let key = ConversationKey { session_id: start.session_id.clone(), conversation_id: None };
     if let Some(text) = start.prompt {
-        let was_there = is_open(app, &key);
+        let was_there = is_open(app, caller, &key);
         let request = PromptRequest {
             prompt: text,
             session_id: start.session_id,
@@ -108,7 +108,7 @@ pub(crate) async fn start(
         ..StartOptions::new(caller)
     };
     let opening = app.detached(|app| async move {
-        let was_there = is_open(&app, &key);
+        let was_there = is_open(&app, &options.caller, &key);
         let conversation = app.conversations().open(&key, &options).await?;
         if was_there {
             conversation.check_settings(&options)?;
@@ -119,9 +119,9 @@ pub(crate) async fn start(
     Ok((ConversationView::new(&ConversationRef::Live(conversation)), is_new))
 }
 
-/// Whether a name stands for a conversation that goes on. One in the archive does not.
-fn is_open(app: &App, key: &ConversationKey) -> bool {
-    match app.conversations().find(key) {
+/// Whether a name stands for a conversation of the caller that goes on. One in the archive does not.
+fn is_open(app: &App, caller: &str, key: &ConversationKey) -> bool {
+    match app.conversations().find(caller, key) {
         Some(ConversationRef::Live(_)) => true,
         Some(ConversationRef::Stored(stored, _)) => !stored.archived,
         None => false,
@@ -139,7 +139,12 @@ pub(crate) struct Archived {
 ///
 /// # Errors
 /// `NotFound`; the archive cannot be written.
-pub(crate) async fn archive(app: &Arc<App>, id: ConversationId) -> Result<Archived, Error> {
+pub(crate) async fn archive(
+    app: &Arc<App>,
+    caller: &str,
+    id: ConversationId,
+) -> Result<Archived, Error> {
+    find(app, caller, &id)?;
     let conversation_id = id.clone();
     app.detached(|app| async move { app.conversations().archive(&id).await }).await?;
     Ok(Archived { archived: true, conversation_id })
@@ -176,12 +181,14 @@ pub(crate) struct ForkRequest {
 /// As of [`Registry::fork`](crate::conversation::registry::Registry::fork).
 pub(crate) async fn fork(
     app: &Arc<App>,
+    caller: &str,
     id: &ConversationId,
     fork: ForkRequest,
 ) -> Result<ConversationView, Error> {
-    let source = find(app, id)?;
+    let source = find(app, caller, id)?;
+    let caller = caller.to_owned();
     let forking = app.detached(|app| async move {
-        app.conversations().fork(&source, fork.after_turn, fork.new_session_id).await
+        app.conversations().fork(&caller, &source, fork.after_turn, fork.new_session_id).await
     });
     Ok(ConversationView::new(&ConversationRef::Live(forking.await?)))
 }

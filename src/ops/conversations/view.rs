@@ -146,8 +146,12 @@ pub(crate) struct ConversationDetail {
 ///
 /// # Errors
 /// `NotFound`.
-pub(crate) fn show(app: &App, id: &ConversationId) -> Result<ConversationDetail, Error> {
-    let view = ConversationView::new(&find(app, id)?);
+pub(crate) fn show(
+    app: &App,
+    caller: &str,
+    id: &ConversationId,
+) -> Result<ConversationDetail, Error> {
+    let view = ConversationView::new(&find(app, caller, id)?);
     let model_calls = app.model_calls().recent(id.as_str(), MODEL_CALLS);
     Ok(ConversationDetail { view, model_calls })
 }

@@ -46,8 +46,8 @@ pub(crate) struct LoggedIn {
 /// Sets the key of a session for a provider.
 ///
 /// # Errors
-/// `InvalidRequest` names the field, without its value; `Forbidden` if the session belongs to
-/// another caller.
+/// `InvalidRequest` names the field, without its value; `NotFound` if another caller has started the
+/// session; `Forbidden` if another caller has logged it in.
 pub(crate) fn login(app: &App, caller: &str, request: LoginRequest) -> Result<LoggedIn, Error> {
     let known = providers::bridged(app.config()).map(|provider| provider.id.as_str());
     if !known.clone().any(|id| id == request.provider) {
@@ -60,7 +60,13 @@ pub(crate) fn login(app: &App, caller: &str, request: LoginRequest) -> Result<Lo
     let session_id = request.session_id.unwrap_or_else(SessionId::generate);
     let (key, account) = credentials::read(&request.provider, request.credentials)?;
     let expires_at = key.expires_at.map(rfc3339);
+    app.conversations().check_name(caller, &session_id)?;
     app.credentials().login(session_id.as_str(), caller, key)?;
+    // Another caller may have started the session in between.
+    if let Err(taken) = app.conversations().check_name(caller, &session_id) {
+        app.credentials().logout(session_id.as_str(), caller)?;
+        return Err(taken);
+    }
     tracing::info!(%session_id, provider = request.provider, caller, "logged in");
     Ok(LoggedIn { logged_in: true, session_id, provider: request.provider, account, expires_at })
 }

@@ -1,6 +1,7 @@
 //! MCP servers (tools, the Model Context Protocol), connected at run time (`mcp.*`).
 //!
-//! The scope of a server is a conversation, or `None`: every conversation that starts afterwards.
+//! The scope of a server is a conversation, or `None`: every conversation that the caller starts afterwards.
+//! Servers for everybody are the operator's, in `[mcp_servers]` of the file.
 
 mod server_config;
 
@@ -19,6 +20,7 @@ use crate::app::App;
 use crate::conversation::ConversationRef;
 use crate::conversation::id::ConversationId;
 use crate::conversation::mcp_servers::McpConnection;
+use crate::conversation::mcp_servers::McpScope;
 use crate::error::Error;
 use crate::error::Kind;
 use crate::text::rfc3339;
@@ -29,7 +31,7 @@ pub(crate) struct ConnectedServer {
     connected: bool,
     name: String,
     tools: Vec<McpTool>,
-    /// Absent if the server is for every conversation that starts afterwards.
+    /// Absent if the server is for every conversation that the caller starts afterwards.
     #[serde(skip_serializing_if = "Option::is_none")]
     conversation_id: Option<ConversationId>,
 }
@@ -41,26 +43,30 @@ pub(crate) struct ConnectedServer {
 /// `TimedOut` if the server does not list its tools; `Overloaded` if there are too many.
 pub(crate) async fn connect(
     app: &Arc<App>,
+    caller: &str,
     scope: Option<ConversationRef>,
     config: ServerConfig,
 ) -> Result<ConnectedServer, Error> {
     let server = config.validate(app)?;
     let conversation_id = scope.as_ref().map(|known| known.id().clone());
+    let caller = caller.to_owned();
     let connecting = app.detached(|app| async move {
+        let scope = scope.as_ref().map_or(McpScope::New(&caller), McpScope::Conversation);
         let servers = app.conversations().mcp_servers();
         let force = &app.shutdown().force;
         tokio::select! {
-            connected = servers.connect(scope.as_ref(), server) => connected,
+            connected = servers.connect(scope, server) => connected,
             () = force.cancelled() => {
                 Err(Error::new(Kind::Unavailable, "the gateway is shutting down"))
             }
         }
     });
-    let McpConnection { server, tools, .. } = connecting.await?;
-    Ok(ConnectedServer { connected: true, name: server.name, tools, conversation_id })
+    let connected = connecting.await?;
+    let (name, tools) = (connected.server.name.clone(), connected.tools.clone());
+    Ok(ConnectedServer { connected: true, name, tools, conversation_id })
 }
 
-/// The servers of a conversation; those of new conversations if none is named.
+/// The servers of a conversation; those of the caller's new conversations if none is named.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ServerList {
     servers: Vec<Server>,
@@ -88,15 +94,15 @@ struct Server {
 }
 
 /// Lists the servers of a scope.
-pub(crate) fn list(app: &App, scope: Option<&ConversationRef>) -> ServerList {
+pub(crate) fn list(app: &App, caller: &str, scope: Option<&ConversationRef>) -> ServerList {
     let servers = app.conversations().mcp_servers();
     let (connected, states) = match scope {
         Some(known) => (servers.of(known.id()), servers.states(known)),
-        None => (servers.for_new(), HashMap::new()),
+        None => (servers.for_new(caller), HashMap::new()),
     };
     let servers = connected.into_iter().map(|connected| {
         let state = states.get(&connected.server.name);
-        Server::new(connected, state)
+        Server::new(&connected, state)
     });
     ServerList {
         servers: servers.collect(),
@@ -105,7 +111,7 @@ pub(crate) fn list(app: &App, scope: Option<&ConversationRef>) -> ServerList {
 }
 
 impl Server {
-    fn new(connected: McpConnection, state: Option<&McpState>) -> Self {
+    fn new(connected: &McpConnection, state: Option<&McpState>) -> Self {
         let (state, error) = match state {
             None => ("connected", None),
             Some(McpState::Starting) => ("starting", None),
@@ -117,11 +123,11 @@ impl Server {
                 McpTransport::Stdio { .. } => "stdio",
                 McpTransport::Http { .. } => "http",
             },
-            name: connected.server.name,
+            name: connected.server.name.clone(),
             state,
             error,
             connected_at: rfc3339(connected.connected_at),
-            tools: connected.tools,
+            tools: connected.tools.clone(),
         }
     }
 }
@@ -133,24 +139,23 @@ pub(crate) struct DisconnectedServer {
     name: String,
 }
 
-/// Removes a server from a conversation, or, without one, from all. Goes on if the caller is
-/// dropped.
+/// Removes a server from a conversation, or, without one, from all of the caller. Goes on if the caller
+/// is dropped.
 ///
 /// # Errors
 /// `NotFound` if the scope has no server of that name.
 pub(crate) async fn disconnect(
     app: &Arc<App>,
+    caller: &str,
     scope: Option<ConversationRef>,
     ServerName(name): ServerName,
 ) -> Result<DisconnectedServer, Error> {
-    let name_ = name.clone();
+    let (caller, server) = (caller.to_owned(), name.clone());
     let disconnecting = app.detached(|app| async move {
+        let scope = scope.as_ref().map_or(McpScope::New(&caller), McpScope::Conversation);
         let conversations = app.conversations();
-        let live = |id: &_| match conversations.get(id) {
-            Some(ConversationRef::Live(conversation)) => Some(conversation),
-            Some(ConversationRef::Stored(..)) | None => None,
-        };
-        conversations.mcp_servers().disconnect(scope.as_ref(), &name_, live).await
+        let find = |id: &ConversationId| conversations.get(&caller, id);
+        conversations.mcp_servers().disconnect(scope, &server, find).await
     });
     if !disconnecting.await? {
         return Err(Error::new(

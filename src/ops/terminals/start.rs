@@ -102,9 +102,12 @@ pub(crate) async fn start(
         session_id: request.session_id,
         conversation_id: request.conversation_id,
     };
-    let known = conversations.find(&key);
+    let known = conversations.find(caller, &key);
     if let (None, Some(id)) = (&known, &key.conversation_id) {
         return Err(not_found(id));
+    }
+    if let Some(session_id) = &key.session_id {
+        conversations.check_name(caller, session_id)?;
     }
     let sandbox = request.sandbox.or_else(|| known.as_ref().map(|known| known.sandbox()));
     let sandbox = sandbox.unwrap_or(Sandbox::WorkspaceWrite);

@@ -73,7 +73,7 @@ pub(super) async fn submit(
     let conversation_id =
         conversation_id.transpose().map_err(|error| error.at_field("conversation_id"))?;
     let require =
-        || ConversationParams::new(session_id.clone(), conversation_id.clone()).require(call.app());
+        || ConversationParams::new(session_id.clone(), conversation_id.clone()).require(call);
     let (accepted, events) = match submission.op {
         Some(Op::UserInput(input)) => {
             let request = input.request(session_id, conversation_id)?;

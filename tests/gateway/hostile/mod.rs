@@ -16,6 +16,7 @@ mod project_files;
 mod records;
 mod repositories;
 mod shutdown;
+mod strangers;
 mod stray_files;
 mod unread;
 

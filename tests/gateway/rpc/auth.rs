@@ -166,7 +166,8 @@ async fn login_belongs_to_its_caller() {
     // Also by conversation id.
     let by_id =
         json!({ "prompt": "hello", "conversation_id": answer["result"]["conversation_id"] });
-    assert_eq!(rpc(&gateway, "k2", "conversation.prompt", &by_id).await["error"]["code"], -32003);
+    // The conversation is known by then, and another caller's.
+    assert_eq!(rpc(&gateway, "k2", "conversation.prompt", &by_id).await["error"]["code"], -32004);
     assert_eq!(keys(&provider), ["Bearer sk-of-ann"]);
 }
 

@@ -172,6 +172,13 @@ impl Gateway {
         self.kill_and_restart()
     }
 
+    /// Kills the process and starts it again on the same home, with this variable changed.
+    pub fn restart_with_env(mut self, name: &str, value: &str) -> Self {
+        self.setup.env.retain(|(known, _)| known != name);
+        self.setup.env.push((name.to_owned(), value.to_owned()));
+        self.kill_and_restart()
+    }
+
     /// Sends SIGTERM.
     pub fn terminate(&self) {
         let status =

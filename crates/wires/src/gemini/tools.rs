@@ -1,5 +1,7 @@
 //! Tools as function declarations, and the tool of a function's name.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 use serde_json::json;
 
@@ -25,6 +27,10 @@ pub(super) struct Tool {
 #[derive(Debug, Default)]
 pub(super) struct Tools {
     tools: Vec<Tool>,
+    /// The places of the tools, by Gemini's names.
+    by_wire_name: HashMap<String, usize>,
+    /// The same by namespace and name, in core's form.
+    by_name: HashMap<(String, String), usize>,
     /// The descriptions of the namespaces, for the system instruction.
     pub(super) notes: Vec<String>,
 }
@@ -93,17 +99,20 @@ impl Tools {
             "description": description,
             "parametersJsonSchema": parameters,
         });
+        let place = self.tools.len();
+        self.by_wire_name.insert(wire_name.clone(), place);
+        self.by_name.insert(key(namespace, name), place);
         let namespace = namespace.map(str::to_owned);
         self.tools.push(Tool { wire_name, namespace, name: name.to_owned(), custom, declaration });
     }
 
     fn find(&self, namespace: Option<&str>, name: &str) -> Option<&Tool> {
-        self.tools.iter().find(|tool| tool.namespace.as_deref() == namespace && tool.name == name)
+        self.tools.get(*self.by_name.get(&key(namespace, name))?)
     }
 
     /// Finds a tool by Gemini's name for it.
     pub(super) fn named(&self, wire_name: &str) -> Option<&Tool> {
-        self.tools.iter().find(|tool| tool.wire_name == wire_name)
+        self.tools.get(*self.by_wire_name.get(wire_name)?)
     }
 
     /// Returns Gemini's name of the tool of a call or choice, even if the tool is no longer
@@ -132,6 +141,11 @@ impl Tools {
         };
         (!names.is_empty()).then(|| json!({"mode": mode, "allowedFunctionNames": names}))
     }
+}
+
+/// The key of a tool. No namespace is empty, so an empty one stands for none.
+fn key(namespace: Option<&str>, name: &str) -> (String, String) {
+    (namespace.unwrap_or_default().to_owned(), name.to_owned())
 }
 
 /// Joins a tool and its namespace into one name that Gemini accepts.
