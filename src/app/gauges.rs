@@ -25,6 +25,7 @@ pub(crate) fn register(app: &Arc<App>) {
     gauge(names::UNREAD, |app| app.connections().unread());
     gauge(names::STREAMS, App::open_streams);
     gauge(names::CONVERSATIONS, |app| app.conversations().len());
+    gauge(names::TURNS_LIMIT, |app| app.config().turns.max_running);
     gauge(names::TURNS_RUNNING, |app| app.conversations().running());
     gauge(names::APPROVALS_PENDING, |app| app.conversations().pending_approvals());
     gauge(names::EVENT_LOG, |app| app.conversations().event_log_bytes());

@@ -92,6 +92,7 @@ fn limits<W: Write>(out: &mut Report<W>, config: &Config) -> io::Result<()> {
     out.line("unread responses", format_args!("at most {} bytes", server.max_unread_bytes))?;
     out.line("request body", format_args!("at most {} bytes", server.body_limit))?;
     out.line("prompt", format_args!("at most {} characters", turns.prompt_limit_chars))?;
+    out.line("running turns", format_args!("at most {}", turns.max_running))?;
     out.line("queued prompts", format_args!("at most {} per conversation", turns.max_queued))?;
     let idle = turns.idle.as_millis();
     out.line(

@@ -32,6 +32,8 @@ pub struct File {
     pub(super) max_connections_per_address: Option<usize>,
     pub(super) max_streams_per_connection: Option<usize>,
     pub(super) max_unread_bytes: Option<usize>,
+    pub(super) max_running_turns: Option<usize>,
+    pub(super) max_batch_starts: Option<usize>,
     pub(super) max_queued_prompts: Option<usize>,
     pub(super) max_live_conversations: Option<usize>,
     pub(super) conversation_idle_ms: Option<u64>,

@@ -59,6 +59,8 @@ pub struct Config {
     pub server: web::Limits,
     /// Limits of conversations, turns and their events.
     pub turns: conversation::limits::Limits,
+    /// The largest number of calls in a batch of JSON-RPC that start a conversation or a turn.
+    pub max_batch_starts: usize,
     /// Limits of terminals.
     pub terminals: TerminalLimits,
     /// The upstreams of reverse calls.

@@ -98,6 +98,7 @@ impl Config {
             workspace_root: workspace_root(&file, overrides, folder, &codex_home),
             server: server_limits(&file, keys.names().count(), &env)?,
             turns: turn_limits(&file, &document, &env)?,
+            max_batch_starts: within("max_batch_starts", file.max_batch_starts, 1..=100, 16)?,
             terminals: terminal_limits(&file)?,
             proxies: upstreams(&file, &env)?,
             allow_danger_full_access: file.allow_danger_full_access.unwrap_or(false),
@@ -228,6 +229,7 @@ fn turn_limits(
     Ok(conversation::limits::Limits {
         default_timeout: default_timeout(file, env)?,
         prompt_limit_chars: prompt_limit,
+        max_running: within("max_running_turns", file.max_running_turns, 1..=MAX_COUNT, 256)?,
         max_queued: within("max_queued_prompts", file.max_queued_prompts, 0..=10_000, 16)?,
         max_live: within(
             "max_live_conversations",

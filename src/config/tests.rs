@@ -65,6 +65,7 @@ fn example_has_every_key_with_its_default() {
     assert_eq!(format!("{:?}", shown.terminals), format!("{:?}", default.terminals));
     assert_eq!(shown.proxies.len(), 1);
     assert_eq!(shown.approvals, default.approvals);
+    assert_eq!(shown.max_batch_starts, default.max_batch_starts);
     assert_eq!(shown.allow_raw_events, default.allow_raw_events);
     assert_eq!(format!("{:?}", shown.mcp), format!("{:?}", default.mcp));
     assert_eq!(shown.telemetry, default.telemetry);

@@ -10,7 +10,9 @@ use super::handle::Conversation;
 use super::id::ConversationId;
 use super::id::SessionId;
 use super::mcp_servers::specs;
+use super::open::MAX_ROUNDS;
 use super::open::cell;
+use super::open::keeps_ending;
 use super::open::started;
 use super::record_status::not_stored;
 use super::registry::Registry;
@@ -67,13 +69,42 @@ impl Registry {
     /// propagates `EngineError`.
     pub async fn archive(&self, id: &ConversationId) -> Result<(), Error> {
         self.sessions.check_room()?;
-        if let Some(ConversationRef::Live(conversation)) = self.get_any(id) {
-            if let Some(turn) = conversation.interrupt(None) {
-                turn.report().await?;
+        let session_id = match self.get_any(id) {
+            Some(known) => known.session_id().clone(),
+            None => return Err(not_found(id)),
+        };
+        for _ in 0..MAX_ROUNDS {
+            if let Some(ConversationRef::Live(conversation)) = self.get_any(id) {
+                if let Some(turn) = conversation.interrupt(None) {
+                    turn.report().await?;
+                }
+                conversation.close().await;
+                self.remove(&conversation);
             }
-            conversation.close().await;
-            self.remove(&conversation);
+            // In the name's cell, so that no prompt loads the conversation at the same time: whoever
+            // waits for the cell finds it archived.
+            let cell = Arc::clone(self.names().entry(session_id.clone()).or_default());
+            let archived = cell
+                .get_or_try_init(|| async {
+                    Err::<Arc<Conversation>, _>(self.archive_stored(id).await)
+                })
+                .await;
+            match archived {
+                Err(archived) => {
+                    self.drop_empty_cell(&session_id);
+                    return archived;
+                }
+                // A prompt has loaded it in between.
+                Ok(live) if live.id == *id => {}
+                // The name is another conversation's by now.
+                Ok(_) => return self.archive_stored(id).await,
+            }
         }
+        Err(keeps_ending())
+    }
+
+    /// Archives a conversation that is not live, unless it is archived already.
+    async fn archive_stored(&self, id: &ConversationId) -> Result<(), Error> {
         let Some(mut stored) = self.sessions.by_conversation(id) else { return Err(not_found(id)) };
         if stored.archived {
             return Ok(());

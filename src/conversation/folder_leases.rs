@@ -56,6 +56,15 @@ impl FolderLeases {
         Self(Mutex::new(Folders { kept, written, ..Folders::default() }))
     }
 
+    /// Checks that a folder may be taken into use.
+    ///
+    /// # Errors
+    /// `InvalidRequest` where it lies inside or around another one in use, or inside one in which a
+    /// command has run.
+    pub(super) fn check(&self, folder: &Path) -> Result<(), Error> {
+        refuse_nested(&self.0.lock(), folder)
+    }
+
     /// Takes a folder into use for good.
     ///
     /// # Errors

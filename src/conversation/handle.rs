@@ -58,6 +58,9 @@ pub struct Conversation {
     pub(super) log: Arc<EventLog>,
     /// One turn at a time.
     pub(super) slot: Arc<Semaphore>,
+    /// Bounds the running turns of all conversations, by their largest number.
+    pub(super) turn_slots: Arc<Semaphore>,
+    pub(super) max_running: usize,
     /// Bounds the queued prompts.
     pub(super) queued: Semaphore,
     /// The one queued prompt that waits for the slot. Fair: prompts start in the order in which
@@ -86,6 +89,8 @@ pub(super) struct Shared {
     pub(super) calls: InFlight,
     pub(super) limits: Limits,
     pub(super) event_budget: Arc<EventBudget>,
+    /// A permit for each turn that may run.
+    pub(super) turn_slots: Arc<Semaphore>,
     /// Whether the log keeps the events that carry the system prompt.
     pub(super) raw_events: bool,
     /// The proxy whose URLs are not for clients.
@@ -114,7 +119,8 @@ impl Conversation {
         resumed: ResumeState,
         shared: &Shared,
     ) -> Arc<Self> {
-        let Shared { calls, limits, event_budget, raw_events, egress, shutdown } = shared;
+        let Shared { calls, limits, event_budget, turn_slots, raw_events, egress, shutdown } =
+            shared;
         let facts = thread.facts().clone();
         let id = ConversationId::new(&facts.id);
         let now = Utc::now();
@@ -134,6 +140,8 @@ impl Conversation {
             thread,
             calls: calls.clone(),
             slot: Arc::new(Semaphore::new(1)),
+            turn_slots: Arc::clone(turn_slots),
+            max_running: limits.max_running,
             queued: Semaphore::new(limits.max_queued),
             queue_head: Semaphore::new(1),
             own_turn_limit: limits.default_timeout,

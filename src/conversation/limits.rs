@@ -17,6 +17,8 @@ pub struct Limits {
     pub default_timeout: Duration,
     /// The longest prompt, in characters.
     pub prompt_limit_chars: usize,
+    /// The largest number of turns that run at a time, over all conversations.
+    pub max_running: usize,
     /// The largest number of prompts queued for one conversation.
     pub max_queued: usize,
     /// The largest number of live conversations. Those idle longest make room for others.

@@ -40,7 +40,7 @@ use crate::telemetry::trace;
 /// The time for core to start or resume a thread, its tool servers included.
 const START_LIMIT: Duration = Duration::from_secs(120);
 /// How often a conversation that has just ended is opened again for one request.
-const MAX_ROUNDS: usize = 8;
+pub(super) const MAX_ROUNDS: usize = 8;
 
 impl Registry {
     /// Starts a turn in the conversation that `key` names, or handles the prompt as `if_busy` says.
@@ -200,10 +200,7 @@ impl Registry {
             let conversation = match conversation {
                 Ok(conversation) => Arc::clone(conversation),
                 Err(error) => {
-                    // A failed start leaves no empty cell, unless others wait for it.
-                    self.names().retain(|name, cell| {
-                        name != session_id || cell.initialized() || Arc::strong_count(cell) > 2
-                    });
+                    self.drop_empty_cell(session_id);
                     return Err(error);
                 }
             };
@@ -215,6 +212,13 @@ impl Registry {
             self.remove(&conversation);
         }
         Err(keeps_ending())
+    }
+
+    /// Removes the cell of a session without a live conversation, unless others wait for it.
+    pub(super) fn drop_empty_cell(&self, session_id: &SessionId) {
+        self.names().retain(|name, cell| {
+            name != session_id || cell.initialized() || Arc::strong_count(cell) > 2
+        });
     }
 
     async fn start(
@@ -334,7 +338,8 @@ pub(super) async fn started(
     }
 }
 
-fn keeps_ending() -> Error {
+/// The error of a conversation that ends as often as it is opened.
+pub(super) fn keeps_ending() -> Error {
     Error::new(Kind::Unavailable, "the conversation keeps ending: try again in a moment")
 }
 

@@ -139,6 +139,7 @@ impl Conversation {
         let span = self.begin_span(&id, &state.settings.model, None);
         let slot = Arc::clone(&self.slot).try_acquire_owned().ok();
         let mut running = RunningTurn::new(id.clone(), state.usage.clone(), span, slot);
+        running.turn_slot = Arc::clone(&self.turn_slots).try_acquire_owned().ok();
         running.core_id = Some(core_id.to_owned());
         let interrupt = running.interrupt.clone();
         state.running = Some(running);

@@ -143,6 +143,7 @@ impl Registry {
             shared: Shared {
                 calls,
                 event_budget: EventBudget::new(limits.max_event_log_bytes),
+                turn_slots: Arc::new(Semaphore::new(limits.max_running)),
                 limits,
                 raw_events,
                 egress,

@@ -157,6 +157,9 @@ pub(super) struct RunningTurn {
     /// Shared with the supervisor, so that an interrupt cannot hit the next turn. A turn that core
     /// started by itself has none until the next prompt hands over its own.
     pub(super) slot: Option<Arc<OwnedSemaphorePermit>>,
+    /// Its place among the running turns of all conversations. A turn that core started by itself may
+    /// have none.
+    pub(super) turn_slot: Option<OwnedSemaphorePermit>,
 }
 
 impl RunningTurn {
@@ -176,6 +179,7 @@ impl RunningTurn {
             interrupt: CancellationToken::new(),
             reports: watch::Sender::new(None),
             slot: slot.map(Arc::new),
+            turn_slot: None,
         }
     }
 

@@ -28,11 +28,12 @@ use super::state::RunningTurn;
 use super::supervisor;
 use crate::error::Error;
 use crate::error::Kind;
+use crate::telemetry::metrics;
 
 /// The pause before a prompt that is to steer a turn looks for one again.
 const STEER_PAUSE: Duration = Duration::from_millis(5);
 
-/// How long it looks.
+/// How long it looks at most.
 const STEER_LIMIT: Duration = Duration::from_secs(30);
 
 /// How to handle a prompt while a turn runs.
@@ -213,7 +214,7 @@ impl Conversation {
         prompt: &Prompt,
         limit: Duration,
     ) -> Result<Turn, Error> {
-        let end = Instant::now() + STEER_LIMIT;
+        let end = Instant::now() + STEER_LIMIT.min(limit);
         loop {
             if let Ok(slot) = self.free_slot() {
                 let mut submission = Submission::Prompt(prompt.clone());
@@ -228,7 +229,7 @@ impl Conversation {
             if Instant::now() >= end {
                 return Err(self.busy());
             }
-            tokio::time::sleep(STEER_PAUSE).await;
+            self.unless_draining(tokio::time::sleep(STEER_PAUSE)).await?;
         }
     }
 
@@ -262,6 +263,17 @@ impl Conversation {
             running.slot.get_or_insert(Arc::new(slot));
             return Ok(None);
         }
+        let turn_slot = Arc::clone(&self.turn_slots).try_acquire_owned().map_err(|_| {
+            metrics().turns_refused.add(1, &[]);
+            let most = self.max_running;
+            Error::new(
+                Kind::Overloaded,
+                format!(
+                    "expected at most {most} turns that run at a time (gateway.max_running_turns); try \
+                     again later"
+                ),
+            )
+        })?;
         let settings = state.settings.clone();
         let text = match submission {
             Submission::Prompt(prompt) => {
@@ -278,7 +290,8 @@ impl Conversation {
         let id = new_submission_id();
         let span = self.begin_span(&id, &state.settings.model, text);
         let (trace, current) = (span.for_core(), span.span().clone());
-        let running = RunningTurn::new(id, state.usage.clone(), span, Some(slot));
+        let mut running = RunningTurn::new(id, state.usage.clone(), span, Some(slot));
+        running.turn_slot = Some(turn_slot);
         let is_first = !std::mem::replace(&mut state.has_had_turns, true);
         let turn = self.turn(&running, if is_first { 0 } else { self.log.last_seq() });
         let interrupt = running.interrupt.clone();

@@ -75,7 +75,10 @@ impl Workspaces {
     /// As of [`Self::resolve`] and [`Self::create`].
     pub async fn lease(&self, cwd: Option<&str>) -> Result<LeasedDir, Error> {
         let (folder, temporary) = match cwd {
-            Some(cwd) => (self.mkdir_named(cwd).await?, false),
+            Some(cwd) => {
+                self.check_named(cwd).await?;
+                (self.mkdir_named(cwd).await?, false)
+            }
             None => (self.mkdir().await?, true),
         };
         self.leases.lease(folder, temporary)
@@ -166,9 +169,22 @@ impl Workspaces {
     /// `InvalidRequest` where it is the root or lies outside, also by way of `..` or a symbolic
     /// link, is not a folder, or lies inside or around another one in use.
     pub(super) async fn resolve(&self, cwd: &str) -> Result<PathBuf, Error> {
+        self.check_named(cwd).await?;
         let folder = self.mkdir_named(cwd).await?;
         self.keep(&folder)?;
         Ok(folder)
+    }
+
+    /// Checks that the folder that a client names may be used, before any of it is created.
+    async fn check_named(&self, cwd: &str) -> Result<(), Error> {
+        let (root, cwd) = (self.root.clone(), PathBuf::from(cwd));
+        let folder = tokio::task::spawn_blocking(move || locate_inside(&root, &cwd))
+            .await
+            .map_err(|error| Error::new(Kind::Internal, error.to_string()))??;
+        if folder == self.root {
+            return Err(root_named());
+        }
+        self.leases.check(&folder)
     }
 
     /// Whether a client's `cwd` names this folder. Creates nothing.
@@ -181,16 +197,24 @@ impl Workspaces {
     /// # Errors
     /// `Forbidden` where it has become a link; `Internal` where it cannot be created again.
     pub(super) async fn verify(&self, folder: &Path) -> Result<(), Error> {
+        let replaced = || {
+            Error::new(
+                Kind::Forbidden,
+                "cwd: the conversation's folder has been replaced by a link",
+            )
+        };
+        // Nothing is created by way of a link.
+        let existing = folder.ancestors().find(|path| path.symlink_metadata().is_ok());
+        if existing.is_none_or(|path| path.canonicalize().ok().as_deref() != Some(path)) {
+            return Err(replaced());
+        }
         tokio::fs::create_dir_all(folder).await.map_err(|error| cannot_create(folder, &error))?;
         let real =
             tokio::fs::canonicalize(folder).await.map_err(|error| cannot_create(folder, &error))?;
         if real == folder && folder.starts_with(&self.root) {
             return Ok(());
         }
-        Err(Error::new(
-            Kind::Forbidden,
-            "cwd: the conversation's folder has been replaced by a link",
-        ))
+        Err(replaced())
     }
 
     async fn mkdir_named(&self, cwd: &str) -> Result<PathBuf, Error> {
@@ -199,22 +223,15 @@ impl Workspaces {
             .await
             .map_err(|error| Error::new(Kind::Internal, error.to_string()))??;
         if folder == self.root {
-            return Err(Error::invalid(
-                "cwd: expected a folder inside the workspace root, got the root",
-            ));
+            return Err(root_named());
         }
         Ok(folder)
     }
 }
 
-/// Creates a folder below the root, or the root itself, and resolves its links.
-fn mkdir_inside(root: &Path, cwd: &Path) -> Result<PathBuf, Error> {
-    let outside = || {
-        Error::invalid(format!(
-            "cwd: expected a folder inside the workspace root, got {}",
-            excerpt(&cwd.display().to_string())
-        ))
-    };
+/// Returns where the folder that a client names is, or would be created, with its links resolved.
+fn locate_inside(root: &Path, cwd: &Path) -> Result<PathBuf, Error> {
+    let outside = || outside(cwd);
     if cwd.components().any(|part| matches!(part, Component::ParentDir)) {
         return Err(outside());
     }
@@ -228,10 +245,31 @@ fn mkdir_inside(root: &Path, cwd: &Path) -> Result<PathBuf, Error> {
     // The existing part of the path must be inside the root, with its links resolved, before the
     // missing part is created.
     let existing = named.ancestors().find(|path| path.symlink_metadata().is_ok());
-    let existing = existing.and_then(|path| path.canonicalize().ok()).ok_or_else(outside)?;
+    let existing = existing.ok_or_else(outside)?;
+    let missing = named.strip_prefix(existing).map_err(|_| outside())?;
+    let existing = existing.canonicalize().map_err(|_| outside())?;
     if !existing.starts_with(root) {
         return Err(outside());
     }
+    Ok(existing.join(missing))
+}
+
+fn root_named() -> Error {
+    Error::invalid("cwd: expected a folder inside the workspace root, got the root")
+}
+
+fn outside(cwd: &Path) -> Error {
+    Error::invalid(format!(
+        "cwd: expected a folder inside the workspace root, got {}",
+        excerpt(&cwd.display().to_string())
+    ))
+}
+
+/// Creates a folder below the root, or the root itself, and resolves its links.
+fn mkdir_inside(root: &Path, cwd: &Path) -> Result<PathBuf, Error> {
+    let outside = || outside(cwd);
+    locate_inside(root, cwd)?;
+    let named = root.join(cwd);
     std::fs::create_dir_all(&named).map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists | std::io::ErrorKind::NotADirectory => {
             Error::invalid("cwd: expected a folder, got a file")

@@ -12,6 +12,7 @@ use super::method::Method;
 use super::reply::Reply;
 use super::reply::Task;
 use crate::error::Error;
+use crate::error::Kind;
 use crate::telemetry::names;
 use crate::telemetry::rpc::RpcCall;
 
@@ -34,6 +35,11 @@ pub(super) async fn answer(context: &CallContext, message: Message<'_>) -> Outco
     match message {
         Message::Call(call) => call_one(context, call).await,
         Message::Batch(calls) => {
+            if let Err(error) = check_starts(context, &calls) {
+                let request_id = &context.request().request_id;
+                let response = refuse(Message::Batch(calls), &error, request_id);
+                return Outcome { response, follow_ups: Vec::new() };
+            }
             let outcomes = join_all(calls.into_iter().map(|call| call_one(context, call))).await;
             let mut responses = Vec::new();
             let mut follow_ups = Vec::new();
@@ -47,6 +53,29 @@ pub(super) async fn answer(context: &CallContext, message: Message<'_>) -> Outco
             Outcome::response(error_response(error, &context.request().request_id))
         }
     }
+}
+
+/// Checks how many calls of a batch start a conversation or a turn: they would all run at once.
+///
+/// # Errors
+/// `Overloaded`.
+fn check_starts(context: &CallContext, calls: &[ParsedCall<'_>]) -> Result<(), Error> {
+    let starts = |call: &&ParsedCall<'_>| {
+        let method = call.as_ref().ok().and_then(|call| Method::parse(&call.method).ok());
+        method.is_some_and(Method::starts_work)
+    };
+    let (count, most) =
+        (calls.iter().filter(starts).count(), context.app().config().max_batch_starts);
+    if count <= most {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Overloaded,
+        format!(
+            "expected a batch with at most {most} calls that start a conversation or a turn \
+             (gateway.max_batch_starts), got {count}; send several batches"
+        ),
+    ))
 }
 
 /// Refuses every call of a message with the same error. Returns the encoded response, if any.

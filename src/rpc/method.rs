@@ -190,6 +190,20 @@ async fn discover(_call: &CallContext, _params: discover::NoParams) -> Result<Va
 }
 
 impl Method {
+    /// Whether a call starts a conversation or a turn.
+    pub(super) fn starts_work(self) -> bool {
+        matches!(
+            self,
+            Self::Prompt
+                | Self::Start
+                | Self::Resume
+                | Self::Fork
+                | Self::Compact
+                | Self::Review
+                | Self::Proto
+        )
+    }
+
     /// Finds a method by its name.
     ///
     /// # Errors

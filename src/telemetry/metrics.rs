@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     pub(crate) events: Counter<u64>,
     pub(crate) turns_started: Counter<u64>,
     pub(crate) turns_ended: Counter<u64>,
+    pub(crate) turns_refused: Counter<u64>,
     pub(crate) turn_duration: Histogram<f64>,
     pub(crate) turn_first_event: Histogram<f64>,
     pub(crate) turn_first_token: Histogram<f64>,
@@ -113,6 +114,7 @@ impl Metrics {
             events: counter(names::EVENTS),
             turns_started: counter(names::TURNS_STARTED),
             turns_ended: counter(names::TURNS_ENDED),
+            turns_refused: counter(names::TURNS_REFUSED),
             turn_duration: seconds(names::TURN_DURATION),
             turn_first_event: seconds(names::TURN_FIRST_EVENT),
             turn_first_token: seconds(names::TURN_FIRST_TOKEN),
@@ -143,6 +145,7 @@ impl Metrics {
         ] {
             counter.add(0, &[]);
         }
+        self.turns_refused.add(0, &[]);
         let provider = KeyValue::new(names::PROVIDER, provider.to_owned());
         self.turns_started.add(0, std::slice::from_ref(&provider));
         self.model_retries.add(0, std::slice::from_ref(&provider));

@@ -104,6 +104,10 @@ metrics! {
         "Ended turns, by status: `completed`, `failed`, `cancelled` or `timed_out`.";
     TURNS_RUNNING = "codex_gateway.turns.running", Gauge, "{turn}", [],
         "Running turns.";
+    TURNS_REFUSED = "codex_gateway.turns.refused", Counter, "{turn}", [],
+        "Prompts refused because `max_running_turns` turns were running.";
+    TURNS_LIMIT = "codex_gateway.turns.limit", Gauge, "{turn}", [],
+        "`max_running_turns`.";
     TURN_DURATION = "codex_gateway.turn.duration", Histogram, "s", [PROVIDER, STATUS],
         "Duration of a turn, from the prompt to its last event.";
     TURN_FIRST_EVENT = "codex_gateway.turn.time_to_first_event", Histogram, "s", [PROVIDER],

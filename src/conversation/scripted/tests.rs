@@ -5,6 +5,7 @@ use codex_gateway_engine::Prompt;
 use codex_gateway_engine::Sandbox;
 use codex_gateway_engine::Submission;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::bridge::in_flight::InFlight;
@@ -28,6 +29,7 @@ async fn conversation(engine: &ScriptedEngine) -> Arc<Conversation> {
     let limits = Limits {
         default_timeout: LIMIT,
         prompt_limit_chars: 1000,
+        max_running: 8,
         max_queued: 1,
         max_live: 1,
         idle: LIMIT,
@@ -47,7 +49,16 @@ async fn conversation(engine: &ScriptedEngine) -> Arc<Conversation> {
     let session_id = SessionId::parse("s").unwrap();
     let (calls, shutdown) = (InFlight::default(), Shutdown::default());
     let event_budget = EventBudget::new(limits.max_event_log_bytes);
-    let shared = Shared { calls, limits, event_budget, raw_events: false, egress: None, shutdown };
+    let turn_slots = Arc::new(Semaphore::new(limits.max_running));
+    let shared = Shared {
+        calls,
+        limits,
+        event_budget,
+        turn_slots,
+        raw_events: false,
+        egress: None,
+        shutdown,
+    };
     Conversation::open(thread, session_id, resumed, &shared)
 }
 

@@ -60,8 +60,9 @@ async fn longest_idle_makes_room() {
         // The times of conversations differ.
         std::thread::sleep(Duration::from_millis(2));
     }
-    let live =
-        |session| matches!(many.registry.find("key", &key(session)), Some(ConversationRef::Live(_)));
+    let live = |session| {
+        matches!(many.registry.find("key", &key(session)), Some(ConversationRef::Live(_)))
+    };
     assert_eq!(["a", "b", "c"].map(live), [false, true, true]);
 }
 

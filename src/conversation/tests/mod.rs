@@ -18,6 +18,7 @@ use codex_gateway_engine::Submission;
 use codex_gateway_engine::ThreadSpec;
 use serde_json::Value;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
 use super::event_budget::EventBudget;
 use super::handle::Conversation;
@@ -52,6 +53,7 @@ fn limits() -> Limits {
     Limits {
         default_timeout: LIMIT,
         prompt_limit_chars: 1000,
+        max_running: 8,
         max_queued: 3,
         max_live: 10,
         idle: Duration::from_secs(3600),
@@ -102,6 +104,7 @@ impl OneConversation {
         let shared = Shared {
             calls: InFlight::default(),
             event_budget: EventBudget::new(limits.max_event_log_bytes),
+            turn_slots: Arc::new(Semaphore::new(limits.max_running)),
             limits,
             raw_events,
             egress,

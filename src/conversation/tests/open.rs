@@ -3,6 +3,7 @@
 use codex_gateway_engine::EngineError;
 
 use super::*;
+use crate::conversation::conversation_ref::ConversationRef;
 use crate::conversation::model_choice::ModelChoice;
 use crate::error::Kind;
 
@@ -74,4 +75,30 @@ async fn special_conversation_starts_its_own_thread() {
     let options = StartOptions { cwd: Some("here".to_owned()), ..StartOptions::new("key") };
     let conversation = many.registry.open(&key("a"), &options).await.unwrap();
     assert!(conversation.cwd().ends_with("root/here"));
+}
+
+/// A prompt that comes while a conversation is archived starts another one, and leaves the archived
+/// one alone.
+#[tokio::test(start_paused = true)]
+async fn prompt_during_archiving_starts_another_conversation() {
+    let many = ManyConversations::new(limits());
+    let first = many.run_turn("a", 0).await;
+    let id = first.conversation.id().clone();
+    let hold = many.engine.thread(0).hold_close();
+    let (name, options) = (key("a"), StartOptions::new("key"));
+    let opening = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        many.registry.open(&name, &options).await
+    };
+    let release = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        drop(hold);
+    };
+    let (archived, second, ()) = tokio::join!(many.registry.archive(&id), opening, release);
+    archived.unwrap();
+    let stored = many.registry.sessions.by_conversation(&id).unwrap();
+    assert!(stored.archived);
+    let live = many.registry.get_any(&id);
+    assert!(matches!(live, Some(ConversationRef::Stored(..))), "{live:?}");
+    drop(second);
 }

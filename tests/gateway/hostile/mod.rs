@@ -6,6 +6,7 @@ mod bounds;
 mod connections;
 mod damage;
 mod environment;
+mod floods;
 mod folders;
 mod http2;
 mod isolation;
