@@ -374,6 +374,7 @@ impl From<EngineError> for Error {
         let kind = match &error {
             EngineError::Rejected(_) => Kind::InvalidRequest,
             EngineError::NotFound(_) => Kind::NotFound,
+            EngineError::NoSpace(_) => Kind::Unavailable,
             EngineError::ToolServer(_) => Kind::Tool,
             EngineError::ToolServerTimedOut(_) => Kind::TimedOut,
             EngineError::NoActiveTurn | EngineError::Failed(_) => Kind::Engine,

@@ -35,6 +35,7 @@ use codex_gateway::shutdown::Shutdown;
 use codex_gateway_engine::Engine;
 use codex_gateway_engine::Thread;
 use codex_gateway_engine::arg0::HelperPaths;
+use codex_gateway_engine::children::CommandLimits;
 use codex_gateway_engine::codex::CodexEngine;
 use codex_gateway_engine::codex::Options;
 use codex_gateway_engine::protocol::EventMsg;
@@ -103,6 +104,8 @@ async fn direct_side(helpers: HelperPaths, base_url: &str) -> anyhow::Result<Sid
     std::fs::create_dir_all(&cwd)?;
     std::fs::write(codex_home.join("config.toml"), settings(base_url))?;
     let engine = CodexEngine::open(Options {
+        secret_files: Vec::new(),
+        limits: CommandLimits::default(),
         codex_home,
         config_path: None,
         workspace_root: cwd.clone(),

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use codex_gateway_engine::children::Report;
 use codex_gateway_engine::sandbox::Mechanism;
 use codex_gateway_engine::sandbox::Tools;
 use http::Response;
@@ -48,7 +49,20 @@ pub(crate) struct Health<'a> {
     sandbox_detail: &'a str,
     /// The step that makes the sandbox work.
     sandbox_fix: Option<&'static str>,
+    /// The limits of commands.
+    commands: Commands<'a>,
     load: Load,
+}
+
+/// The limits of commands that are in force.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Commands<'a> {
+    #[serde(flatten)]
+    limits: &'a Report,
+    /// Free bytes of the fullest volume that commands write to.
+    free_bytes: Option<u64>,
+    /// The free bytes below which no command starts.
+    min_free_bytes: Option<u64>,
 }
 
 /// How callers authenticate.
@@ -98,6 +112,7 @@ pub(crate) async fn health(app: &Arc<App>, context: &RequestContext) -> Result<R
         return Ok(Reply(reply::text(StatusCode::OK, "OK")));
     }
     let facts = app.facts();
+    let space = app.engine().space();
     let mode = if app.config().is_development() { Mode::Development } else { Mode::Production };
     let health = Health {
         status: "healthy",
@@ -113,6 +128,11 @@ pub(crate) async fn health(app: &Arc<App>, context: &RequestContext) -> Result<R
         tools: facts.sandbox.tools,
         sandbox_detail: &facts.sandbox.detail,
         sandbox_fix: facts.sandbox.fix,
+        commands: Commands {
+            limits: &facts.limits,
+            free_bytes: space.map(|space| space.free_bytes),
+            min_free_bytes: space.map(|space| space.min_free_bytes),
+        },
         load: Load {
             conversations: app.conversations().len(),
             turns: app.conversations().running(),

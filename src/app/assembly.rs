@@ -6,7 +6,9 @@ use anyhow::Context as _;
 use codex_gateway_engine::Engine;
 use codex_gateway_engine::EngineFacts;
 use codex_gateway_engine::arg0::HelperPaths;
+use codex_gateway_engine::children::Violation;
 use codex_gateway_engine::codex::CodexEngine;
+use tokio::sync::mpsc;
 
 use super::gauges;
 use super::home_lock::HomeLock;
@@ -49,6 +51,8 @@ pub struct Assembly {
     pub model_calls: CallLog,
     /// The upstreams of reverse calls.
     pub proxies: Proxies,
+    /// The ends of agents' commands that exceeded a limit.
+    pub violations: Option<mpsc::Receiver<Violation>>,
     /// The shutdown signals.
     pub shutdown: Shutdown,
     lock: HomeLock,
@@ -82,7 +86,9 @@ impl Assembly {
             .await
             .context("the model bridge cannot listen on loopback")?;
         let options = providers::engine_options(&config, helpers, &endpoint);
-        let engine: Arc<dyn Engine> = Arc::new(CodexEngine::open(options).await?);
+        let engine = CodexEngine::open(options).await?;
+        let violations = engine.take_violations();
+        let engine: Arc<dyn Engine> = Arc::new(engine);
         let facts = engine.facts().clone();
         let own_folder = config.codex_home.join("gateway");
         let sessions_path = own_folder.join("sessions.jsonl");
@@ -126,6 +132,7 @@ impl Assembly {
             credentials,
             model_calls,
             proxies,
+            violations,
             shutdown,
             lock,
         })
@@ -142,6 +149,7 @@ impl Assembly {
             credentials,
             model_calls,
             proxies,
+            violations,
             shutdown,
             lock,
         } = self;
@@ -150,6 +158,9 @@ impl Assembly {
         let conversations = Arc::new(conversations);
         shutdown.spawn(Arc::clone(&conversations).run_eviction());
         shutdown.spawn(Arc::clone(&conversations).run_prestart());
+        if let Some(violations) = violations {
+            shutdown.spawn(Arc::clone(&conversations).run_command_limits(violations));
+        }
         shutdown.spawn(Arc::clone(&conversations).run_record_keeping());
         shutdown.spawn(Arc::clone(&conversations).run_event_budget());
         lock.hold_until_exit();

@@ -65,6 +65,8 @@ pub fn engine_options(config: &Config, helpers: HelperPaths, endpoint: &Endpoint
             },
         }),
         allow_no_sandbox: config.allow_no_sandbox,
+        limits: config.commands.clone(),
+        secret_files: config.secret_files.clone(),
         helpers,
     }
 }

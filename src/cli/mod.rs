@@ -86,7 +86,7 @@ pub async fn run(arguments: Arguments, helpers: HelperPaths) -> anyhow::Result<u
     };
     let telemetry = telemetry::start(config.telemetry, destination)?;
     let ended = match command {
-        Command::Serve => serve::run(config, helpers, telemetry).await,
+        Command::Serve => Box::pin(serve::run(config, helpers, telemetry)).await,
         Command::Exec(exec) => {
             let ended = exec::run(exec, config, helpers).await;
             telemetry.shutdown(EXPORT_TIMEOUT).await;

@@ -11,6 +11,7 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::commands::Commands;
 use crate::proxy::upstream;
 use crate::range;
 use crate::telemetry::logs::Format;
@@ -60,6 +61,7 @@ pub struct File {
     pub(super) allow_mcp_private: Option<bool>,
     pub(super) mcp_token_variables: Option<Vec<String>>,
     pub(super) telemetry: Option<Telemetry>,
+    pub(super) commands: Option<Commands>,
     /// Parsed by [`super::providers`].
     #[serde(default)]
     pub(super) providers: toml::Table,

@@ -1,23 +1,29 @@
 //! Configuration: [`File`] as written, [`Config`] as resolved.
 //!
 //! - [`file`]: the `[gateway]` table, and helpers that read its values;
+//! - [`commands`]: limits of commands;
 //! - [`resolve`]: one resolver per section of the table;
+//! - [`secret_files`]: variables from files;
 //! - [`model_source`]: which model answers by default;
 //! - [`models`]: aliases and fallbacks; [`providers`]: the providers that the bridge calls.
 //!
 //! One `config.toml` holds Codex's own keys and a `[gateway]` table. The environment overrides the
 //! file, the command line overrides both. Every error names the key: `key: expected X, got Y`.
 
+mod commands;
 mod file;
 mod model_source;
 pub mod models;
 mod providers;
 mod resolve;
+mod secret_files;
 #[cfg(test)]
 mod tests;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+
+use codex_gateway_engine::children::CommandLimits;
 
 pub use self::file::File;
 pub use self::model_source::ModelSource;
@@ -74,6 +80,10 @@ pub struct Config {
     pub allow_raw_events: bool,
     /// The tool servers that requests may connect.
     pub mcp: McpRules,
+    /// Files that hold values of variables (`NAME_FILE`).
+    pub secret_files: Vec<PathBuf>,
+    /// Limits of commands.
+    pub commands: CommandLimits,
     /// The settings of telemetry.
     pub telemetry: telemetry::Settings,
     /// Codex's home.

@@ -26,6 +26,7 @@ use super::model_source;
 use super::model_source::ModelSource;
 use super::models::Models;
 use super::providers;
+use super::secret_files::SecretFiles;
 use crate::access::Keys;
 use crate::access::approvals::ApprovalRules;
 use crate::conversation;
@@ -56,14 +57,26 @@ impl Config {
         Self::resolve(overrides, &|name| std::env::var(name).ok(), codex_home)
     }
 
-    /// Resolves with a given environment, in which blank variables count as unset.
-    // Long: one field of `Config` after another; the sections are functions of their own.
+    /// Resolves with a given environment, in which blank variables count as unset, and files give
+    /// the values of others.
     pub(crate) fn resolve(
         overrides: &Overrides,
         env: Env<'_>,
         codex_home: PathBuf,
     ) -> anyhow::Result<Self> {
-        let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+        let files = SecretFiles::new(env);
+        let resolved = Self::resolve_with(overrides, &|name| files.get(name), codex_home);
+        // First: without the value, what follows fails for a reason that does not help.
+        let secret_files = files.finish()?;
+        Ok(Self { secret_files, ..resolved? })
+    }
+
+    // Long: one field of `Config` after another; the sections are functions of their own.
+    fn resolve_with(
+        overrides: &Overrides,
+        env: Env<'_>,
+        codex_home: PathBuf,
+    ) -> anyhow::Result<Self> {
         let named =
             overrides.config_path.clone().or_else(|| env("CODEX_CONFIG_PATH").map(PathBuf::from));
         let config_path = named.clone().unwrap_or_else(|| codex_home.join("config.toml"));
@@ -71,8 +84,8 @@ impl Config {
         let document = read(&config_path, named.is_some())?;
         let file = gateway_table(&document, &config_path)?;
 
-        let keys = keys(&file, &env)?;
-        let (host, port) = address(&file, overrides, &env)?;
+        let keys = keys(&file, env)?;
+        let (host, port) = address(&file, overrides, env)?;
         anyhow::ensure!(
             host.is_loopback() || !keys.is_empty(),
             "refusing to listen on {host} without an API key: anyone who reaches the port could run \
@@ -80,9 +93,9 @@ impl Config {
              127.0.0.1",
             config_path.display()
         );
-        let providers = providers::resolve(&document, &file.providers, &env, folder)?;
-        let called_by_codex = model_source::called_by_codex(&document, &env, &codex_home);
-        let keyless = providers::keyless(&document, &providers, &env, called_by_codex)?;
+        let providers = providers::resolve(&document, &file.providers, env, folder)?;
+        let called_by_codex = model_source::called_by_codex(&document, env, &codex_home);
+        let keyless = providers::keyless(&document, &providers, env, called_by_codex)?;
         let ids: Vec<&str> =
             providers.iter().chain(&keyless).map(|provider| provider.id.as_str()).collect();
         let models = Models::resolve(&file.models, &ids)?;
@@ -90,21 +103,23 @@ impl Config {
         let model_source = if is_alias(&models, model.as_deref(), model_provider.as_deref())? {
             ModelSource::Codex
         } else {
-            model_source::choose(&document, &env, &codex_home)
+            model_source::choose(&document, env, &codex_home)
         };
         Ok(Self {
             host,
             port,
             workspace_root: workspace_root(&file, overrides, folder, &codex_home),
-            server: server_limits(&file, keys.names().count(), &env)?,
-            turns: turn_limits(&file, &document, &env)?,
+            server: server_limits(&file, keys.names().count(), env)?,
+            turns: turn_limits(&file, &document, env)?,
             max_batch_starts: within("max_batch_starts", file.max_batch_starts, 1..=100, 16)?,
             terminals: terminal_limits(&file)?,
-            proxies: upstreams(&file, &env)?,
+            proxies: upstreams(&file, env)?,
             allow_danger_full_access: file.allow_danger_full_access.unwrap_or(false),
             approvals: approval_rules(&file, keys.is_empty()),
             allow_raw_events: file.allow_raw_events.unwrap_or(false),
             mcp: mcp_rules(&file, keys.is_empty()),
+            secret_files: Vec::new(),
+            commands: file.commands.clone().unwrap_or_default().resolve()?,
             telemetry: telemetry_settings(file.telemetry.unwrap_or_default()),
             allow_no_sandbox: env("CODEX_UNSAFE_ALLOW_NO_SANDBOX")
                 .is_some_and(|value| value == "1" || value.eq_ignore_ascii_case("true")),

@@ -327,7 +327,7 @@ impl McpServers {
                 EngineError::ToolServerTimedOut(egress.unmask(&text))
             }
             EngineError::Failed(text) => EngineError::Failed(egress.unmask(&text)),
-            EngineError::NotFound(_) | EngineError::NoActiveTurn => error,
+            EngineError::NotFound(_) | EngineError::NoActiveTurn | EngineError::NoSpace(_) => error,
         }
     }
 }

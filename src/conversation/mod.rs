@@ -3,7 +3,8 @@
 //! - one conversation: `handle` (the handle), `state` (its state, under one lock), [`log`] (the
 //!   numbered events), [`settings`], [`limits`], [`id`]
 //! - one turn: `turn` (how turns start), `pump` (the one task that reads core's events),
-//!   `supervisor` (the one task per turn that may interrupt it), `rollback`, [`approvals`] and
+//!   `supervisor` (the one task per turn that may interrupt it), `command_limits`,
+//!   `rollback`, [`approvals`] and
 //!   `grants` (what they give), [`report`] (the outcome), [`span`] (the trace)
 //! - all conversations: [`registry`] (lookup) and `open` (prompt, start, resume), [`sessions`] (the
 //!   file), `prestart`, `eviction`, `archive`, `permitted` (what the operator permits), [`mcp_servers`],
@@ -14,6 +15,7 @@
 
 pub mod approvals;
 mod archive;
+mod command_limits;
 mod conversation_ref;
 mod damaged_line;
 pub mod event_budget;

@@ -84,6 +84,7 @@ impl ModelChoice {
 
 #[cfg(test)]
 mod tests {
+    use codex_gateway_engine::children::Report as LimitsReport;
     use codex_gateway_engine::sandbox::Mechanism;
     use codex_gateway_engine::sandbox::Report;
     use codex_gateway_engine::sandbox::Tools;
@@ -108,6 +109,7 @@ mod tests {
                 detail: String::new(),
                 fix: None,
             },
+            limits: LimitsReport::none(),
         };
         let none = || choice(None, None);
         for (default, wanted, preferred, expected) in [

@@ -153,6 +153,8 @@ pub(super) struct RunningTurn {
     pub(super) stop_reason: Option<StopReason>,
     /// Asks the supervisor to interrupt the turn.
     pub(super) interrupt: CancellationToken,
+    /// Asks the supervisor to end the turn, because a volume is nearly full.
+    pub(super) out_of_space: CancellationToken,
     pub(super) reports: watch::Sender<Option<Arc<TurnReport>>>,
     /// Shared with the supervisor, so that an interrupt cannot hit the next turn. A turn that core
     /// started by itself has none until the next prompt hands over its own.
@@ -177,6 +179,7 @@ impl RunningTurn {
             span,
             stop_reason: None,
             interrupt: CancellationToken::new(),
+            out_of_space: CancellationToken::new(),
             reports: watch::Sender::new(None),
             slot: slot.map(Arc::new),
             turn_slot: None,
@@ -199,6 +202,8 @@ pub(super) enum StopReason {
     TimedOut,
     /// A client interrupted it, or left a turn that was bound to its connection.
     Cancelled,
+    /// A volume is nearly full.
+    OutOfSpace,
     /// The process drains.
     Draining,
 }
@@ -211,6 +216,7 @@ pub(super) fn turn_status(
 ) -> TurnStatus {
     match (stop_reason, aborted, failed) {
         (Some(StopReason::TimedOut), true, _) => TurnStatus::TimedOut,
+        (Some(StopReason::OutOfSpace), true, _) => TurnStatus::Failed,
         (_, true, _) => TurnStatus::Cancelled,
         (_, false, true) => TurnStatus::Failed,
         (_, false, false) => TurnStatus::Completed,

@@ -26,11 +26,12 @@ pub(super) async fn run(
     limit: Duration,
     interrupt: CancellationToken,
 ) {
-    let Some(mut reports) = conversation.reports_of(&turn_id) else { return };
+    let Some((mut reports, out_of_space)) = conversation.watched(&turn_id) else { return };
     let reason = tokio::select! {
         _ = reports.wait_for(Option::is_some) => return,
         () = tokio::time::sleep(limit) => StopReason::TimedOut,
         () = interrupt.cancelled() => StopReason::Cancelled,
+        () = out_of_space.cancelled() => StopReason::OutOfSpace,
         () = conversation.shutdown.drain.cancelled() => StopReason::Draining,
     };
     let Some(slot) = conversation.mark_stopped(&turn_id, reason) else { return };
@@ -64,8 +65,14 @@ pub(super) async fn run(
 }
 
 impl Conversation {
-    fn reports_of(&self, turn_id: &TurnId) -> Option<watch::Receiver<Option<Arc<TurnReport>>>> {
-        Some(self.lock().running(turn_id)?.reports.subscribe())
+    /// What the supervisor of a turn waits for: its report, and a volume that is nearly full.
+    fn watched(
+        &self,
+        turn_id: &TurnId,
+    ) -> Option<(watch::Receiver<Option<Arc<TurnReport>>>, CancellationToken)> {
+        let mut state = self.lock();
+        let running = state.running(turn_id)?;
+        Some((running.reports.subscribe(), running.out_of_space.clone()))
     }
 
     /// Records why the turn is interrupted. Returns its slot, or `None` if it has ended.

@@ -45,6 +45,8 @@ pub(crate) enum ExitReason {
     Idle,
     /// It reached the limit of its lifetime.
     Lifetime,
+    /// Its programs exceeded a limit (`gateway.commands`).
+    Limit,
     /// The gateway shut down.
     Shutdown,
 }
@@ -252,7 +254,7 @@ impl Terminal {
         limits: &TerminalLimits,
         drain: &CancellationToken,
     ) {
-        let OpenTerminal { mut output, mut exit, .. } = open;
+        let OpenTerminal { mut output, mut exit, ended, .. } = open;
         let lifetime = Instant::now() + limits.lifetime;
         let mut printing = true;
         let (reason, code) = loop {
@@ -275,6 +277,7 @@ impl Terminal {
                 () = drain.cancelled() => break (ExitReason::Shutdown, None),
             }
         };
+        let reason = if ended.get().is_some() { ExitReason::Limit } else { reason };
         let code = match code {
             Some(code) => code,
             None => self.end(&mut output, &mut exit).await,

@@ -43,6 +43,10 @@ where
     F: FnOnce(HelperPaths) -> Fut + Send + 'static,
     Fut: Future<Output = anyhow::Result<()>>,
 {
+    if crate::children::run_keeper() {
+        return Ok(());
+    }
+    crate::children::enter()?;
     if let Some(program) = crate::terminal::inner_program() {
         return Err(crate::terminal::exec_inner(&program));
     }

@@ -18,6 +18,9 @@ pub enum EngineError {
     /// A tool server exceeded its time limit.
     #[error("{0}")]
     ToolServerTimedOut(String),
+    /// A volume is nearly full, so no command starts.
+    #[error("{0}")]
+    NoSpace(String),
     /// Core itself failed.
     #[error("{0}")]
     Failed(String),

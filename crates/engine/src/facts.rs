@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::Approval;
 use crate::Sandbox;
+use crate::children;
 use crate::sandbox;
 
 /// Facts about an engine.
@@ -21,6 +22,8 @@ pub struct EngineFacts {
     pub model_providers: Vec<String>,
     /// The result of the sandbox self-test.
     pub sandbox: sandbox::Report,
+    /// The limits of commands.
+    pub limits: children::Report,
 }
 
 /// Facts that were settled when a conversation started.

@@ -13,6 +13,7 @@
 //! - [`approval`]: requests of the agent for approval or input; [`history`]: recorded turns;
 //! - [`arg0`]: the start of `main`, because core re-executes its own binary as helpers;
 //! - [`codex`]: the real engine (`ThreadManager`, extensions, configuration);
+//! - [`children`]: limits and ends of the processes that this one starts;
 //! - [`process`]: a running one-off command;
 //! - [`patch`]: applies patches in a scratch folder;
 //! - [`mcp`]: tool servers; [`login`]: Codex's own login;
@@ -25,6 +26,7 @@
 
 pub mod approval;
 pub mod arg0;
+pub mod children;
 pub mod codex;
 mod deny_read;
 mod error;
@@ -159,6 +161,11 @@ pub trait Engine: Send + Sync + 'static {
         &self,
         spec: terminal::TerminalSpec,
     ) -> BoxFuture<'_, Result<terminal::OpenTerminal, EngineError>>;
+
+    /// Free space where commands write. `None` if the engine does not know.
+    fn space(&self) -> Option<children::Space> {
+        None
+    }
 
     /// Ends every conversation and flushes its history. Returns how many did not end in time.
     fn shutdown(&self, limit: Duration) -> BoxFuture<'_, usize>;

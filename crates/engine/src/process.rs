@@ -1,18 +1,17 @@
 //! A running command in core's sandbox: its output, its exit code, and how it is killed.
 
-use std::any::Any;
-use std::collections::HashSet;
 use std::time::Duration;
 
 use codex_protocol::protocol::ExecOutputStream;
 use codex_utils_pty::ProcessHandle;
 use codex_utils_pty::ProcessSignal;
 use codex_utils_pty::SpawnedProcess;
-use rustix::process::Pid;
-use rustix::process::Signal;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+
+use crate::children::StartedCommand;
+use crate::children::Violation;
 
 /// Time between the interrupt and the kill.
 const GRACE: Duration = Duration::from_millis(200);
@@ -27,10 +26,8 @@ pub struct Process {
     stderr: Option<mpsc::Receiver<Vec<u8>>>,
     exit: oneshot::Receiver<i32>,
     exited: Option<Exited>,
-    /// A word on the command line of the sandbox's processes.
-    mark: String,
-    /// Dropped after the processes were killed.
-    _until_killed: Box<dyn Any + Send + Sync>,
+    /// Dropping it kills what is left.
+    command: StartedCommand,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -40,11 +37,7 @@ struct Exited {
 }
 
 impl Process {
-    pub(crate) fn new(
-        spawned: SpawnedProcess,
-        mark: String,
-        until_killed: Box<dyn Any + Send + Sync>,
-    ) -> Self {
+    pub(crate) fn new(spawned: SpawnedProcess, command: StartedCommand) -> Self {
         let SpawnedProcess { session, stdout_rx, stderr_rx, exit_rx } = spawned;
         Self {
             handle: session,
@@ -52,8 +45,7 @@ impl Process {
             stderr: Some(stderr_rx),
             exit: exit_rx,
             exited: None,
-            mark,
-            _until_killed: until_killed,
+            command,
         }
     }
 
@@ -87,6 +79,11 @@ impl Process {
         self.exited.map(|exited| exited.exit_code)
     }
 
+    /// Why it was ended, if it exceeded a limit.
+    pub fn violation(&self) -> Option<Violation> {
+        self.command.ended().get().cloned()
+    }
+
     /// Interrupts the command, then kills its process group and its sandbox.
     pub async fn kill(&mut self) {
         if self.exited.is_some() {
@@ -100,13 +97,14 @@ impl Process {
                 (&mut self.exit).await.unwrap_or(-1)
             }
         };
-        sweep(&self.mark);
         self.on_exit(code);
     }
 
-    /// Kills the background processes that it left.
+    /// Kills the processes that it left, those with a session of their own and those of a sandbox
+    /// included: bubblewrap asks to die with its parent only some time after it starts.
     fn on_exit(&mut self, exit_code: i32) {
         self.handle.request_terminate();
+        self.command.kill();
         self.exited = Some(Exited { exit_code, read_until: Instant::now() + DRAIN });
     }
 }
@@ -114,47 +112,10 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.exited.is_none() {
+            // The rest is killed with `command`.
             self.handle.request_terminate();
-            sweep(&self.mark);
         }
     }
-}
-
-/// Kills the remains of a sandbox. Bubblewrap asks to die with its parent only some time after it
-/// starts: if the parent is killed before that, the sandbox survives and still runs its command.
-///
-/// The first process of the sandbox keeps the mark on its command line, and all others die with it.
-/// A process forked during the scan is found in the next round.
-fn sweep(mark: &str) {
-    let mut killed = HashSet::new();
-    loop {
-        let found: Vec<i32> =
-            pids_with(mark).into_iter().filter(|pid| !killed.contains(pid)).collect();
-        if found.is_empty() {
-            return;
-        }
-        for pid in found {
-            killed.insert(pid);
-            if let Some(pid) = Pid::from_raw(pid) {
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
-            }
-        }
-    }
-}
-
-/// Processes with this mark on their command line. Empty without `/proc`, where there is no
-/// bubblewrap either.
-fn pids_with(mark: &str) -> Vec<i32> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
-        let Some(pid) = pid else { continue };
-        let command = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if command.split(|byte| *byte == 0).any(|word| word == mark.as_bytes()) {
-            found.push(pid);
-        }
-    }
-    found
 }
 
 /// The next piece; `None`, once, when the pipe closes.

@@ -13,6 +13,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
 use anyhow::anyhow;
 use tokio::sync::mpsc;
@@ -20,6 +21,7 @@ use tokio::sync::oneshot;
 
 use crate::EngineError;
 use crate::Sandbox;
+use crate::children::Violation;
 
 /// Options of a terminal.
 #[derive(Debug, Clone)]
@@ -53,6 +55,8 @@ pub struct OpenTerminal {
     pub output: mpsc::Receiver<Vec<u8>>,
     /// The program's exit code, or 128 plus the number of the signal that ended it.
     pub exit: oneshot::Receiver<i32>,
+    /// Set once its programs were ended because they exceeded a limit.
+    pub ended: Arc<OnceLock<Violation>>,
 }
 
 impl std::fmt::Debug for OpenTerminal {
@@ -114,6 +118,6 @@ pub(crate) fn exec_inner(program: &OsString) -> anyhow::Error {
     if let Err(error) = rustix::process::ioctl_tiocsctty(std::io::stdin()) {
         let _ = writeln!(std::io::stderr(), "no job control and no Ctrl-C: {error}\r");
     }
-    let error = Command::new(program).exec();
+    let error = Command::new(program).env_remove(crate::children::NUMBER).exec();
     anyhow!("cannot run {}: {error}", program.display())
 }

@@ -33,6 +33,7 @@ use codex_gateway_engine::EngineFacts;
 use codex_gateway_engine::Thread;
 use codex_gateway_engine::ThreadFacts;
 use codex_gateway_engine::ThreadSpec;
+use codex_gateway_engine::children::Report as LimitsReport;
 use codex_gateway_engine::history::HistoryPage;
 use codex_gateway_engine::mcp::McpServer;
 use codex_gateway_engine::mcp::McpTool;
@@ -74,6 +75,7 @@ impl ScriptedEngine {
                 detail: "scripted".to_owned(),
                 fix: None,
             },
+            limits: LimitsReport::none(),
         };
         Arc::new(Self { facts, state: Mutex::default() })
     }

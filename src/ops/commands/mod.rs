@@ -9,9 +9,11 @@ mod program;
 mod variable;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use codex_gateway_engine::Command;
 use codex_gateway_engine::Sandbox;
 use codex_gateway_engine::sandbox::Mechanism;
 use schemars::JsonSchema;
@@ -85,6 +87,9 @@ pub(crate) struct CommandResult {
     /// Whether more was printed.
     stdout_truncated: bool,
     stderr_truncated: bool,
+    /// Why the gateway ended the command, if it exceeded a limit (`gateway.commands`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit_exceeded: Option<String>,
     /// The folder that the command worked in.
     cwd: String,
     /// The sandbox mechanism.
@@ -131,7 +136,7 @@ pub(crate) async fn run(
     let leased = Arc::new(app.conversations().workspaces().lease(cwd).await?);
     let sandbox = request.sandbox.unwrap_or(Sandbox::WorkspaceWrite);
     let output_limit = request.max_output_bytes.map_or(DEFAULT_OUTPUT_BYTES, Whole::size);
-    let mut command = program::command(request.into_program(), leased.folder(), sandbox)?;
+    let mut command = find(request.into_program(), leased.folder().to_owned(), sandbox).await?;
     if leased.is_temporary() {
         command.until_gone = Some(leased.clone());
     }
@@ -162,6 +167,7 @@ pub(crate) async fn run(
         duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         stdout_truncated: stdout.truncated,
         stderr_truncated: stderr.truncated,
+        limit_exceeded: process.violation().map(|violation| violation.message),
         cwd: leased.folder().display().to_string(),
         sandbox: match sandbox {
             Sandbox::DangerFullAccess => Mechanism::None,
@@ -174,4 +180,15 @@ pub(crate) async fn run(
         return Err(Error::new(Kind::Engine, message).with("partial", partial));
     }
     Ok(result)
+}
+
+/// Finds the program on disk, away from the workers of the runtime.
+async fn find(
+    program: program::Program,
+    folder: PathBuf,
+    sandbox: Sandbox,
+) -> Result<Command, Error> {
+    tokio::task::spawn_blocking(move || program::command(program, &folder, sandbox))
+        .await
+        .map_err(|error| Error::new(Kind::Internal, error.to_string()))?
 }

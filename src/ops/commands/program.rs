@@ -15,6 +15,9 @@ use crate::text::excerpt;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const LANG: &str = "C.UTF-8";
 
+/// The most folders of `PATH` that are looked into.
+const MAX_FOLDERS: usize = 256;
+
 /// A program to run, or a line for a shell.
 pub(super) struct Program {
     pub(super) command: String,
@@ -24,7 +27,7 @@ pub(super) struct Program {
     pub(super) env: BTreeMap<String, String>,
 }
 
-/// Builds the command that the engine runs.
+/// Builds the command that the engine runs. Blocks: it looks for the program on disk.
 pub(super) fn command(program: Program, cwd: &Path, sandbox: Sandbox) -> Result<Command, Error> {
     let home = cwd.display().to_string();
     let mut env: BTreeMap<String, String> =
@@ -55,13 +58,13 @@ fn find(program: &str, path: &str, cwd: &Path) -> Option<String> {
         path.metadata()
             .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
     };
-    let mut candidates: Vec<PathBuf> = if program.contains('/') {
-        vec![cwd.join(program)]
+    let found = if program.contains('/') {
+        Some(cwd.join(program)).filter(is_program)
     } else {
-        std::env::split_paths(path).map(|folder| cwd.join(folder).join(program)).collect()
+        let folders = std::env::split_paths(path).take(MAX_FOLDERS);
+        folders.map(|folder| cwd.join(folder).join(program)).find(is_program)
     };
-    candidates.retain(is_program);
-    candidates.first().map(|found| found.display().to_string())
+    found.map(|found| found.display().to_string())
 }
 
 #[cfg(test)]
@@ -83,5 +86,8 @@ mod tests {
         assert_eq!(found("bin"), None);
         assert!(found("sh").unwrap().ends_with("/sh"));
         assert_eq!(found("echo hi"), None);
+        let long = "none:".repeat(MAX_FOLDERS);
+        assert_eq!(find("sh", &format!("{long}/bin"), dir.path()), None);
+        assert!(find("sh", &format!("{}:/bin", &long[5..long.len() - 1]), dir.path()).is_some());
     }
 }

@@ -3,6 +3,7 @@
 
 mod approvals;
 mod bounds;
+mod commands;
 mod connections;
 mod damage;
 mod environment;
@@ -12,10 +13,12 @@ mod http2;
 mod isolation;
 mod logs;
 mod origins;
+mod orphans;
 mod patches;
 mod project_files;
 mod records;
 mod repositories;
+mod secrets;
 mod shutdown;
 mod strangers;
 mod stray_files;

@@ -4,6 +4,7 @@
 use serde_json::Value;
 use serde_json::json;
 
+use super::agent;
 use super::shell;
 use crate::support::Gateway;
 use crate::support::gateway::Setup;
@@ -48,6 +49,31 @@ async fn linked_documents_are_never_read() {
         }
     }
     gateway.logged("project document is skipped").await;
+}
+
+#[tokio::test]
+async fn documents_that_the_agent_links_are_skipped() {
+    let gateway = Gateway::config("# canary\n").as_process_1().start();
+    let secret = gateway.home.path().join("config.toml").display().to_string();
+    let clone = format!(
+        "git init -q r && ln -s {secret} r/AGENTS.md && cd r && git add . && \
+         git -c user.name=a -c user.email=a@b commit -qm1 && cd .. && git clone -q r c && \
+         cp -P c/AGENTS.md . && readlink AGENTS.md"
+    );
+    for (cwd, line) in
+        [("a", format!("ln -s {secret} AGENTS.md && readlink AGENTS.md")), ("b", clone)]
+    {
+        assert!(agent(&gateway, cwd, &line).await.contains(&secret));
+    }
+    // The documents of a folder are those of the first request to its model.
+    let model = Model::start(200).await;
+    let setup = setup(&model).config("# canary\n").as_process_1();
+    let gateway = gateway.restart_as(setup);
+    for cwd in ["a", "b"] {
+        let got = request(&gateway, &model, json!({ "prompt": "hi", "cwd": cwd })).await;
+        assert!(got.contains("hi") && !got.contains("canary"), "{cwd}: {got}");
+    }
+    assert!(gateway.log.lock().unwrap().contains("project document is skipped"));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::agent;
 use super::shell;
 use crate::support::Gateway;
+use crate::support::gateway::Setup;
 
 /// The lines that make the folder a repository whose filter writes `leak`, with a change that makes
 /// git run it.
@@ -33,7 +34,16 @@ fn checkout(gateway: &Gateway, name: &str, leak: &Path) {
 
 #[tokio::test]
 async fn filter_of_a_repository_never_runs() {
-    let gateway = Gateway::env("MY_DSN", "canary").start();
+    assert_filter_never_runs(Gateway::env("MY_DSN", "canary")).await;
+}
+
+#[tokio::test]
+async fn filter_never_runs_beside_process_1() {
+    assert_filter_never_runs(Gateway::env("MY_DSN", "canary").as_process_1()).await;
+}
+
+async fn assert_filter_never_runs(setup: Setup) {
+    let gateway = setup.start();
     let leak = gateway.home.path().join("leak");
     checkout(&gateway, "w", &leak);
     for _ in 0..2 {
@@ -57,7 +67,16 @@ async fn submodule_that_the_agent_replaces_runs_nothing() {
 
 #[tokio::test]
 async fn clone_by_the_agent_runs_nothing() {
-    let gateway = Gateway::start();
+    assert_clone_runs_nothing(Setup::default()).await;
+}
+
+#[tokio::test]
+async fn clone_beside_process_1_runs_nothing() {
+    assert_clone_runs_nothing(Setup::default().as_process_1()).await;
+}
+
+async fn assert_clone_runs_nothing(setup: Setup) {
+    let gateway = setup.start();
     let leak = gateway.home.path().join("leak");
     checkout(&gateway, "hostile", &leak);
     // The agent's own folder does not show the other, so the repository is copied into it.

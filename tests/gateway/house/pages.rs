@@ -115,6 +115,7 @@ fn configuration_page_has_every_key() {
     for (heading, source, declaration) in [
         ("## `[gateway]`", "src/config/file.rs", "pub struct File {"),
         ("## `[gateway.telemetry]`", "src/config/file.rs", "struct Telemetry {"),
+        ("## `[gateway.commands]`", "src/config/commands.rs", "struct Commands {"),
         ("## `[gateway.proxy.NAME]`", "src/proxy/upstream.rs", "pub struct UpstreamConfig {"),
         ("## `[gateway.providers.ID]`", "src/bridge/provider.rs", "pub struct ProviderConfig {"),
     ] {

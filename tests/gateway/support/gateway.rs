@@ -37,7 +37,14 @@ pub struct Gateway {
 pub struct Setup {
     pub config: String,
     pub env: Vec<(String, String)>,
+    /// A program that starts the gateway, with its arguments.
+    pub starter: Vec<String>,
 }
+
+/// Starts a program as process 1 of a PID namespace, which ends with this one.
+const PROCESS_1: [&str; 6] = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--"];
+/// The same, as a user without rights over others' processes.
+const USER: [&str; 3] = ["--user", "--map-user=1000", "--map-group=1000"];
 
 impl Setup {
     pub fn config(mut self, toml: &str) -> Self {
@@ -47,6 +54,19 @@ impl Setup {
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the gateway as process 1 of a PID namespace.
+    pub fn as_process_1(mut self) -> Self {
+        self.starter = PROCESS_1.map(str::to_owned).to_vec();
+        self
+    }
+
+    /// Starts the gateway as process 1 of a PID namespace and as an unprivileged user.
+    pub fn as_unprivileged_process_1(mut self) -> Self {
+        self = self.as_process_1();
+        self.starter.splice(1..1, USER.map(str::to_owned));
         self
     }
 
@@ -65,7 +85,10 @@ impl Setup {
 
     pub fn command(&self, home: &TempDir) -> Command {
         std::fs::write(home.path().join("config.toml"), &self.config).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_codex-gateway"));
+        let binary = env!("CARGO_BIN_EXE_codex-gateway").to_owned();
+        let line: Vec<String> = self.starter.iter().cloned().chain([binary]).collect();
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]);
         // Isolated from the developer's machine: no keys, no shell start-up files.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
         command.env("HOME", home.path()).env("CODEX_HOME", home.path()).env("PORT", "0");
@@ -176,6 +199,12 @@ impl Gateway {
     pub fn restart_with_env(mut self, name: &str, value: &str) -> Self {
         self.setup.env.retain(|(known, _)| known != name);
         self.setup.env.push((name.to_owned(), value.to_owned()));
+        self.kill_and_restart()
+    }
+
+    /// Kills the process and starts another one on the same home.
+    pub fn restart_as(mut self, setup: Setup) -> Self {
+        self.setup = setup;
         self.kill_and_restart()
     }
 

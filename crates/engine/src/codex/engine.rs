@@ -22,6 +22,7 @@ use codex_rollout::state_db::StateDbHandle;
 use codex_thread_store::ArchiveThreadParams;
 use codex_thread_store::ThreadStore;
 use codex_thread_store::ThreadStoreError;
+use tokio::sync::mpsc;
 
 use super::Options;
 use super::config;
@@ -53,6 +54,9 @@ use crate::EngineFacts;
 use crate::RecordedConversation;
 use crate::Thread;
 use crate::ThreadSpec;
+use crate::children;
+use crate::children::Children;
+use crate::children::Violation;
 use crate::history;
 use crate::history::HistoryPage;
 use crate::mcp::McpServer;
@@ -67,6 +71,9 @@ use crate::view;
 /// How long the end of the last commands is awaited at shutdown.
 #[cfg(target_os = "linux")]
 const VIEWS_LIMIT: Duration = Duration::from_secs(1);
+
+/// The most ended commands that nobody has read of. Further ones are only logged.
+const MAX_VIOLATIONS: usize = 64;
 
 /// Loads the configuration as [`CodexEngine::open`] would. Returns the model's name and its
 /// provider's id.
@@ -106,6 +113,8 @@ pub struct CodexEngine {
     linux_sandbox_exe: Option<PathBuf>,
     /// The folder under which conversations work.
     workspace_root: PathBuf,
+    children: Arc<Children>,
+    violations: Mutex<Option<mpsc::Receiver<Violation>>>,
 }
 
 impl std::fmt::Debug for CodexEngine {
@@ -124,6 +133,17 @@ impl CodexEngine {
             let (config, documents) = config::load(&options).await?;
             #[cfg(target_os = "linux")]
             let views = views::open(&options)?;
+            let (sender, violations) = mpsc::channel(MAX_VIOLATIONS);
+            let children = Children::start(children::Options {
+                limits: options.limits.clone(),
+                volumes: vec![
+                    options.codex_home.clone(),
+                    options.workspace_root.clone(),
+                    std::env::temp_dir(),
+                ],
+                helper: options.helpers.linux_sandbox_exe.clone(),
+                violations: sender,
+            })?;
             let probe = self_test::Probe {
                 workspace_root: &options.workspace_root,
                 linux_sandbox_exe: options.helpers.linux_sandbox_exe.clone(),
@@ -137,6 +157,7 @@ impl CodexEngine {
                 model_provider: config.model_provider_id.clone(),
                 model_providers: config.model_providers.keys().cloned().collect(),
                 sandbox,
+                limits: children.report().clone(),
             };
             let catalogues = config::catalogues(&options)?;
             let parts = CoreParts::open(&config, &options.helpers).await?;
@@ -144,7 +165,7 @@ impl CodexEngine {
                 Arc::new_cyclic(|manager| parts.thread_manager(&config, documents, manager));
             extensions::drain_sub_agents(&manager);
             let CoreParts { state_db, thread_store, extension_events, .. } = parts;
-            let secrets = permissions::secrets(&config, options.config_path.as_deref());
+            let secrets = permissions::secrets(&config, &options);
             Ok(Self {
                 facts,
                 config,
@@ -161,8 +182,15 @@ impl CodexEngine {
                 views,
                 linux_sandbox_exe: options.helpers.linux_sandbox_exe,
                 workspace_root: options.workspace_root,
+                children,
+                violations: Mutex::new(Some(violations)),
             })
         })
+    }
+
+    /// The ends of agents' commands that exceeded a limit. `None` the second time.
+    pub fn take_violations(&self) -> Option<mpsc::Receiver<Violation>> {
+        self.violations.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Core's environments for a conversation. Empty if tools are off, which removes the shell,
@@ -277,7 +305,11 @@ impl CodexEngine {
         let started = Documents::scope(spec.cwd.clone(), start).await.map_err(engine_error)?;
         let events = self.extension_events.subscribe(started.thread_id);
         let damaged_lines = self.damage().remove(&started.thread_id).unwrap_or_default();
-        let owner = Owner { manager: Arc::clone(&self.manager), store: self.thread_store.clone() };
+        let owner = Owner {
+            manager: Arc::clone(&self.manager),
+            store: self.thread_store.clone(),
+            children: Arc::clone(&self.children),
+        };
         let thread = CodexThread::new(owner, started, events, spec, permissions, damaged_lines);
         Ok(Arc::new(thread))
     }
@@ -394,7 +426,7 @@ impl Engine for CodexEngine {
     fn exec(&self, command: Command) -> BoxFuture<'_, Result<Process, EngineError>> {
         Box::pin(async move {
             let permissions = self.permissions(&command.cwd, command.until_gone.clone())?;
-            exec::start(command, permissions, &self.linux_sandbox_exe).await
+            exec::start(command, permissions, &self.linux_sandbox_exe, &self.children).await
         })
     }
 
@@ -417,6 +449,7 @@ impl Engine for CodexEngine {
         Box::pin(async move {
             let permissions = self.permissions(&spec.cwd, spec.until_gone.clone())?;
             let helpers = terminal::Helpers {
+                children: Arc::clone(&self.children),
                 self_exe: self.config.codex_self_exe.clone(),
                 linux_sandbox_exe: self.config.codex_linux_sandbox_exe.clone(),
             };
@@ -426,6 +459,10 @@ impl Engine for CodexEngine {
                 .await
                 .map_err(|error| EngineError::Failed(error.to_string()))?
         })
+    }
+
+    fn space(&self) -> Option<children::Space> {
+        self.children.space()
     }
 
     fn shutdown(&self, limit: Duration) -> BoxFuture<'_, usize> {

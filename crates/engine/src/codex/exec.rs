@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use codex_core::exec::ExecExpiration;
 use codex_core::exec::build_exec_request;
@@ -14,6 +15,8 @@ use codex_utils_absolute_path::AbsolutePathBuf;
 use super::permissions::Permissions;
 use crate::Command;
 use crate::EngineError;
+use crate::children;
+use crate::children::Children;
 use crate::process::Process;
 use crate::sandbox;
 
@@ -28,29 +31,37 @@ while [ "$CODEX_GATEWAY_LEFT" -gt 0 ]; do
 eval "export \"\$CODEX_GATEWAY_ENV_$CODEX_GATEWAY_LEFT\"; unset CODEX_GATEWAY_ENV_$CODEX_GATEWAY_LEFT"
 CODEX_GATEWAY_LEFT=$((CODEX_GATEWAY_LEFT - 1))
 done
-unset CODEX_GATEWAY_LEFT
+unset CODEX_GATEWAY_LEFT CODEX_GATEWAY_COMMAND
 exec "$@""#;
 
 pub(super) async fn start(
     command: Command,
     permissions: Permissions,
     linux_sandbox_exe: &Option<PathBuf>,
+    children: &Arc<Children>,
 ) -> Result<Process, EngineError> {
     let failed = |error: String| EngineError::Failed(format!("the command did not start: {error}"));
     let cwd = AbsolutePathBuf::from_absolute_path(&command.cwd)
         .map_err(|error| EngineError::Rejected(format!("cwd: {error}")))?;
     let profile = permissions.command_profile(command.sandbox);
-    let mark = format!("codex-gateway-{}", uuid::Uuid::new_v4());
+    let started = children.command()?;
+    let mut env = numbered_env(command.env);
+    let variables = env.len();
+    env.extend(std::env::var("PATH").ok().map(|path| ("PATH".to_owned(), path)));
+    env.extend([started.variable()]);
     // Without core's time limit: the gateway reads the pipes and ends the command.
     let params = sandbox::exec_params(
-        wrapped_argv(&mark, command.argv, command.env.len()),
+        wrapped_argv(command.argv, variables),
         &cwd,
-        numbered_env(command.env),
+        env,
         ExecExpiration::DefaultTimeout,
     );
     let roots = [cwd.clone()];
-    let request = build_exec_request(params, &profile, &cwd, &roots, linux_sandbox_exe, false)
+    let mut request = build_exec_request(params, &profile, &cwd, &roots, linux_sandbox_exe, false)
         .map_err(|error| failed(error.to_string()))?;
+    if let (None, Some(helper)) = (&request.arg0, children.helper()) {
+        request.command = children::unconfined(helper, request.command);
+    }
     let (program, args) = request
         .command
         .split_first()
@@ -65,21 +76,19 @@ pub(super) async fn start(
     )
     .await
     .map_err(|error| failed(error.to_string()))?;
-    Ok(Process::new(spawned, mark, Box::new(permissions)))
+    Ok(Process::new(spawned, started.holding(permissions)))
 }
 
-/// The command line of [`RESTORE_ENV`]. The mark is its `$0`, and so stands on the command line of
-/// every process that starts the sandbox.
-fn wrapped_argv(mark: &str, argv: Vec<String>, variables: usize) -> Vec<String> {
-    let script = ["/bin/sh", "-c", RESTORE_ENV, mark].map(str::to_owned);
+/// The command line of [`RESTORE_ENV`].
+fn wrapped_argv(argv: Vec<String>, variables: usize) -> Vec<String> {
+    let script = ["/bin/sh", "-c", RESTORE_ENV, "sh"].map(str::to_owned);
     script.into_iter().chain([variables.to_string()]).chain(argv).collect()
 }
 
-/// The helper's environment: the gateway's `PATH`, where bubblewrap is, and the numbered variables.
+/// The numbered variables. Beside them, the helper gets the gateway's `PATH`, where bubblewrap is.
 fn numbered_env(env: BTreeMap<String, String>) -> HashMap<String, String> {
-    let path = std::env::var("PATH").ok().map(|path| ("PATH".to_owned(), path));
     let numbered = env.into_iter().zip(1..).map(|((name, value), number)| {
         (format!("CODEX_GATEWAY_ENV_{number}"), format!("{name}={value}"))
     });
-    numbered.chain(path).collect()
+    numbered.collect()
 }

@@ -6,6 +6,7 @@ use toml::Value as TomlValue;
 
 use super::models::Wire;
 use crate::arg0::HelperPaths;
+use crate::children::CommandLimits;
 
 /// Options of [`super::CodexEngine::open`].
 #[derive(Debug, Clone)]
@@ -24,6 +25,10 @@ pub struct Options {
     pub bridge: Option<Bridge>,
     /// Whether to run commands without a sandbox if none works (`CODEX_UNSAFE_ALLOW_NO_SANDBOX`).
     pub allow_no_sandbox: bool,
+    /// Files with secrets, which commands must not read.
+    pub secret_files: Vec<PathBuf>,
+    /// Limits of commands.
+    pub limits: CommandLimits,
     /// Core's helpers.
     pub helpers: HelperPaths,
 }

@@ -1,7 +1,6 @@
 //! Access of a conversation's commands.
 
 use std::any::Any;
-use std::path::Path;
 use std::sync::Arc;
 
 use codex_core::config::Config;
@@ -15,6 +14,7 @@ use codex_protocol::permissions::NetworkSandboxPolicy;
 use codex_protocol::protocol::SandboxPolicy;
 use codex_utils_absolute_path::AbsolutePathBuf;
 
+use super::Options;
 use crate::Sandbox;
 use crate::deny_read;
 use crate::deny_read::EVERYTHING;
@@ -42,10 +42,7 @@ const SECRETS: [&str; 11] = [
 const DATABASES: &str = "*.sqlite*";
 
 /// Deny-read rules for commands.
-pub(super) fn secrets(
-    config: &Config,
-    config_path: Option<&Path>,
-) -> Arc<[FileSystemSandboxEntry]> {
+pub(super) fn secrets(config: &Config, options: &Options) -> Arc<[FileSystemSandboxEntry]> {
     let home = config.codex_home.as_path();
     let mut denied: Vec<_> = SECRETS.iter().flat_map(|name| deny_read::rules(home, name)).collect();
     if config.sqlite_home != home {
@@ -54,8 +51,9 @@ pub(super) fn secrets(
     if config.log_dir != home.join("log") {
         denied.extend(deny_read::rules(&config.log_dir, EVERYTHING));
     }
-    let elsewhere = config_path.filter(|path| *path != home.join("config.toml"));
-    denied.extend(elsewhere.into_iter().flat_map(deny_read::file_rules));
+    let elsewhere = options.config_path.iter().filter(|path| **path != home.join("config.toml"));
+    let files = elsewhere.chain(&options.secret_files);
+    denied.extend(files.flat_map(|path| deny_read::file_rules(path)));
     denied.into()
 }
 

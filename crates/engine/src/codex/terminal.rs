@@ -37,6 +37,9 @@ use tokio::sync::oneshot;
 
 use super::permissions::Permissions;
 use crate::EngineError;
+use crate::children;
+use crate::children::Children;
+use crate::children::StartedCommand;
 use crate::sandbox;
 use crate::terminal::INNER_FLAG;
 use crate::terminal::MAX_INPUT_BYTES;
@@ -54,6 +57,7 @@ const READ_BYTES: usize = 8 << 10;
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(super) struct Helpers {
+    pub(super) children: Arc<Children>,
     pub(super) self_exe: Option<PathBuf>,
     pub(super) linux_sandbox_exe: Option<PathBuf>,
 }
@@ -69,7 +73,9 @@ pub(super) fn open(
     };
     let path = std::env::var("PATH").unwrap_or_else(|_| DEFAULT_PATH.to_owned());
     let shell = find_shell(spec.shell.as_deref(), &path)?;
-    let request = sandboxed(spec, &shell, path, &permissions, helpers)?;
+    let started = helpers.children.command()?;
+    let request = sandboxed(spec, &shell, path, &permissions, helpers, &started)?;
+    let started = started.holding(permissions);
     let pair = portable_pty::native_pty_system()
         .openpty(size_of(spec.size))
         .map_err(|error| failed(&error))?;
@@ -84,14 +90,15 @@ pub(super) fn open(
     let queued_bytes = Arc::new(AtomicUsize::new(0));
     let queued = Arc::clone(&queued_bytes);
     let master = Mutex::new(pair.master);
-    let terminal = Pty { pid, master, queue, queued_bytes, _until_killed: permissions };
-    let started = spawn("terminal-read", move || read(reader, &pieces))
+    let ended = started.ended();
+    let terminal = Pty { pid, master, queue, queued_bytes, command: started };
+    let threads = spawn("terminal-read", move || read(reader, &pieces))
         .and_then(|()| spawn("terminal-write", move || write(writer, &input, &queued)));
-    if let Err(error) = started {
+    if let Err(error) = threads {
         terminal.kill();
         return Err(failed(&error));
     }
-    Ok(OpenTerminal { terminal: Arc::new(terminal), output, exit })
+    Ok(OpenTerminal { terminal: Arc::new(terminal), output, exit, ended })
 }
 
 /// Starts the command in the thread that waits for its end: the sandbox dies with the thread that it
@@ -154,6 +161,7 @@ fn sandboxed(
     path: String,
     permissions: &Permissions,
     helpers: &Helpers,
+    started: &StartedCommand,
 ) -> Result<ExecRequest, EngineError> {
     let cwd = AbsolutePathBuf::from_absolute_path(&spec.cwd)
         .map_err(|error| EngineError::Rejected(error.to_string()))?;
@@ -163,12 +171,17 @@ fn sandboxed(
     let params = sandbox::exec_params(
         vec![text(&inner), INNER_FLAG.to_owned(), text(shell)],
         &cwd,
-        environment(spec, shell, path),
+        environment(spec, shell, path).into_iter().chain([started.variable()]).collect(),
         ExecExpiration::DefaultTimeout,
     );
     let (roots, profile) = ([cwd.clone()], permissions.command_profile(spec.sandbox));
-    build_exec_request(params, &profile, &cwd, &roots, &helpers.linux_sandbox_exe, false)
-        .map_err(|error| EngineError::Failed(error.to_string()))
+    let mut request =
+        build_exec_request(params, &profile, &cwd, &roots, &helpers.linux_sandbox_exe, false)
+            .map_err(|error| EngineError::Failed(error.to_string()))?;
+    if let (None, Some(helper)) = (&request.arg0, helpers.children.helper()) {
+        request.command = children::unconfined(helper, request.command);
+    }
+    Ok(request)
 }
 
 /// The complete environment of the programs: of the gateway's own only `PATH`.
@@ -251,8 +264,7 @@ struct Pty {
     queue: blocking::Sender<Vec<u8>>,
     /// Input that the programs have not read yet, in bytes.
     queued_bytes: Arc<AtomicUsize>,
-    /// Dropped with the terminal.
-    _until_killed: Permissions,
+    command: StartedCommand,
 }
 
 impl Terminal for Pty {
@@ -281,19 +293,27 @@ impl Terminal for Pty {
 
     fn kill(&self) {
         self.signal(Signal::KILL);
+        self.command.kill();
     }
 }
 
 impl Pty {
-    /// Signals the started process group and, if there is a `/proc`, all members of its session:
-    /// the jobs of a shell. Processes in the sandbox have a session of their own and end with the
-    /// sandbox.
+    /// Signals the started process group and then, if there is a `/proc`, all members of its
+    /// session: the jobs of a shell. Processes in the sandbox have a session of their own and end
+    /// with the sandbox.
     fn signal(&self, signal: Signal) {
         let Some(leader) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return };
-        for member in session_members(self.pid) {
-            let _ = rustix::process::kill_process(member, signal);
-        }
         let _ = rustix::process::kill_process_group(leader, signal);
+        let session = self.pid;
+        // A look at all processes of the machine takes too long for a task of the runtime.
+        let signal_session = move || {
+            for member in session_members(session) {
+                let _ = rustix::process::kill_process(member, signal);
+            }
+        };
+        if let Err(error) = spawn("terminal-signal", signal_session) {
+            tracing::error!(%error, "a terminal's jobs may be left");
+        }
     }
 }
 

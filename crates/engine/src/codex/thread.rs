@@ -10,6 +10,7 @@ use codex_core::SteerInputError;
 use codex_core::ThreadManager;
 use codex_protocol::ThreadId;
 use codex_protocol::protocol::Event;
+use codex_protocol::protocol::EventMsg;
 use codex_protocol::protocol::Op;
 use codex_protocol::protocol::ReviewRequest;
 use codex_protocol::protocol::ReviewTarget;
@@ -35,6 +36,7 @@ use crate::Thread;
 use crate::ThreadFacts;
 use crate::ThreadSpec;
 use crate::TraceContext;
+use crate::children::Children;
 use crate::mcp::McpServer;
 use crate::mcp::McpState;
 
@@ -47,6 +49,7 @@ const ABANDON_LIMIT: Duration = Duration::from_secs(5);
 pub(super) struct Owner {
     pub(super) manager: Arc<ThreadManager>,
     pub(super) store: MergingStore,
+    pub(super) children: Arc<Children>,
 }
 
 pub(super) struct CodexThread {
@@ -178,6 +181,9 @@ impl Thread for CodexThread {
             };
             if let Some(event) = &event {
                 self.mcp.observe(&event.msg);
+                if matches!(event.msg, EventMsg::ExecCommandBegin(_)) {
+                    self.owner.children.wake();
+                }
             }
             event
         })
@@ -192,7 +198,7 @@ impl Thread for CodexThread {
 
     fn close(&self) -> BoxFuture<'_, Closed> {
         Box::pin(async move {
-            let Owner { manager, store } = &self.owner;
+            let Owner { manager, store, .. } = &self.owner;
             store.expect_close(self.id);
             let ended = tokio::time::timeout(CLOSE_LIMIT, self.thread.shutdown_and_wait()).await;
             let closed = match ended {

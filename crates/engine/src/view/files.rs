@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::path::PathBuf;
 use std::thread;
@@ -22,6 +23,7 @@ use super::View;
 use super::mounts;
 use super::placeholders;
 use super::processes::Processes;
+use crate::children::HANDOVER;
 
 /// Folders of codex's home that commands read: skills, their own and those of plug-ins, what the
 /// memories extension has them read, and the start-up files of their shells.
@@ -99,7 +101,11 @@ impl ProcessFolder {
                 std::fs::File::create(&point)?;
             }
         }
-        std::os::unix::fs::symlink(&settings.exe, dir.join(INNER_HELPER))?;
+        symlink(&settings.exe, dir.join(INNER_HELPER))?;
+        if let Some(aliases) = &settings.aliases {
+            // The helper looks for the limits of its command beside its own path.
+            symlink(aliases.join(HANDOVER), dir.join(HANDOVER))?;
+        }
         std::fs::write(dir.join(FILE), serde_json::to_vec(&view)?)?;
         Ok(ViewFiles { dir, temporary: view.temporary.into_iter().map(|(path, _)| path).collect() })
     }
