@@ -10,7 +10,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 FROM debian:bookworm-slim
 # bubblewrap is codex's sandbox. Agents often use git, python3 and ripgrep.
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends bubblewrap ca-certificates git python3 ripgrep tini \
+    && apt-get install -y --no-install-recommends bubblewrap ca-certificates git python3 ripgrep \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 10001 gateway \
     && install --directory --owner gateway --group gateway /home/gateway/.codex
@@ -21,5 +21,7 @@ USER gateway
 ENV HOST=0.0.0.0 PORT=8080 CODEX_HOME=/home/gateway/.codex GATEWAY_IMAGE=1
 EXPOSE 8080
 # HOST is not loopback, so the gateway requires GATEWAY_API_KEY and exits with an error without it.
-# tini reaps orphaned processes of the agent's commands and forwards SIGTERM.
-ENTRYPOINT ["/usr/bin/tini", "--", "/usr/local/bin/codex-gateway"]
+# Secrets may come from files: GATEWAY_API_KEY_FILE and the like.
+# The gateway is process 1: it waits for orphans of commands itself, and no other process of its user
+# has its environment.
+ENTRYPOINT ["/usr/local/bin/codex-gateway"]
