@@ -42,7 +42,8 @@ pub struct Setup {
 }
 
 /// Starts a program as process 1 of a PID namespace, which ends with this one.
-const PROCESS_1: [&str; 6] = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--"];
+const PROCESS_1: [&str; 6] =
+    ["/usr/bin/unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "--"];
 /// The same, as a user without rights over others' processes.
 const USER: [&str; 3] = ["--user", "--map-user=1000", "--map-group=1000"];
 

@@ -42,7 +42,7 @@ pub(super) fn start(mark: Mark, cgroup: Option<&Path>) -> std::io::Result<()> {
         .stderr(Stdio::null())
         .spawn()?;
     // This process is one of those that the keeper ends.
-    Box::leak(Box::new(keeper));
+    std::mem::forget(keeper);
     Ok(())
 }
 
