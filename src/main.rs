@@ -13,7 +13,8 @@ fn main() -> std::process::ExitCode {
     let exit_code = Arc::clone(&code);
     let outcome = codex_gateway_engine::arg0::run(move |helpers| async move {
         let arguments = cli::Arguments::parse();
-        exit_code.store(cli::run(arguments, helpers).await?, Ordering::Relaxed);
+        let run = Box::pin(cli::run(arguments, helpers));
+        exit_code.store(run.await?, Ordering::Relaxed);
         Ok(())
     });
     match outcome {

@@ -26,7 +26,9 @@ impl Registry {
             };
             let Some(violation) = violation else { return };
             let Owner::Thread(id) = &violation.owner else { continue };
-            if let Some(ConversationRef::Live(conversation)) = self.get(&ConversationId::new(id)) {
+            if let Some(ConversationRef::Live(conversation)) =
+                self.get_any(&ConversationId::new(id))
+            {
                 conversation.commands_ended(&violation);
             }
         }

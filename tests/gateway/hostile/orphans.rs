@@ -95,7 +95,7 @@ fn child_of(starter: u32) -> u32 {
 #[tokio::test]
 async fn orphans_are_waited_for() {
     let free = "[gateway]\nallow_danger_full_access = true\n";
-    for setup in [Gateway::config(free), Gateway::config(free).as_process_1()] {
+    for setup in [Gateway::config(free), Gateway::config(free).process_1()] {
         let process_1 = !setup.starter.is_empty();
         let mut gateway = setup.start();
         let pid = if process_1 { child_of(gateway.child.id()) } else { gateway.child.id() };

@@ -53,7 +53,7 @@ async fn linked_documents_are_never_read() {
 
 #[tokio::test]
 async fn documents_that_the_agent_links_are_skipped() {
-    let gateway = Gateway::config("# canary\n").as_process_1().start();
+    let gateway = Gateway::config("# canary\n").process_1().start();
     let secret = gateway.home.path().join("config.toml").display().to_string();
     let clone = format!(
         "git init -q r && ln -s {secret} r/AGENTS.md && cd r && git add . && \
@@ -67,7 +67,7 @@ async fn documents_that_the_agent_links_are_skipped() {
     }
     // The documents of a folder are those of the first request to its model.
     let model = Model::start(200).await;
-    let setup = setup(&model).config("# canary\n").as_process_1();
+    let setup = setup(&model).config("# canary\n").process_1();
     let gateway = gateway.restart_as(setup);
     for cwd in ["a", "b"] {
         let got = request(&gateway, &model, json!({ "prompt": "hi", "cwd": cwd })).await;

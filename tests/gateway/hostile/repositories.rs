@@ -39,7 +39,7 @@ async fn filter_of_a_repository_never_runs() {
 
 #[tokio::test]
 async fn filter_never_runs_beside_process_1() {
-    assert_filter_never_runs(Gateway::env("MY_DSN", "canary").as_process_1()).await;
+    assert_filter_never_runs(Gateway::env("MY_DSN", "canary").process_1()).await;
 }
 
 async fn assert_filter_never_runs(setup: Setup) {
@@ -72,7 +72,7 @@ async fn clone_by_the_agent_runs_nothing() {
 
 #[tokio::test]
 async fn clone_beside_process_1_runs_nothing() {
-    assert_clone_runs_nothing(Setup::default().as_process_1()).await;
+    assert_clone_runs_nothing(Setup::default().process_1()).await;
 }
 
 async fn assert_clone_runs_nothing(setup: Setup) {

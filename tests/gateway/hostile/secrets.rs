@@ -23,7 +23,7 @@ async fn unsandboxed_command_finds_no_secret_in_proc() {
         .env("MY_DSN", "canary-dsn");
     let line = format!("PATH=/usr/bin:/bin; {LOOK}");
     // As in the image: process 1, which no other process of its user may look into.
-    let gateway = gateway.as_unprivileged_process_1();
+    let gateway = gateway.unprivileged_process_1();
     let gateway = gateway.config("[gateway]\nallow_danger_full_access = true\n").start();
     let body = json!({ "prompt": format!("run: {line}") });
     let answer = gateway.post_with("/api/v1/exec", &[KEY], body).await.json();

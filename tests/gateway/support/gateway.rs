@@ -59,14 +59,14 @@ impl Setup {
     }
 
     /// Starts the gateway as process 1 of a PID namespace.
-    pub fn as_process_1(mut self) -> Self {
+    pub fn process_1(mut self) -> Self {
         self.starter = PROCESS_1.map(str::to_owned).to_vec();
         self
     }
 
     /// Starts the gateway as process 1 of a PID namespace and as an unprivileged user.
-    pub fn as_unprivileged_process_1(mut self) -> Self {
-        self = self.as_process_1();
+    pub fn unprivileged_process_1(mut self) -> Self {
+        self = self.process_1();
         self.starter.splice(1..1, USER.map(str::to_owned));
         self
     }
