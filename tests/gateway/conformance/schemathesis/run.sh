@@ -30,16 +30,16 @@ stop() {
 trap stop EXIT
 # Nothing of the developer's machine: no provider keys, so the demo model answers.
 env -i PATH="$PATH" HOME="$home" CODEX_HOME="$home" PORT=0 GATEWAY_API_KEY=schemathesis \
-  RUST_LOG="error,codex_gateway=warn" "$GATEWAY_BINARY" >"$home/log" 2>&1 &
+  RUST_LOG="error,codex_gateway=warn" "$GATEWAY_BINARY" >"$home/gateway.log" 2>&1 &
 gateway=$!
 address=
 for _ in $(seq 600); do
-  address=$(sed -n 's/.* on http:\/\/\([^ ]*\).*/\1/p' "$home/log" | head -n 1)
+  address=$(sed -n 's/.* on http:\/\/\([^ ]*\).*/\1/p' "$home/gateway.log" | head -n 1)
   [ -n "$address" ] && break
   kill -0 "$gateway" 2>/dev/null || break
   sleep 0.1
 done
-[ -n "$address" ] || { echo "the gateway did not start:" >&2; cat "$home/log" >&2; exit 1; }
+[ -n "$address" ] || { echo "the gateway did not start:" >&2; cat "$home/gateway.log" >&2; exit 1; }
 
 failed=0
 SCHEMATHESIS_HOOKS="$here/hooks.py" "$venv/bin/schemathesis" --config-file "$here/schemathesis.toml" run \
@@ -48,5 +48,5 @@ if ! kill -0 "$gateway" 2>/dev/null; then
   echo "the gateway ended during the run:" >&2
   failed=1
 fi
-[ "$failed" = 0 ] || tail -n 20 "$home/log" >&2
+[ "$failed" = 0 ] || tail -n 20 "$home/gateway.log" >&2
 exit "$failed"
