@@ -14,7 +14,6 @@ use std::time::Duration;
 use codex_core::ThreadManager;
 use codex_core::config::Config;
 use codex_protocol::ThreadId;
-use codex_protocol::error::CodexErr;
 use codex_protocol::permissions::FileSystemSandboxEntry;
 use codex_protocol::protocol::InitialHistory;
 use codex_protocol::protocol::TurnEnvironmentSelection;
@@ -28,6 +27,7 @@ use super::Options;
 use super::config;
 use super::config::Catalogues;
 use super::documents::Documents;
+use super::errors::engine_error;
 use super::exec;
 use super::extensions;
 use super::extensions::ExtensionEvents;
@@ -480,15 +480,4 @@ impl Engine for CodexEngine {
 
 fn parse_id(thread_id: &str) -> Result<ThreadId, EngineError> {
     ThreadId::from_string(thread_id).map_err(|_| EngineError::NotFound(thread_id.to_owned()))
-}
-
-pub(super) fn engine_error(error: CodexErr) -> EngineError {
-    match error {
-        CodexErr::InvalidRequest(_)
-        | CodexErr::UnsupportedOperation(_)
-        | CodexErr::AgentLimitReached { .. } => EngineError::Rejected(error.to_string()),
-        CodexErr::ThreadNotFound(id) => EngineError::NotFound(id.to_string()),
-        // Core's error type is upstream's and grows.
-        other => EngineError::Failed(other.to_string()),
-    }
 }

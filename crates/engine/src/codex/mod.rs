@@ -15,6 +15,7 @@ mod contained;
 mod documents;
 mod engine;
 mod environment;
+mod errors;
 mod exec;
 mod extensions;
 mod mcp;

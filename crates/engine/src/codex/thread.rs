@@ -22,7 +22,7 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc;
 
 use super::config::ask_for_approval;
-use super::engine::engine_error;
+use super::errors::engine_error;
 use super::mcp;
 use super::permissions::Permissions;
 use super::store::MergingStore;

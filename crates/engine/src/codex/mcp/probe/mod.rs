@@ -2,6 +2,7 @@
 //! ends it again. A server that dies, hangs or sends no MCP is refused with a reason before a turn
 //! depends on it.
 
+mod excerpt;
 mod process;
 
 use std::io;
@@ -21,6 +22,7 @@ use futures::future::BoxFuture;
 use serde_json::json;
 use tokio::io::DuplexStream;
 
+use self::excerpt::excerpt;
 use self::process::Process;
 use crate::EngineError;
 use crate::mcp::McpServer;
@@ -30,8 +32,6 @@ use crate::mcp::McpTransport;
 /// The client's own time limit exceeds the probe's by this much.
 const CLIENT_SLACK: Duration = Duration::from_secs(5);
 const PIPE_BYTES: usize = 64 * 1024;
-/// Length of a server's output in an error, in characters.
-const EXCERPT_CHARS: usize = 300;
 /// A server with more tools is refused: no model could use them.
 const MAX_TOOLS: usize = 1000;
 
@@ -198,14 +198,4 @@ fn http_reason(error: &str) -> String {
         }
         None => "it sent an invalid MCP message".to_owned(),
     }
-}
-
-/// The first [`EXCERPT_CHARS`] characters of a text.
-fn excerpt(text: &str) -> String {
-    let text = text.trim();
-    let mut short: String = text.chars().take(EXCERPT_CHARS).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
 }

@@ -21,7 +21,7 @@ use tokio::process::ChildStdin;
 use tokio::process::ChildStdout;
 use tokio::process::Command;
 
-use super::excerpt;
+use super::excerpt::excerpt;
 use crate::mcp::McpServer;
 use crate::mcp::McpTransport;
 
